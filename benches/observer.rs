@@ -1,0 +1,91 @@
+//! What watching a compile costs: the same library compiled with and without the observer.
+//!
+//! `cargo bench -p cache-core --bench observer [-- PAIRS]` compiles a generated library in
+//! alternating order (observed first in every other pair, because machines drift) and
+//! prints the median wall time of both and the median of the ratios. Nothing is asserted:
+//! a number from a noisy machine is for people to read.
+
+use std::fmt::Write as _;
+use std::path::Path;
+use std::time::{Duration, Instant};
+
+use cache_core::{Command, Depth, Runner as _, Status, SystemRunner};
+
+/// Modules of the generated library; each is a file, as sources are what a compile reads.
+const MODULES: usize = 20;
+
+fn main() {
+    let pairs = std::env::args().find_map(|arg| arg.parse().ok());
+    let pairs: usize = pairs.unwrap_or(21);
+    let dir = tempfile::tempdir().expect("a temporary directory should be creatable");
+    write_library(dir.path());
+    let command = Command {
+        program: "rustc".into(),
+        args: [
+            "--crate-name=sample",
+            "--crate-type=lib",
+            "--edition=2021",
+            "--emit=dep-info,metadata,link",
+            "-Cdebuginfo=2",
+            "--out-dir=.",
+            "lib.rs",
+        ]
+        .map(Into::into)
+        .to_vec(),
+        cwd: Some(dir.path().to_owned()),
+        stdin: None,
+    };
+    compile(&command, None);
+    let (mut plain, mut observed, mut ratios) = (Vec::new(), Vec::new(), Vec::new());
+    for pair in 0..pairs {
+        let (a, b) = if pair % 2 == 0 {
+            let a = compile(&command, None);
+            (a, compile(&command, Some(Depth::Usual)))
+        } else {
+            let b = compile(&command, Some(Depth::Usual));
+            (compile(&command, None), b)
+        };
+        plain.push(a.as_secs_f64());
+        observed.push(b.as_secs_f64());
+        ratios.push(b.as_secs_f64() / a.as_secs_f64());
+    }
+    println!("pairs              {pairs}");
+    println!("unobserved, median {:.1} ms", 1000.0 * median(&mut plain));
+    println!(
+        "observed, median   {:.1} ms",
+        1000.0 * median(&mut observed)
+    );
+    println!("ratio, median      {:.4}", median(&mut ratios));
+}
+
+fn compile(command: &Command, observe: Option<Depth>) -> Duration {
+    let start = Instant::now();
+    let run = SystemRunner
+        .run(command, observe, &mut |_| (), &mut |_| ())
+        .expect("rustc should start");
+    assert_eq!(run.status, Status::Code(0), "the library should compile");
+    start.elapsed()
+}
+
+fn median(values: &mut [f64]) -> f64 {
+    values.sort_by(f64::total_cmp);
+    values.get(values.len() / 2).copied().unwrap_or_default()
+}
+
+fn write_library(dir: &Path) {
+    let mut lib = String::new();
+    for module in 0..MODULES {
+        let _ = writeln!(lib, "pub mod m{module};");
+        let mut text = String::new();
+        for item in 0..12 {
+            let _ = writeln!(
+                text,
+                "#[derive(Debug, Clone, PartialEq, Eq, Hash, Default)]\n\
+                 pub struct S{item} {{ pub a: Vec<u32>, pub b: Option<String> }}\n\
+                 pub fn f{item}(s: &S{item}) -> usize {{ s.a.iter().map(|n| *n as usize).sum() }}"
+            );
+        }
+        std::fs::write(dir.join(format!("m{module}.rs")), text).expect("a module is writable");
+    }
+    std::fs::write(dir.join("lib.rs"), lib).expect("the library is writable");
+}

@@ -1,0 +1,365 @@
+//! Reading the settings from the environment and the file.
+
+use std::ffi::{OsStr, OsString};
+use std::os::unix::ffi::OsStrExt as _;
+use std::path::{Path, PathBuf};
+
+use toml::Value;
+
+use super::values::{self, LogLevel, LogSpec, TrimPaths};
+use super::{Config, ConfigProblem, DEFAULT_MAX_SIZE, Loaded, Origin, Setting, SettingName};
+use crate::env::Environment;
+use crate::fs;
+
+/// The one variable that has no counterpart in the file.
+const CONFIG_VARIABLE: &str = "CACHEWRAP_CONFIG";
+
+impl Config {
+    /// Loads the settings; never fails, see the module's documentation.
+    ///
+    /// ```
+    /// use cache_core::{Config, Environment, Origin};
+    /// let env: Environment = [("HOME", "/nonexistent"), ("CACHEWRAP_MAX_SIZE", "2G")]
+    ///     .into_iter()
+    ///     .collect();
+    /// let loaded = Config::load(&env);
+    /// assert!(loaded.problems.is_empty());
+    /// assert_eq!(*loaded.config.max_size, 2_000_000_000);
+    /// assert_eq!(loaded.config.max_size.origin, Origin::Variable("CACHEWRAP_MAX_SIZE"));
+    /// ```
+    pub fn load(env: &Environment) -> Loaded {
+        let home = absolute(env, "HOME");
+        let mut loader = Loader {
+            loaded: Loaded {
+                config: defaults(env, home.as_deref()),
+                problems: Vec::new(),
+            },
+            home,
+        };
+        loader.file(env);
+        loader.environment(env);
+        let Loaded { config, problems } = &mut loader.loaded;
+        if config.dir.as_os_str().is_empty() {
+            config.disable.value = true;
+            problems.push(ConfigProblem::NoDir);
+        }
+        loader.loaded
+    }
+}
+
+struct Loader {
+    loaded: Loaded,
+    home: Option<PathBuf>,
+}
+
+impl Loader {
+    fn file(&mut self, env: &Environment) {
+        let named = env.get_nonempty(CONFIG_VARIABLE);
+        let path = match named {
+            Some(text) => values::path(text, self.home.as_deref()),
+            None => absolute(env, "XDG_CONFIG_HOME")
+                .or_else(|| Some(self.home.as_ref()?.join(".config")))
+                .map(|dir| dir.join("cachewrap/config.toml")),
+        };
+        let Some(path) = path else {
+            if let Some(value) = named {
+                self.bad_value(CONFIG_VARIABLE.into(), value, SettingName::Dir.accepted());
+            }
+            return;
+        };
+        match fs::read(&path) {
+            Ok(bytes) => self.toml(&path, &bytes),
+            Err(e) if e.is_not_found() && named.is_none() => {}
+            Err(e) => self.loaded.problems.push(e.into()),
+        }
+    }
+
+    fn toml(&mut self, path: &Path, bytes: &[u8]) {
+        let table = std::str::from_utf8(bytes)
+            .map_err(|e| e.to_string())
+            .and_then(|text| text.parse::<toml::Table>().map_err(|e| e.to_string()));
+        let table = match table {
+            Ok(table) => table,
+            Err(reason) => {
+                let path = path.to_owned();
+                let reason = reason.trim_end().to_owned();
+                let problem = ConfigProblem::NotToml { path, reason };
+                return self.loaded.problems.push(problem);
+            }
+        };
+        for (key, value) in table {
+            let spelled = key.replace('_', "-");
+            let Some(name) = SettingName::ALL
+                .into_iter()
+                .find(|name| name.key() == spelled)
+            else {
+                let path = path.to_owned();
+                let problem = ConfigProblem::UnknownKey { key, path };
+                self.loaded.problems.push(problem);
+                continue;
+            };
+            let what = format!("{key} in {}", path.display());
+            match plain_text(&value) {
+                Some(text) => self.apply(name, OsStr::new(&text), &Origin::File(path.into()), what),
+                None => self.bad_value(what, OsStr::new(&value.to_string()), name.accepted()),
+            }
+        }
+    }
+
+    fn environment(&mut self, env: &Environment) {
+        let ours = env
+            .iter()
+            .filter(|(name, _)| name.as_bytes().starts_with(b"CACHEWRAP_"));
+        for (variable, value) in ours {
+            let known = SettingName::ALL
+                .into_iter()
+                .find(|name| name.variable() == variable);
+            match known {
+                Some(name) if !value.is_empty() => {
+                    let variable = name.variable();
+                    self.apply(name, value, &Origin::Variable(variable), variable.into());
+                }
+                Some(_) => {}
+                None if variable == CONFIG_VARIABLE => {}
+                None => {
+                    let name = variable.to_string_lossy().into_owned();
+                    let problem = ConfigProblem::UnknownVariable { name };
+                    self.loaded.problems.push(problem);
+                }
+            }
+        }
+    }
+
+    fn apply(&mut self, name: SettingName, value: &OsStr, origin: &Origin, what: String) {
+        if self.set(name, value, origin).is_none() {
+            self.bad_value(what, value, name.accepted());
+        }
+    }
+
+    /// `None` if the value is not acceptable; the setting then keeps what it has.
+    fn set(&mut self, name: SettingName, value: &OsStr, origin: &Origin) -> Option<()> {
+        let config = &mut self.loaded.config;
+        let home = self.home.as_deref();
+        let text = || value.to_str();
+        match name {
+            SettingName::Dir => put(&mut config.dir, values::path(value, home)?, origin),
+            SettingName::MaxSize => {
+                let size = values::parse_size(text()?).filter(|&size| size > 0)?;
+                put(&mut config.max_size, size, origin);
+            }
+            SettingName::TrimPaths => {
+                put(&mut config.trim_paths, values::trim_paths(text()?)?, origin);
+            }
+            SettingName::ReadOnly => put(&mut config.read_only, values::boolean(text()?)?, origin),
+            SettingName::Disable => put(&mut config.disable, values::boolean(text()?)?, origin),
+            SettingName::Recache => put(&mut config.recache, values::boolean(text()?)?, origin),
+            SettingName::Log => put(&mut config.log, values::log(text()?, home)?, origin),
+            SettingName::Env => put(&mut config.env, values::names(text()?)?, origin),
+            SettingName::KeySalt => put(&mut config.key_salt, value.to_owned(), origin),
+            SettingName::Observe => put(&mut config.observe, values::auto_or_off(text()?)?, origin),
+            SettingName::Gc => put(&mut config.gc, values::auto_or_off(text()?)?, origin),
+        }
+        Some(())
+    }
+
+    fn bad_value(&mut self, what: String, value: &OsStr, accepted: &'static str) {
+        let value = value.to_string_lossy().into_owned();
+        self.loaded.problems.push(ConfigProblem::BadValue {
+            what,
+            value,
+            accepted,
+        });
+    }
+}
+
+fn put<T>(setting: &mut Setting<T>, value: T, origin: &Origin) {
+    let origin = origin.clone();
+    *setting = Setting { value, origin };
+}
+
+/// The value as it would be written in a variable.
+fn plain_text(value: &Value) -> Option<String> {
+    match value {
+        Value::String(text) => Some(text.clone()),
+        Value::Integer(n) => Some(n.to_string()),
+        Value::Boolean(b) => Some(b.to_string()),
+        Value::Array(items) => {
+            let texts: Option<Vec<&str>> = items.iter().map(Value::as_str).collect();
+            Some(texts?.join(","))
+        }
+        Value::Float(_) | Value::Datetime(_) | Value::Table(_) => None,
+    }
+}
+
+fn absolute(env: &Environment, name: &str) -> Option<PathBuf> {
+    let path = PathBuf::from(env.get_nonempty(name)?);
+    path.is_absolute().then_some(path)
+}
+
+fn defaults(env: &Environment, home: Option<&Path>) -> Config {
+    let caches = absolute(env, "XDG_CACHE_HOME").or_else(|| Some(home?.join(".cache")));
+    let dir = caches.map_or_else(PathBuf::new, |dir| dir.join("cachewrap"));
+    let log = LogSpec {
+        level: LogLevel::Warn,
+        file: None,
+    };
+    Config {
+        dir: Setting::default(dir),
+        max_size: Setting::default(DEFAULT_MAX_SIZE),
+        trim_paths: Setting::default(TrimPaths::Workspace),
+        read_only: Setting::default(false),
+        disable: Setting::default(false),
+        recache: Setting::default(false),
+        log: Setting::default(log),
+        env: Setting::default(Vec::new()),
+        key_salt: Setting::default(OsString::new()),
+        observe: Setting::default(true),
+        gc: Setting::default(true),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn load(vars: &[(&str, &str)]) -> Loaded {
+        Config::load(&vars.iter().copied().collect())
+    }
+
+    fn load_with_file(content: &str, vars: &[(&str, &str)]) -> (Loaded, PathBuf) {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("config.toml");
+        fs::write(&path, content.as_bytes()).unwrap();
+        let mut env: Environment = vars.iter().copied().collect();
+        env.set("HOME", "/home/u");
+        env.set(CONFIG_VARIABLE, &path);
+        (Config::load(&env), path)
+    }
+
+    fn messages(loaded: &Loaded) -> Vec<String> {
+        loaded.problems.iter().map(ToString::to_string).collect()
+    }
+
+    #[test]
+    fn defaults_follow_xdg() {
+        let loaded = load(&[("HOME", "/h")]);
+        assert!(loaded.problems.is_empty(), "{:?}", loaded.problems);
+        assert_eq!(*loaded.config.dir, Path::new("/h/.cache/cachewrap"));
+        assert_eq!(*loaded.config.max_size, 10_000_000_000);
+
+        let loaded = load(&[("HOME", "/h"), ("XDG_CACHE_HOME", "/x")]);
+        assert_eq!(*loaded.config.dir, Path::new("/x/cachewrap"));
+        let loaded = load(&[("HOME", "/h"), ("XDG_CACHE_HOME", "x")]);
+        assert_eq!(*loaded.config.dir, Path::new("/h/.cache/cachewrap"));
+    }
+
+    #[test]
+    fn without_a_home_the_cache_is_disabled() {
+        let loaded = load(&[]);
+        assert!(*loaded.config.disable);
+        assert!(matches!(loaded.problems[..], [ConfigProblem::NoDir]));
+        let loaded = load(&[("CACHEWRAP_DIR", "/c")]);
+        assert!(!*loaded.config.disable);
+        assert!(loaded.problems.is_empty());
+    }
+
+    #[test]
+    fn the_environment_beats_the_file() {
+        let file = "max-size = \"2GiB\"\nread_only = true\nenv = [\"B\", \"A\"]\ndir = \"~/c\"\n";
+        let (loaded, path) = load_with_file(file, &[("CACHEWRAP_MAX_SIZE", "5M")]);
+        assert!(loaded.problems.is_empty(), "{:?}", loaded.problems);
+        let config = loaded.config;
+        assert_eq!(*config.max_size, 5_000_000);
+        assert_eq!(
+            config.max_size.origin,
+            Origin::Variable("CACHEWRAP_MAX_SIZE")
+        );
+        assert!(*config.read_only);
+        assert_eq!(config.read_only.origin, Origin::File(path));
+        assert_eq!(*config.env, ["A", "B"]);
+        assert_eq!(*config.dir, Path::new("/home/u/c"));
+        assert_eq!(config.gc.origin, Origin::Default);
+    }
+
+    #[test]
+    fn problems_say_what_is_accepted() {
+        let loaded = load(&[
+            ("HOME", "/nonexistent"),
+            ("CACHEWRAP_DIR", "relative"),
+            ("CACHEWRAP_GC", "sometimes"),
+            ("CACHEWRAP_MAX_SIZE", "0"),
+            ("CACHEWRAP_SIZE", "1G"),
+        ]);
+        let messages = messages(&loaded);
+        assert_eq!(messages.len(), 4, "{messages:?}");
+        assert_eq!(
+            messages[0],
+            "CACHEWRAP_DIR is `relative`; expected an absolute path, or one that starts with ~/"
+        );
+        assert_eq!(
+            messages[1],
+            "CACHEWRAP_GC is `sometimes`; expected auto or off"
+        );
+        assert!(messages[2].contains("such as 10G"));
+        assert!(
+            messages[3].starts_with("unknown variable CACHEWRAP_SIZE; known are CACHEWRAP_DIR,")
+        );
+        assert_eq!(*loaded.config.max_size, DEFAULT_MAX_SIZE);
+    }
+
+    #[test]
+    fn problems_of_the_file_name_it() {
+        let (loaded, path) = load_with_file("maxsize = 1\ngc = 3\nlog = 1.5\n", &[]);
+        let messages = messages(&loaded);
+        assert_eq!(messages.len(), 3, "{messages:?}");
+        assert!(
+            messages
+                .iter()
+                .all(|message| message.contains(&path.display().to_string()))
+        );
+        let (loaded, _) = load_with_file("max-size = ", &[]);
+        assert!(matches!(
+            loaded.problems[..],
+            [ConfigProblem::NotToml { .. }]
+        ));
+    }
+
+    #[test]
+    fn a_named_file_must_exist() {
+        let loaded = load(&[("HOME", "/h"), (CONFIG_VARIABLE, "/nonexistent/c.toml")]);
+        assert!(matches!(
+            loaded.problems[..],
+            [ConfigProblem::Unreadable(_)]
+        ));
+    }
+
+    #[test]
+    fn empty_variables_count_as_unset() {
+        let vars: Vec<_> = SettingName::ALL.map(|name| (name.variable(), "")).into();
+        let mut env: Environment = vars.into_iter().collect();
+        env.set("HOME", "/nonexistent");
+        let loaded = Config::load(&env);
+        assert!(loaded.problems.is_empty());
+        let entries = loaded.config.entries();
+        assert!(entries.iter().all(|entry| entry.origin == Origin::Default));
+    }
+
+    proptest! {
+        #[test]
+        fn no_file_makes_loading_panic(content in "[a-z-]{1,8} = .{0,20}\n") {
+            let _ = load_with_file(&content, &[]);
+        }
+
+        #[test]
+        fn no_variable_makes_loading_panic(name in 0_usize..11, value in "[^\0]{0,20}") {
+            let variable = SettingName::ALL[name].variable();
+            let loaded = load(&[("HOME", "/nonexistent"), (variable, &value)]);
+            // Either the value was taken or a problem tells why not.
+            let entry = &loaded.config.entries()[name];
+            let taken = entry.origin == Origin::Variable(variable);
+            prop_assert_eq!(taken || value.is_empty(), loaded.problems.is_empty());
+        }
+    }
+}

@@ -1,0 +1,59 @@
+//! The environment as a value: the core never reads the process's own.
+
+use std::collections::BTreeMap;
+use std::ffi::{OsStr, OsString};
+
+/// A snapshot of environment variables.
+///
+/// ```
+/// use cache_core::Environment;
+/// let env: Environment = [("CACHEWRAP_DIR", "/cache")].into_iter().collect();
+/// assert_eq!(env.get("CACHEWRAP_DIR"), Some("/cache".as_ref()));
+/// assert_eq!(env.get("UNSET"), None);
+/// ```
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Environment(BTreeMap<OsString, OsString>);
+
+impl Environment {
+    /// The environment of this process.
+    ///
+    /// The one place that looks at it; callers pass the value on.
+    pub fn of_process() -> Self {
+        std::env::vars_os().collect()
+    }
+
+    /// The value of a variable; unset differs from empty.
+    pub fn get(&self, name: impl AsRef<OsStr>) -> Option<&OsStr> {
+        self.0.get(name.as_ref()).map(OsString::as_os_str)
+    }
+
+    /// The value of a variable that is set and not empty.
+    pub fn get_nonempty(&self, name: impl AsRef<OsStr>) -> Option<&OsStr> {
+        self.get(name).filter(|value| !value.is_empty())
+    }
+
+    /// Sets a variable.
+    pub fn set(&mut self, name: impl Into<OsString>, value: impl Into<OsString>) {
+        self.0.insert(name.into(), value.into());
+    }
+
+    /// Unsets a variable.
+    pub fn remove(&mut self, name: impl AsRef<OsStr>) {
+        self.0.remove(name.as_ref());
+    }
+
+    /// All variables, ordered by name.
+    pub fn iter(&self) -> impl Iterator<Item = (&OsStr, &OsStr)> {
+        self.0.iter().map(|(k, v)| (k.as_os_str(), v.as_os_str()))
+    }
+}
+
+impl<K: Into<OsString>, V: Into<OsString>> FromIterator<(K, V)> for Environment {
+    fn from_iter<I: IntoIterator<Item = (K, V)>>(iter: I) -> Self {
+        Self(
+            iter.into_iter()
+                .map(|(k, v)| (k.into(), v.into()))
+                .collect(),
+        )
+    }
+}

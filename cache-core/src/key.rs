@@ -1,0 +1,213 @@
+//! Hashing of keys: tagged, length-prefixed fields, and nothing else.
+//!
+//! A key is never the hash of a serialiser's output: a serialiser may change its
+//! encoding, and two different values may then collide or one value get two keys.
+//! Instead every field is fed as
+//!
+//! ```text
+//! field = tag-length u32 LE, tag, value-length u64 LE, value
+//! ```
+//!
+//! so that no two sequences of fields give the same bytes. The first field is always
+//! the format version with the kind of key, so that keys of different kinds and of
+//! different releases of the scheme never meet.
+
+use std::ffi::OsStr;
+use std::os::unix::ffi::OsStrExt;
+
+use crate::digest::{BlobRef, Digest};
+use crate::input::{EnvValue, FileType, Input};
+use crate::roots::{RootedPath, Segment, Template};
+
+/// Version of what enters keys. Raise it whenever the meaning of a key changes.
+const KEY_VERSION: u32 = 1;
+
+/// Collects the fields of a key.
+pub struct KeyHasher(blake3::Hasher);
+
+impl KeyHasher {
+    /// Starts a key of some kind.
+    pub fn new(kind: &str) -> Self {
+        let mut hasher = Self(blake3::Hasher::new());
+        hasher.bytes("cachewrap", &KEY_VERSION.to_le_bytes());
+        hasher.str("kind", kind);
+        hasher
+    }
+
+    /// Adds a field.
+    pub fn bytes(&mut self, tag: &str, value: &[u8]) {
+        let tag_len = u32::try_from(tag.len()).unwrap_or(u32::MAX);
+        self.0.update(&tag_len.to_le_bytes());
+        self.0.update(tag.as_bytes());
+        self.0.update(&(value.len() as u64).to_le_bytes());
+        self.0.update(value);
+    }
+
+    /// Adds a text field.
+    pub fn str(&mut self, tag: &str, value: &str) {
+        self.bytes(tag, value.as_bytes());
+    }
+
+    /// Adds a field whose text need not be UTF-8.
+    pub fn os(&mut self, tag: &str, value: &OsStr) {
+        self.bytes(tag, value.as_bytes());
+    }
+
+    /// Adds a field that may be absent; absent differs from empty.
+    pub fn optional(&mut self, tag: &str, value: Option<&[u8]>) {
+        match value {
+            Some(value) => {
+                self.str(tag, "set");
+                self.bytes(tag, value);
+            }
+            None => self.str(tag, "unset"),
+        }
+    }
+
+    /// Adds a path.
+    pub fn path(&mut self, tag: &str, path: &RootedPath) {
+        self.str(tag, path.root.map_or("absolute", |root| root.name()));
+        self.bytes(tag, &path.rest);
+    }
+
+    /// Adds text with open roots.
+    pub fn template(&mut self, tag: &str, template: &Template) {
+        let segments = template.segments();
+        self.bytes(tag, &(segments.len() as u64).to_le_bytes());
+        for segment in segments {
+            match segment {
+                Segment::Literal(text) => self.bytes("literal", text),
+                Segment::Root(root, escaping) => {
+                    self.str("root", root.name());
+                    self.str("escaping", escaping.name());
+                }
+            }
+        }
+    }
+
+    /// Adds a content.
+    pub fn blob(&mut self, tag: &str, blob: &BlobRef) {
+        self.bytes(tag, blob.digest.as_bytes());
+        self.bytes("length", &blob.len.to_le_bytes());
+    }
+
+    /// Adds an input.
+    pub fn input(&mut self, input: &Input) {
+        match input {
+            Input::File { path, blob } => {
+                self.path("file", path);
+                self.blob("content", blob);
+            }
+            Input::Dir { path, listing } => {
+                self.path("dir", path);
+                self.bytes("listing", listing.as_bytes());
+            }
+            Input::Exists { path, file_type } => {
+                self.path("exists", path);
+                let name = match file_type {
+                    FileType::File => "file",
+                    FileType::Dir => "dir",
+                    FileType::Other => "other",
+                };
+                self.str("type", name);
+            }
+            Input::Absent { path } => self.path("absent", path),
+            Input::Link { path, target } => {
+                self.path("link", path);
+                self.path("target", target);
+            }
+            Input::Env { name, value } => {
+                self.bytes("env", name);
+                match value {
+                    EnvValue::Unset => self.str("value", "unset"),
+                    EnvValue::Set(template) => self.template("value", template),
+                }
+            }
+            Input::Program { name, path } => {
+                self.bytes("program", name);
+                self.path("found", path);
+            }
+            Input::CodeEnv {
+                code,
+                variables,
+                write_only,
+            } => {
+                self.bytes("code", &(code.len() as u64).to_le_bytes());
+                for blob in code {
+                    self.blob("code", blob);
+                }
+                self.bytes("variables", &(variables.len() as u64).to_le_bytes());
+                for (name, value) in variables {
+                    self.bytes("name", name);
+                    self.bytes("value", value);
+                }
+                for name in write_only {
+                    self.bytes("write-only", name);
+                }
+            }
+            Input::Argument { name, value } => {
+                self.str("argument", name);
+                self.optional("value", value.as_deref());
+            }
+            Input::RootValue { root, value } => {
+                self.str("root", root.name());
+                self.bytes("value", value);
+            }
+        }
+    }
+
+    /// The key.
+    pub fn finish(&self) -> Digest {
+        self.0.finalize().into()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn key(fields: &[(&str, &[u8])]) -> Digest {
+        let mut hasher = KeyHasher::new("test");
+        for (tag, value) in fields {
+            hasher.bytes(tag, value);
+        }
+        hasher.finish()
+    }
+
+    #[test]
+    fn the_scheme_has_not_changed() {
+        // Changing this digest empties every user's cache: raise KEY_VERSION and say so.
+        assert_eq!(
+            key(&[("a", b"1"), ("b", b"")]).to_hex(),
+            "20155fff102732f31d0d625961ebf9f4cc0ed1b151945c109c2a76512ab37f0b"
+        );
+    }
+
+    #[test]
+    fn neighbouring_fields_cannot_be_confused() {
+        let keys = [
+            key(&[]),
+            key(&[("a", b"")]),
+            key(&[("a", b"b")]),
+            key(&[("ab", b"")]),
+            key(&[("", b"ab")]),
+            key(&[("a", b""), ("b", b"")]),
+            key(&[("b", b""), ("a", b"")]),
+            key(&[("a", b"b\0")]),
+        ];
+        for (i, a) in keys.iter().enumerate() {
+            for b in keys.iter().skip(i + 1) {
+                assert_ne!(a, b);
+            }
+        }
+    }
+
+    #[test]
+    fn absent_differs_from_empty() {
+        let mut unset = KeyHasher::new("test");
+        unset.optional("a", None);
+        let mut empty = KeyHasher::new("test");
+        empty.optional("a", Some(b""));
+        assert_ne!(unset.finish(), empty.finish());
+    }
+}

@@ -1,0 +1,134 @@
+//! The core of cachewrap: a cache for compilations, by what they were seen to read.
+//!
+//! A compilation is a process. On a miss it runs once, is observed, and everything it read
+//! is recorded together with what it wrote. On a later call the recorded inputs are checked
+//! instead of running anything.
+//!
+//! ```text
+//! argv, env, cwd
+//!   └ parse ──► Bypass(reason) ─────────────────────────► the caller runs the compiler
+//!        └► Invocation
+//!             └ key ──► ManifestKey ──► input manifest? ── no ─┐
+//!                                         └ check inputs       │
+//!                                             ├ match ► result ► restore ► replay    (hit)
+//!                                             └ none ──────────┤
+//!                                                              ▼
+//!                     run the compiler, observed, streaming ► capture ► store       (miss)
+//! ```
+//!
+//! # Vocabulary
+//!
+//! | term | meaning |
+//! |---|---|
+//! | unit | cargo's node; here one run of rustc |
+//! | invocation | parsed arguments, directory and relevant environment of a unit |
+//! | bypass | an invocation that is not cached and runs untouched, see [`BypassReason`] |
+//! | toolchain | the identity of a compiler that enters keys |
+//! | root | a directory that paths are stored relative to, see [`Root`] |
+//! | digest | the BLAKE3 hash of content, see [`Digest`]; with its length a [`BlobRef`] |
+//! | input | one fact that the compilation depended on, see [`Input`] |
+//! | manifest key | hash of all that is known *before* compiling |
+//! | input manifest | the input sets seen for one manifest key, each naming a result |
+//! | result key | manifest key and one input set |
+//! | compile result | outputs, messages, exit status and duration |
+//! | capture, store | read what a compilation wrote; put it into the cache |
+//! | restore, replay | place the outputs; repeat messages and exit status |
+//! | hit, miss | served from the store or not; a miss has a [`MissReason`] |
+//! | retention, GC | the policy of what to keep; applying it and sweeping what nothing names |
+//! | fail-open | an error of the cache is never an error of the build |
+//!
+//! # Reading order
+//!
+//! The modules in the order in which data flows: `pipeline` tells the whole story;
+//! `rustc::args` and `rustc::invocation` parse; `rustc::toolchain` identifies the compiler;
+//! `rustc::place` and `roots` find the directories; `rustc::key` and `key` make the key;
+//! `manifest` and `check` look up; `restore` serves a hit. For a miss, `run` and `observe`
+//! run the compiler; `rustc::seen` and `rustc::record` turn what it did into inputs;
+//! `rustc::capture` and `result` keep its outputs. Below all of them lie `store`, `codec`
+//! and `digest`. `key`, `manifest`, `result`, `codec` and `store::retention` touch neither
+//! files nor clocks nor processes.
+//!
+//! # Embedding
+//!
+//! [`run`] is the pipeline; nothing in it reads the process's environment or its
+//! arguments. Whoever calls it brings them, and may bring a [`Runner`] of their own.
+//!
+//! ```
+//! use cache_core::{Config, Environment, Outcome, Request, SystemRunner};
+//!
+//! let dir = tempfile::tempdir()?;
+//! let mut env = Environment::of_process();
+//! env.set("CACHEWRAP_DIR", dir.path());
+//! let loaded = Config::load(&env);
+//! let request = Request {
+//!     argv: &["rustc".into(), "--help".into()],
+//!     env: &env,
+//!     cwd: dir.path(),
+//!     config: &loaded.config,
+//!     runner: &SystemRunner,
+//!     stdin: &|| None,
+//!     stderr_is_terminal: false,
+//! };
+//! let outcome = cache_core::run(&request, &mut |_| (), &mut |_| ())?;
+//! // Nothing to cache; a wrapper would now run the compiler.
+//! assert!(matches!(outcome, Outcome::Bypass(reason) if reason.name() == "help"));
+//! # Ok::<(), std::io::Error>(())
+//! ```
+//!
+//! [`Store`] gives access to manifests, results and blobs by themselves. `examples/` has a
+//! program for each.
+
+mod check;
+mod codec;
+mod config;
+mod digest;
+mod env;
+mod error;
+mod fs;
+mod input;
+mod key;
+mod listing;
+mod lock;
+mod log;
+mod manifest;
+mod memo;
+mod names;
+mod observe;
+mod pipeline;
+mod restore;
+mod result;
+mod roots;
+mod run;
+mod rustc;
+mod search;
+mod stamp;
+pub mod stats;
+mod store;
+
+pub use check::{Change, MissReason};
+pub use codec::DecodeError;
+pub use config::{
+    Config, ConfigEntry, ConfigProblem, DEFAULT_MAX_SIZE, Loaded, LogLevel, LogSpec, Origin,
+    Setting, SettingName, TrimPaths, format_size, parse_size,
+};
+pub use digest::{BlobRef, Digest, ManifestKey, ResultKey};
+pub use env::Environment;
+pub use error::PathError;
+pub use input::{EnvValue, FileType, Input};
+pub use key::KeyHasher;
+pub use log::Log;
+pub use manifest::{InputManifest, InputSet, MAX_SETS, result_key};
+pub use observe::die_by_signal;
+pub use observe::{Depth, probe as probe_observer};
+pub use pipeline::{Outcome, Request, run};
+pub use result::{CompileResult, Content, Output, Role};
+pub use roots::{Escaping, Root, RootedPath, Roots, Template};
+pub use run::{Command, Run, Runner, Sink, Status, SystemRunner};
+pub use rustc::invocation::BypassReason;
+pub use rustc::seen::NotStored;
+pub use rustc::toolchain::KnownToolchain;
+pub use store::retention;
+pub use store::{
+    CACHEDIR_TAG, Cleared, CollectOptions, Collected, Damage, FORMAT, Finding, GcReport, Layout,
+    Placed, Progress, Store, StoreError, Usage, VerifyReport, disk_size, run_gc,
+};

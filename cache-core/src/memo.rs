@@ -1,0 +1,221 @@
+//! The memo: digests of files that have been hashed before, keyed by what `stat` says.
+//!
+//! Checking inputs means knowing the digest of every file a unit read. Most of those
+//! files (sources of registry crates, libraries just restored, the linker) were hashed
+//! moments ago by another unit. The memo remembers them in one file of fixed size:
+//!
+//! ```text
+//! table  = bucket * 16384                      4 MiB, sparse until used
+//! bucket = slot * 4
+//! slot   = key digest length check             64 bytes
+//! key    = 16 bytes   start of the hash of (device, inode, size, mtime, ctime)
+//! digest = 32 bytes   BLAKE3 of the content
+//! length = u64 LE     of the content
+//! check  = 8 bytes    start of the hash of the rest of the slot
+//! ```
+//! A slot is read and written with one system call and proves itself by its check, so
+//! any number of processes may use the table without locks; a torn or damaged slot is a
+//! miss.
+//!
+//! What it trusts: that a file with the same device, inode, size, modification time and
+//! *change* time is unchanged. The change time cannot be set by programs, so a file
+//! changed behind the memo's back would have to be written within the clock tick of the
+//! stamp that was recorded. Therefore a file whose last change is no older than a tick
+//! when it is hashed is not recorded (as git does with "racily clean" entries); it is
+//! hashed again the next time.
+
+use std::fs::File;
+use std::os::unix::fs::FileExt as _;
+use std::path::Path;
+
+use crate::digest::{BlobRef, Digest};
+use crate::error::PathError;
+use crate::fs;
+use crate::stamp::{self, Stamp};
+
+const BUCKETS: u64 = 16384;
+const SLOT: usize = 64;
+const SLOTS: usize = 4;
+const BUCKET: usize = SLOT * SLOTS;
+
+/// The table, or nothing where it cannot be opened: then everything is hashed.
+#[derive(Debug)]
+pub(crate) struct Memo {
+    table: Option<File>,
+    writable: bool,
+}
+
+impl Memo {
+    pub(crate) fn open(path: &Path, writable: bool) -> Self {
+        let table = if writable {
+            fs::open_or_create(path).ok()
+        } else {
+            fs::open(path).ok()
+        };
+        Self { table, writable }
+    }
+
+    /// The digest of a file's content, from the table or by reading the file.
+    pub(crate) fn digest(&self, path: &Path) -> Result<(Stamp, BlobRef), PathError> {
+        let stamp = Stamp::from_metadata(&fs::metadata(path)?);
+        Ok((stamp, self.digest_of(path, &stamp)?))
+    }
+
+    /// The same, for a file whose stamp has just been taken.
+    pub(crate) fn digest_of(&self, path: &Path, stamp: &Stamp) -> Result<BlobRef, PathError> {
+        if let Some(blob) = self.get(stamp) {
+            return Ok(blob);
+        }
+        let blob = fs::digest(path)?;
+        // Only what was the same file before and after is worth remembering.
+        if Stamp::of(path).as_ref() == Some(stamp) && blob.len == stamp.size {
+            self.put(stamp, blob);
+        }
+        Ok(blob)
+    }
+
+    fn get(&self, stamp: &Stamp) -> Option<BlobRef> {
+        let table = self.table.as_ref()?;
+        let (bucket, key) = place(stamp);
+        let mut bytes = [0; BUCKET];
+        // What lies beyond the end of the file reads as empty slots.
+        table.read_at(&mut bytes, bucket * BUCKET as u64).ok()?;
+        let slot = bytes
+            .chunks_exact(SLOT)
+            .find(|slot| slot.starts_with(&key))?;
+        parse_slot(slot)
+    }
+
+    /// Remembers a digest, unless the file could still change under the same stamp.
+    pub(crate) fn put(&self, stamp: &Stamp, blob: BlobRef) {
+        let Some(table) = self.table.as_ref().filter(|_| self.writable) else {
+            return;
+        };
+        if stamp.is_racy(stamp::now()) {
+            return;
+        }
+        let (bucket, key) = place(stamp);
+        let mut bytes = [0; BUCKET];
+        let _ = table.read_at(&mut bytes, bucket * BUCKET as u64);
+        let free = bytes
+            .chunks_exact(SLOT)
+            .position(|slot| slot.starts_with(&key) || slot.iter().all(|&b| b == 0));
+        let slot = free.unwrap_or(usize::from(key.last().copied().unwrap_or(0)) % SLOTS);
+        let at = bucket * BUCKET as u64 + (slot * SLOT) as u64;
+        // A failed write leaves an old or a torn slot; both are told by the check.
+        let _ = table.write_all_at(&make_slot(&key, blob), at);
+    }
+}
+
+fn place(stamp: &Stamp) -> (u64, [u8; 16]) {
+    let mut hasher = blake3::Hasher::new();
+    hasher.update(&stamp.dev.to_le_bytes());
+    hasher.update(&stamp.ino.to_le_bytes());
+    hasher.update(&stamp.size.to_le_bytes());
+    hasher.update(&stamp.mtime.to_le_bytes());
+    hasher.update(&stamp.ctime.to_le_bytes());
+    let hash = hasher.finalize();
+    let mut key = [0; 16];
+    let mut number = [0; 8];
+    let bytes = hash.as_bytes();
+    key.copy_from_slice(bytes.get(..16).unwrap_or(&[0; 16]));
+    number.copy_from_slice(bytes.get(16..24).unwrap_or(&[0; 8]));
+    (u64::from_le_bytes(number) % BUCKETS, key)
+}
+
+fn make_slot(key: &[u8; 16], blob: BlobRef) -> Vec<u8> {
+    let mut slot = Vec::with_capacity(SLOT);
+    slot.extend_from_slice(key);
+    slot.extend_from_slice(blob.digest.as_bytes());
+    slot.extend_from_slice(&blob.len.to_le_bytes());
+    let check = Digest::of(&slot);
+    slot.extend(check.as_bytes().iter().take(8));
+    slot
+}
+
+fn parse_slot(slot: &[u8]) -> Option<BlobRef> {
+    let (body, check) = slot.split_at_checked(SLOT - 8)?;
+    if !Digest::of(body).as_bytes().starts_with(check) {
+        return None;
+    }
+    let digest: [u8; 32] = body.get(16..48)?.try_into().ok()?;
+    let len: [u8; 8] = body.get(48..56)?.try_into().ok()?;
+    Some(BlobRef {
+        digest: digest.into(),
+        len: u64::from_le_bytes(len),
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::input::FileType;
+
+    fn old_stamp(ino: u64) -> Stamp {
+        Stamp {
+            dev: 1,
+            ino,
+            size: 3,
+            mtime: 5,
+            ctime: 7,
+            file_type: FileType::File,
+            executable: false,
+        }
+    }
+
+    fn memo(dir: &Path) -> Memo {
+        Memo::open(&dir.join("memo"), true)
+    }
+
+    #[test]
+    fn digests_are_remembered_by_the_whole_stamp() {
+        let dir = tempfile::tempdir().unwrap();
+        let blob = BlobRef::of(b"abc");
+        memo(dir.path()).put(&old_stamp(9), blob);
+        let memo = memo(dir.path());
+        assert_eq!(memo.get(&old_stamp(9)), Some(blob));
+        assert_eq!(memo.get(&old_stamp(8)), None);
+        let later = Stamp {
+            ctime: 8,
+            ..old_stamp(9)
+        };
+        assert_eq!(memo.get(&later), None);
+    }
+
+    #[test]
+    fn a_file_changed_within_the_last_tick_is_not_remembered() {
+        let dir = tempfile::tempdir().unwrap();
+        let fresh = Stamp {
+            ctime: stamp::now(),
+            ..old_stamp(9)
+        };
+        memo(dir.path()).put(&fresh, BlobRef::of(b"abc"));
+        assert_eq!(memo(dir.path()).get(&fresh), None);
+    }
+
+    #[test]
+    fn damaged_slots_are_misses() {
+        let slot = make_slot(&[1; 16], BlobRef::of(b"abc"));
+        assert_eq!(parse_slot(&slot), Some(BlobRef::of(b"abc")));
+        for i in 0..SLOT {
+            let mut bad = slot.clone();
+            bad[i] ^= 1;
+            assert_eq!(parse_slot(&bad), None, "byte {i}");
+        }
+    }
+
+    #[test]
+    fn a_full_bucket_gives_way() {
+        let dir = tempfile::tempdir().unwrap();
+        let memo = memo(dir.path());
+        for ino in 0..100_000 {
+            memo.put(&old_stamp(ino), BlobRef::of(&ino.to_le_bytes()));
+        }
+        let known = (0..100_000).filter(|&ino| {
+            let found = memo.get(&old_stamp(ino));
+            assert!(found.is_none_or(|blob| blob == BlobRef::of(&ino.to_le_bytes())));
+            found.is_some()
+        });
+        assert!(known.count() > 50_000);
+    }
+}

@@ -1,0 +1,205 @@
+//! Names of environment variables that occur in code.
+//!
+//! Reads of the environment cannot be observed. But a program that reads a variable
+//! must know its name, and the name then stands among the program's bytes. So for every
+//! file of code that took part in a compilation and is not part of the toolchain, the
+//! variables that are set *and* whose names occur in the file as bytes are taken for
+//! read. A name may stand anywhere: Rust puts string literals next to each other without
+//! separators, so that looking for whole words would miss some.
+//!
+//! Which of the names asked for so far occur in a file is memoised by the file's digest
+//! under `names/`:
+//!
+//! ```text
+//! file = frame 'N' version 1 (see codec), body = map from name to whether it occurs
+//! ```
+//! Version history: 1, the first.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::ffi::OsStr;
+use std::os::unix::ffi::OsStrExt as _;
+use std::path::Path;
+
+use aho_corasick::AhoCorasick;
+
+use crate::codec::{self, Kind};
+use crate::digest::BlobRef;
+use crate::env::Environment;
+use crate::error::PathError;
+use crate::fs;
+use crate::store::Store;
+
+const KIND: Kind = Kind {
+    tag: b'N',
+    version: 1,
+};
+
+/// Variables that are never taken for read.
+///
+/// They stand in every Rust program because the standard library names them, or change
+/// with every shell and terminal without meaning anything to a compilation, or are
+/// handled elsewhere (`PATH` by recording searches, the jobserver by passing it on).
+const NOISE: &[&str] = &[
+    // std: backtraces and thread stacks; no effect on what a program computes.
+    "RUST_BACKTRACE",
+    "RUST_LIB_BACKTRACE",
+    "RUST_MIN_STACK",
+    // The search path: programs found through it are recorded as searches.
+    "PATH",
+    // Where libraries of the toolchain are; set by cargo and rustup for each process.
+    "LD_LIBRARY_PATH",
+    // Where temporary files go.
+    "TMPDIR",
+    // Shells and terminals.
+    "_",
+    "PWD",
+    "OLDPWD",
+    "SHLVL",
+    "SHELL",
+    "TERM",
+    "COLORTERM",
+    "COLUMNS",
+    "LINES",
+    "LS_COLORS",
+    "WINDOWID",
+    "DISPLAY",
+    // The jobserver.
+    "CARGO_MAKEFLAGS",
+    "MAKEFLAGS",
+    "MFLAGS",
+    "MAKELEVEL",
+    "NUM_JOBS",
+    // Ourselves: each of these either enters keys in its own right or must not.
+    "RUSTC_WRAPPER",
+    "RUSTC_WORKSPACE_WRAPPER",
+];
+
+fn is_noise(name: &OsStr) -> bool {
+    NOISE.iter().any(|noise| name == *noise) || name.as_bytes().starts_with(b"CACHEWRAP_")
+}
+
+/// A file of code: its content and where to read it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Code<'a> {
+    pub(crate) blob: BlobRef,
+    pub(crate) path: &'a Path,
+}
+
+/// Names and values of variables.
+pub(crate) type Variables = Vec<(Vec<u8>, Vec<u8>)>;
+
+/// The variables that are set and whose names occur in any of the files, with their
+/// values, ordered by name.
+pub(crate) fn variables(
+    store: &Store,
+    env: &Environment,
+    code: &[Code<'_>],
+) -> Result<Variables, PathError> {
+    let candidates: Vec<(&OsStr, &OsStr)> =
+        env.iter().filter(|(name, _)| !is_noise(name)).collect();
+    let mut read = vec![false; candidates.len()];
+    for code in code {
+        let occurs = occurring(store, code, &candidates)?;
+        for (read, occurs) in read.iter_mut().zip(occurs) {
+            *read |= occurs;
+        }
+    }
+    let read = candidates.iter().zip(read).filter(|(_, read)| *read);
+    Ok(read
+        .map(|((name, value), _)| (name.as_bytes().to_vec(), value.as_bytes().to_vec()))
+        .collect())
+}
+
+fn occurring(
+    store: &Store,
+    code: &Code<'_>,
+    candidates: &[(&OsStr, &OsStr)],
+) -> Result<Vec<bool>, PathError> {
+    let file = store.layout().names(code.blob.digest);
+    let mut known: BTreeMap<Vec<u8>, bool> = fs::read(&file)
+        .ok()
+        .and_then(|bytes| codec::decode(KIND, &bytes).ok())
+        .unwrap_or_default();
+    let unknown: Vec<&[u8]> = candidates
+        .iter()
+        .map(|(name, _)| name.as_bytes())
+        .filter(|name| !known.contains_key(*name))
+        .collect();
+    if !unknown.is_empty() {
+        let content = fs::read(code.path)?;
+        let occurring = search(&content, &unknown);
+        for (i, name) in unknown.iter().enumerate() {
+            known.insert(name.to_vec(), occurring.contains(&i));
+        }
+        // Remembered only if these are the bytes that the digest names.
+        if !store.is_read_only()
+            && BlobRef::of(&content) == code.blob
+            && let Ok(frame) = codec::encode(KIND, &known)
+        {
+            // Losing it costs another search.
+            let _ = store.replace(&file, &frame);
+        }
+    }
+    Ok(candidates
+        .iter()
+        .map(|(name, _)| known.get(name.as_bytes()).copied().unwrap_or(false))
+        .collect())
+}
+
+/// The positions of those names that occur in `content`.
+fn search(content: &[u8], names: &[&[u8]]) -> BTreeSet<usize> {
+    // A name in a program written in C ends with a NUL, whatever precedes it. Programs
+    // written in Rust, told by a name that their standard library contains, put literals
+    // next to each other, and so may scripts.
+    let is_c = content.starts_with(b"\x7fELF")
+        && memchr::memmem::find(content, b"RUST_BACKTRACE").is_none();
+    let ends = |end: usize| !is_c || content.get(end) == Some(&0);
+    // One pass for all names: macros are megabytes, and names are many. One name may
+    // contain another, so overlapping occurrences count.
+    match AhoCorasick::new(names) {
+        Ok(searcher) => searcher
+            .find_overlapping_iter(content)
+            .filter(|found| ends(found.end()))
+            .map(|found| found.pattern().as_usize())
+            .collect(),
+        // Too many names for one automaton.
+        Err(_) => (0..names.len()).collect(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_in_c_programs_end_with_a_nul() {
+        let names: [&[u8]; 2] = [b"USER", b"LANG"];
+        let found = search(b"\x7fELF..USERS\0xLANG\0", &names);
+        assert_eq!(found, BTreeSet::from([1]));
+    }
+
+    #[test]
+    fn names_inside_other_text_are_found_and_remembered() {
+        let dir = tempfile::tempdir().unwrap();
+        let store = Store::new(dir.path().join("cache"), false);
+        let path = dir.path().join("code.so");
+        let content = b"\x7fELF..helloMY_VARIABLEworld..RUST_BACKTRACE..";
+        std::fs::write(&path, content).unwrap();
+        let code = Code {
+            blob: BlobRef::of(content),
+            path: &path,
+        };
+        let env: Environment = [
+            ("MY_VARIABLE", "1"),
+            ("OTHER", "2"),
+            ("RUST_BACKTRACE", "1"),
+        ]
+        .into_iter()
+        .collect();
+        let found = variables(&store, &env, std::slice::from_ref(&code)).unwrap();
+        assert_eq!(found, [(b"MY_VARIABLE".to_vec(), b"1".to_vec())]);
+        // The second time the file is not needed any more.
+        std::fs::remove_file(&path).unwrap();
+        assert_eq!(variables(&store, &env, &[code]).unwrap(), found);
+    }
+}

@@ -1,0 +1,60 @@
+//! The observer: what a process and its children look at in the file system.
+//!
+//! How it works (Linux, x86-64 and aarch64): a thread of ours installs a seccomp filter
+//! on itself and then starts the compiler, so that the compiler and everything it starts
+//! inherit the filter, and the thread's file table receives the filter's listener. The
+//! filter is a small program in the kernel: system calls that name a path (opening,
+//! looking, executing, renaming) are announced on the listener and wait; all others run
+//! at full speed. The [`Supervisor`](supervise) reads the path out of the waiting
+//! process's memory, notes it together with what `stat` says about it *at that moment*,
+//! and lets the call go on unchanged (`SECCOMP_USER_NOTIF_FLAG_CONTINUE`). Nothing is
+//! ever denied or altered; this is a way to watch, not a sandbox.
+//!
+//! See `seccomp_unotify(2)` for the interface.
+//!
+//! What can go wrong, and what is done about it:
+//! - The filter cannot be installed (old kernel, another listener already active, a
+//!   sandbox forbids it): [`spawn`] says so before the compiler has started, and the
+//!   unit runs unobserved.
+//! - A path cannot be read (the process died meanwhile, memory not readable): the call
+//!   goes on, and the observation is marked incomplete. An incomplete observation is
+//!   never stored.
+//! - A process uses system calls of another architecture (a 32-bit tool) or `io_uring`,
+//!   whose path arguments the filter does not understand: marked incomplete.
+//! - The process memory changes between our reading and the kernel's: another thread
+//!   would have to overwrite a path while it is being opened. Compilers do not.
+//! - We die: the kernel answers waiting calls with `ENOSYS`, and the compiler, which is
+//!   also told to die with its parent, ends.
+//! - A process stays behind after the compiler has ended (a tool that starts a server):
+//!   a child of ours stays to answer for it, and the observation is marked incomplete.
+
+mod events;
+#[cfg(all(
+    target_os = "linux",
+    any(target_arch = "x86_64", target_arch = "aarch64")
+))]
+mod supervise;
+#[cfg(all(
+    target_os = "linux",
+    any(target_arch = "x86_64", target_arch = "aarch64")
+))]
+#[expect(unsafe_code, reason = "system calls that no safe library offers")]
+mod sys;
+
+pub(crate) use events::{Access, Event, Observation};
+pub use supervise::Depth;
+pub(crate) use supervise::spawn;
+pub use sys::die_by_signal;
+
+/// Whether compilers can be observed here, and if not, why.
+///
+/// Tries it on a thread of its own; the calling process is not changed.
+pub fn probe() -> Result<(), String> {
+    let mut command = std::process::Command::new("true");
+    command.stdout(std::process::Stdio::null());
+    match spawn(&mut command, Depth::Usual, |_| ()) {
+        Ok((_, (), observation)) if observation.complete => Ok(()),
+        Ok(_) => Err("paths of the observed process cannot be read".to_owned()),
+        Err(e) => Err(e.to_string()),
+    }
+}

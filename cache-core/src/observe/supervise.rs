@@ -1,0 +1,323 @@
+//! The supervisor: receives announced calls, notes them, lets them go on.
+
+use std::collections::HashMap;
+use std::ffi::OsString;
+use std::fs::File;
+use std::io;
+use std::os::fd::OwnedFd;
+use std::os::unix::ffi::OsStringExt as _;
+use std::os::unix::fs::FileExt as _;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, ExitStatus};
+use std::sync::mpsc;
+
+use libc::c_long;
+
+use super::events::{Access, Event, Observation};
+use super::sys::{self, Listener, Notification, Wait};
+use crate::stamp::{self, Stamp};
+
+/// How long processes that outlive the compiler are waited for, milliseconds.
+///
+/// Helpers of a linker end within microseconds of it; what is still there after this
+/// long is a server and will not end soon.
+const GRACE_MS: i32 = 200;
+
+/// How the observed process ended.
+pub(crate) type Exit = io::Result<ExitStatus>;
+
+/// How closely a process is watched.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Depth {
+    /// Opening, looking, executing, renaming.
+    Usual,
+    /// Also what only matters of code that is not the compiler's own: reading links
+    /// (some programs look that way whether a file is there), making directories,
+    /// removing, changing permissions.
+    Close,
+}
+
+/// Starts `command` under observation, gives the child to `with_child` on a thread of
+/// its own (to read its streams), and returns when it and its descendants have ended.
+///
+/// An error means that the command was not started, or could not be observed: then too
+/// it was not started.
+pub(crate) fn spawn<T: Send>(
+    command: &mut Command,
+    depth: Depth,
+    with_child: impl FnOnce(&mut Child) -> T + Send,
+) -> io::Result<(Exit, T, Observation)> {
+    // The compiler dies with the thread that started it, which waits for its end.
+    sys::die_with_parent(command);
+    let (send, receive) = mpsc::channel();
+    let (done_reader, done_writer) = io::pipe()?;
+    let done = OwnedFd::from(done_reader);
+    std::thread::scope(|scope| {
+        let starter = scope.spawn(move || {
+            // Dropped when this thread is about to end, which tells the supervisor.
+            let _done = done_writer;
+            let listener = match Listener::install(depth == Depth::Close) {
+                Ok(listener) => listener,
+                Err(e) => {
+                    let _ = send.send(Err(e));
+                    return None;
+                }
+            };
+            if send.send(Ok(listener)).is_err() {
+                return None;
+            }
+            let started = command.spawn();
+            Some(started.map(|mut child| {
+                let value = with_child(&mut child);
+                (child.wait(), value)
+            }))
+        });
+        let listener = receive
+            .recv()
+            .unwrap_or_else(|_| Err(io::Error::other("the starting thread ended")))?;
+        let observation = Supervisor::new(&listener).run(&done);
+        let ended = starter
+            .join()
+            .map_err(|_| io::Error::other("the starting thread panicked"))?
+            .ok_or_else(|| io::Error::other("not started"))?;
+        let (status, value) = ended?;
+        Ok((status, value, observation))
+    })
+}
+
+struct Supervisor<'a> {
+    listener: &'a Listener,
+    seen: Observation,
+    /// The process of each thread.
+    processes: HashMap<u32, u32>,
+    own_pid: u32,
+}
+
+impl<'a> Supervisor<'a> {
+    fn new(listener: &'a Listener) -> Self {
+        Self {
+            listener,
+            seen: Observation {
+                complete: true,
+                ..Observation::default()
+            },
+            processes: HashMap::new(),
+            own_pid: std::process::id(),
+        }
+    }
+
+    fn run(mut self, done: &OwnedFd) -> Observation {
+        let mut running = true;
+        loop {
+            let waited = if running {
+                self.listener.wait(Some(done), -1)
+            } else {
+                self.listener.wait(None, GRACE_MS)
+            };
+            match waited {
+                Ok(Wait::Announced) => {
+                    if self.serve().is_err() {
+                        self.seen.complete = false;
+                        break;
+                    }
+                }
+                Ok(Wait::Done) => running = false,
+                Ok(Wait::Again) => {}
+                Ok(Wait::Deserted) => break,
+                Ok(Wait::TimedOut) => {
+                    self.seen.complete = false;
+                    self.listener.leave_answering_child();
+                    break;
+                }
+                Err(_) => {
+                    self.seen.complete = false;
+                    break;
+                }
+            }
+        }
+        self.seen
+    }
+
+    fn serve(&mut self) -> io::Result<()> {
+        let Some(notification) = self.listener.receive()? else {
+            return Ok(());
+        };
+        if self.note(&notification).is_none() {
+            self.seen.complete = false;
+        }
+        self.listener.answer(notification.id)
+    }
+
+    /// `None`: something could not be found out.
+    fn note(&mut self, call: &Notification) -> Option<()> {
+        let pid = self.process_of(call.tid)?;
+        if pid == self.own_pid {
+            // Our own thread, before it became the compiler.
+            return Some(());
+        }
+        if !call.native {
+            return None;
+        }
+        let (directory, path, access) = describe(call)?;
+        let access = access.resolve(call)?;
+        let path = read_path(call.tid, path)?;
+        if path.as_os_str().is_empty() {
+            // An empty path names the directory descriptor itself, already open.
+            return Some(());
+        }
+        let path = absolute(call.tid, directory, path)?;
+        let found = Stamp::of(&path);
+        self.seen.events.push(Event {
+            pid,
+            access,
+            path,
+            found,
+            at: stamp::now(),
+        });
+        Some(())
+    }
+
+    fn process_of(&mut self, tid: u32) -> Option<u32> {
+        if let Some(&pid) = self.processes.get(&tid) {
+            return Some(pid);
+        }
+        let status = crate::fs::read(Path::new(&format!("/proc/{tid}/status"))).ok()?;
+        let status = String::from_utf8_lossy(&status);
+        let field = |name: &str| {
+            let line = status.lines().find_map(|line| line.strip_prefix(name))?;
+            line.trim().parse::<u32>().ok()
+        };
+        let pid = field("Tgid:")?;
+        let parent = field("PPid:")?;
+        self.processes.insert(tid, pid);
+        if !self.seen.parents.iter().any(|(p, _)| *p == pid) {
+            self.seen.parents.push((pid, parent));
+        }
+        Some(pid)
+    }
+}
+
+/// Where a call finds its open flags.
+enum Intent {
+    Known(Access),
+    Flags(u64),
+    /// A pointer to `struct open_how`, which starts with the flags.
+    OpenHow(u64),
+}
+
+impl Intent {
+    fn resolve(self, call: &Notification) -> Option<Access> {
+        let flags = match self {
+            Self::Known(access) => return Some(access),
+            Self::Flags(flags) => flags,
+            Self::OpenHow(address) => {
+                let mut bytes = [0; 8];
+                let mem = File::open(format!("/proc/{}/mem", call.tid)).ok()?;
+                mem.read_exact_at(&mut bytes, address).ok()?;
+                u64::from_ne_bytes(bytes)
+            }
+        };
+        let has = |flag: i32| flags & u64::from(flag.unsigned_abs()) != 0;
+        Some(if has(libc::O_PATH) {
+            Access::Stat
+        } else if has(libc::O_WRONLY | libc::O_RDWR) {
+            Access::Write {
+                fresh: has(libc::O_TRUNC | libc::O_EXCL),
+            }
+        } else if has(libc::O_CREAT) {
+            Access::Write { fresh: false }
+        } else {
+            Access::Read
+        })
+    }
+}
+
+/// `AT_FDCWD` as it stands in an argument register.
+#[expect(clippy::cast_sign_loss, reason = "the kernel passes it sign-extended")]
+const CWD: u64 = libc::AT_FDCWD as u64;
+
+/// The directory descriptor, the address of the path and the intent of a call. `None`
+/// for a call that cannot be described.
+fn describe(call: &Notification) -> Option<(u64, u64, Intent)> {
+    use Access::{Create, Execute, Stat};
+    let [a0, a1, a2, a3, ..] = call.args;
+    let known = Intent::Known;
+    #[cfg(target_arch = "x86_64")]
+    match call.call {
+        libc::SYS_open => return Some((CWD, a0, Intent::Flags(a1))),
+        libc::SYS_creat => return Some((CWD, a0, known(Access::Write { fresh: true }))),
+        libc::SYS_stat | libc::SYS_lstat => return Some((CWD, a0, known(Stat))),
+        libc::SYS_mkdir => return Some((CWD, a0, known(Access::MakeDir))),
+        libc::SYS_unlink | libc::SYS_rmdir | libc::SYS_chmod => {
+            return Some((CWD, a0, known(Access::Alter)));
+        }
+        libc::SYS_readlink => return Some((CWD, a0, known(Access::ReadLink))),
+        libc::SYS_access => return Some((CWD, a0, known(Access::Ask))),
+        libc::SYS_rename | libc::SYS_link | libc::SYS_symlink => {
+            return Some((CWD, a1, known(Create)));
+        }
+        _ => {}
+    }
+    let described: (u64, u64, Intent) = match call.call {
+        libc::SYS_openat => (a0, a1, Intent::Flags(a2)),
+        libc::SYS_openat2 => (a0, a1, Intent::OpenHow(a2)),
+        libc::SYS_execve => (CWD, a0, known(Execute)),
+        libc::SYS_execveat => (a0, a1, known(Execute)),
+        libc::SYS_newfstatat | libc::SYS_statx => (a0, a1, known(Stat)),
+        libc::SYS_chdir => (CWD, a0, known(Access::Enter)),
+        libc::SYS_mkdirat => (a0, a1, known(Access::MakeDir)),
+        libc::SYS_unlinkat | libc::SYS_fchmodat => (a0, a1, known(Access::Alter)),
+        libc::SYS_readlinkat => (a0, a1, known(Access::ReadLink)),
+        libc::SYS_faccessat | libc::SYS_faccessat2 => (a0, a1, known(Access::Ask)),
+        libc::SYS_renameat | libc::SYS_renameat2 | libc::SYS_linkat => (a2, a3, known(Create)),
+        libc::SYS_symlinkat => (a1, a2, known(Create)),
+        _ => return None,
+    };
+    let _: c_long = call.call;
+    Some(described)
+}
+
+/// Reads a path out of a process's memory.
+fn read_path(tid: u32, address: u64) -> Option<PathBuf> {
+    if address == 0 {
+        // The call fails with EFAULT, or (statx) names the descriptor itself.
+        return Some(PathBuf::new());
+    }
+    let mem = File::open(format!("/proc/{tid}/mem")).ok()?;
+    let mut path = Vec::new();
+    // Memory is readable page by page, and a path may end just before a hole: never
+    // read across a page boundary in one go.
+    let mut address = address;
+    let mut buffer = [0; 4096];
+    while path.len() <= libc::PATH_MAX as usize {
+        let in_page = 4096 - usize::try_from(address % 4096).ok()?;
+        // Most paths are short; a short read touches less memory.
+        let want = in_page.min(256);
+        let n = mem.read_at(buffer.get_mut(..want)?, address).ok()?;
+        let piece = buffer.get(..n).filter(|piece| !piece.is_empty())?;
+        if let Some(end) = memchr::memchr(0, piece) {
+            path.extend_from_slice(piece.get(..end)?);
+            return Some(PathBuf::from(OsString::from_vec(path)));
+        }
+        path.extend_from_slice(piece);
+        address += n as u64;
+    }
+    // Longer than the kernel accepts: the call fails with ENAMETOOLONG.
+    Some(PathBuf::new())
+}
+
+fn absolute(tid: u32, directory: u64, path: PathBuf) -> Option<PathBuf> {
+    if path.is_absolute() {
+        return Some(path);
+    }
+    // The kernel looks at the low 32 bits only.
+    #[expect(clippy::cast_possible_truncation, reason = "as the kernel does")]
+    let directory = directory as i32;
+    let link = if directory == libc::AT_FDCWD {
+        format!("/proc/{tid}/cwd")
+    } else {
+        format!("/proc/{tid}/fd/{directory}")
+    };
+    let base = std::fs::read_link(link).ok()?;
+    Some(base.join(path))
+}

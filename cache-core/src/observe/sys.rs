@@ -1,0 +1,339 @@
+//! The system calls of the observer, each wrapped so that callers stay safe code.
+
+use std::io;
+use std::os::fd::{AsRawFd as _, FromRawFd as _, OwnedFd};
+use std::os::unix::process::CommandExt as _;
+use std::process::Command;
+
+use libc::{c_int, c_long, sock_filter};
+
+/// `AUDIT_ARCH_*` of `linux/audit.h`.
+#[cfg(target_arch = "x86_64")]
+const ARCH: u32 = 0xc000_003e;
+#[cfg(target_arch = "aarch64")]
+const ARCH: u32 = 0xc000_00b7;
+
+/// Set in the system call number of the x32 interface, whose tables differ.
+const X32: u32 = 0x4000_0000;
+
+/// Calls that are always announced.
+const ANNOUNCED: &[c_long] = &[
+    libc::SYS_openat,
+    libc::SYS_openat2,
+    libc::SYS_execve,
+    libc::SYS_execveat,
+    libc::SYS_faccessat,
+    libc::SYS_faccessat2,
+    libc::SYS_renameat,
+    libc::SYS_renameat2,
+    libc::SYS_linkat,
+    libc::SYS_symlinkat,
+    libc::SYS_chdir,
+    libc::SYS_io_uring_setup,
+    #[cfg(target_arch = "x86_64")]
+    libc::SYS_open,
+    #[cfg(target_arch = "x86_64")]
+    libc::SYS_creat,
+    #[cfg(target_arch = "x86_64")]
+    libc::SYS_stat,
+    #[cfg(target_arch = "x86_64")]
+    libc::SYS_lstat,
+    #[cfg(target_arch = "x86_64")]
+    libc::SYS_access,
+    #[cfg(target_arch = "x86_64")]
+    libc::SYS_rename,
+    #[cfg(target_arch = "x86_64")]
+    libc::SYS_link,
+    #[cfg(target_arch = "x86_64")]
+    libc::SYS_symlink,
+];
+
+/// Calls that matter only where code runs that is not the compiler's own. Asking where a
+/// link points makes up most of all calls, because resolving a path makes one for each of
+/// its directories; the others the compiler makes for its temporary files.
+const OF_FOREIGN_CODE: &[c_long] = &[
+    libc::SYS_readlinkat,
+    libc::SYS_mkdirat,
+    libc::SYS_unlinkat,
+    libc::SYS_fchmodat,
+    #[cfg(target_arch = "x86_64")]
+    libc::SYS_mkdir,
+    #[cfg(target_arch = "x86_64")]
+    libc::SYS_unlink,
+    #[cfg(target_arch = "x86_64")]
+    libc::SYS_rmdir,
+    #[cfg(target_arch = "x86_64")]
+    libc::SYS_chmod,
+    #[cfg(target_arch = "x86_64")]
+    libc::SYS_readlink,
+];
+
+/// Calls that are announced unless this argument has `AT_EMPTY_PATH`: with it they look
+/// at an open file, which is the common case in Rust programs and names no path.
+const UNLESS_EMPTY_PATH: &[(c_long, u32)] = &[(libc::SYS_newfstatat, 3), (libc::SYS_statx, 2)];
+
+// Offsets in `struct seccomp_data`; arguments are 64 bits wide, low half first on both
+// architectures.
+const OFFSET_NR: u32 = 0;
+const OFFSET_ARCH: u32 = 4;
+const OFFSET_ARGS: u32 = 16;
+
+const LOAD: u16 = 0x20; // BPF_LD | BPF_W | BPF_ABS
+const JUMP_EQUAL: u16 = 0x15; // BPF_JMP | BPF_JEQ | BPF_K
+const JUMP_AT_LEAST: u16 = 0x35; // BPF_JMP | BPF_JGE | BPF_K
+const JUMP_BITS: u16 = 0x45; // BPF_JMP | BPF_JSET | BPF_K
+const RETURN: u16 = 0x06; // BPF_RET | BPF_K
+
+fn instruction(code: u16, k: u32, jt: u8, jf: u8) -> sock_filter {
+    sock_filter { code, jt, jf, k }
+}
+
+/// The program that runs in the kernel at every system call.
+fn program(close: bool) -> Vec<sock_filter> {
+    let number = |call: c_long| u32::try_from(call).unwrap_or(u32::MAX);
+    let announce = || instruction(RETURN, libc::SECCOMP_RET_USER_NOTIF, 0, 0);
+    let allow = || instruction(RETURN, libc::SECCOMP_RET_ALLOW, 0, 0);
+    let mut program = vec![
+        instruction(LOAD, OFFSET_ARCH, 0, 0),
+        instruction(JUMP_EQUAL, ARCH, 1, 0),
+        announce(),
+        instruction(LOAD, OFFSET_NR, 0, 0),
+        instruction(JUMP_AT_LEAST, X32, 0, 1),
+        announce(),
+    ];
+    let foreign = OF_FOREIGN_CODE.iter().filter(|_| close);
+    for &call in ANNOUNCED.iter().chain(foreign) {
+        program.push(instruction(JUMP_EQUAL, number(call), 0, 1));
+        program.push(announce());
+    }
+    for &(call, argument) in UNLESS_EMPTY_PATH {
+        let empty_path = libc::AT_EMPTY_PATH.unsigned_abs();
+        program.push(instruction(JUMP_EQUAL, number(call), 0, 4));
+        program.push(instruction(LOAD, OFFSET_ARGS + 8 * argument, 0, 0));
+        program.push(instruction(JUMP_BITS, empty_path, 1, 0));
+        program.push(announce());
+        program.push(allow());
+    }
+    program.push(allow());
+    program
+}
+
+/// A waiting system call.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Notification {
+    pub(super) id: u64,
+    /// The thread that waits.
+    pub(super) tid: u32,
+    /// Whether number and arguments are those of this architecture.
+    pub(super) native: bool,
+    pub(super) call: c_long,
+    pub(super) args: [u64; 6],
+}
+
+/// The receiving end of a filter.
+#[derive(Debug)]
+pub(super) struct Listener(OwnedFd);
+
+impl Listener {
+    /// Installs the filter on the calling thread, for good, and returns its listener.
+    ///
+    /// With `close`, the calls of foreign code are announced too.
+    pub(super) fn install(close: bool) -> io::Result<Self> {
+        let program = program(close);
+        let fprog = libc::sock_fprog {
+            len: u16::try_from(program.len()).unwrap_or(u16::MAX),
+            filter: program.as_ptr().cast_mut(),
+        };
+        // SAFETY: PR_SET_NO_NEW_PRIVS takes no pointers. It only keeps set-user-id
+        // programs from gaining privileges, and lets ordinary users install a filter.
+        if unsafe { libc::prctl(libc::PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) } != 0 {
+            return Err(io::Error::last_os_error());
+        }
+        // SAFETY: `fprog` and the program it points to outlive the call; the kernel
+        // copies them.
+        let fd = unsafe {
+            libc::syscall(
+                libc::SYS_seccomp,
+                libc::SECCOMP_SET_MODE_FILTER,
+                libc::SECCOMP_FILTER_FLAG_NEW_LISTENER,
+                &raw const fprog,
+            )
+        };
+        let fd = c_int::try_from(fd).unwrap_or(-1);
+        if fd < 0 {
+            return Err(io::Error::last_os_error());
+        }
+        // SAFETY: the kernel has just given us this descriptor; nobody else owns it.
+        let listener = Self(unsafe { OwnedFd::from_raw_fd(fd) });
+        listener.wake_on_same_cpu();
+        Ok(listener)
+    }
+
+    /// Tells the kernel (6.6 and later) that the two sides take turns, which halves the
+    /// cost of a notification. Older kernels refuse, harmlessly.
+    fn wake_on_same_cpu(&self) {
+        const SYNC_WAKE_UP: u64 = 1;
+        // SAFETY: this ioctl takes its argument by value.
+        unsafe {
+            libc::ioctl(
+                self.0.as_raw_fd(),
+                libc::SECCOMP_IOCTL_NOTIF_SET_FLAGS,
+                SYNC_WAKE_UP,
+            )
+        };
+    }
+
+    /// Waits for a call to be announced. `None` once no process is left under the filter.
+    ///
+    /// With `done`, waits at most until that descriptor is closed by its other end and
+    /// then reports `TimedOut`.
+    pub(super) fn wait(&self, done: Option<&OwnedFd>, timeout_ms: c_int) -> io::Result<Wait> {
+        let entry = |fd: Option<&OwnedFd>| libc::pollfd {
+            fd: fd.map_or(-1, std::os::fd::AsRawFd::as_raw_fd),
+            events: libc::POLLIN,
+            revents: 0,
+        };
+        let mut fds = [entry(Some(&self.0)), entry(done)];
+        // SAFETY: `fds` is an array of two initialised entries.
+        let ready = unsafe { libc::poll(fds.as_mut_ptr(), 2, timeout_ms) };
+        if ready < 0 {
+            let e = io::Error::last_os_error();
+            return match e.kind() {
+                io::ErrorKind::Interrupted => Ok(Wait::Again),
+                _ => Err(e),
+            };
+        }
+        let [listener, done] = fds;
+        Ok(if listener.revents & libc::POLLIN != 0 {
+            Wait::Announced
+        } else if listener.revents & (libc::POLLHUP | libc::POLLERR) != 0 {
+            Wait::Deserted
+        } else if done.revents != 0 {
+            Wait::Done
+        } else if ready == 0 {
+            Wait::TimedOut
+        } else {
+            Wait::Again
+        })
+    }
+
+    /// Takes an announced call. `None` when its thread died meanwhile.
+    pub(super) fn receive(&self) -> io::Result<Option<Notification>> {
+        // SAFETY: all-zero bytes are a valid value of this plain structure, and the
+        // kernel demands zeroes.
+        let mut raw: libc::seccomp_notif = unsafe { std::mem::zeroed() };
+        // SAFETY: `raw` is the structure that this ioctl fills in.
+        let answer = unsafe {
+            libc::ioctl(
+                self.0.as_raw_fd(),
+                libc::SECCOMP_IOCTL_NOTIF_RECV,
+                &raw mut raw,
+            )
+        };
+        if answer != 0 {
+            let e = io::Error::last_os_error();
+            return match e.raw_os_error() {
+                Some(libc::ENOENT | libc::EINTR) => Ok(None),
+                _ => Err(e),
+            };
+        }
+        let number = raw.data.nr;
+        Ok(Some(Notification {
+            id: raw.id,
+            tid: raw.pid,
+            native: raw.data.arch == ARCH && number.unsigned_abs() < X32,
+            call: c_long::from(number),
+            args: raw.data.args,
+        }))
+    }
+
+    /// Lets the call go on unchanged. That the thread died meanwhile is no error.
+    pub(super) fn answer(&self, id: u64) -> io::Result<()> {
+        let mut response = libc::seccomp_notif_resp {
+            id,
+            val: 0,
+            error: 0,
+            flags: u32::try_from(libc::SECCOMP_USER_NOTIF_FLAG_CONTINUE).unwrap_or(1),
+        };
+        // SAFETY: `response` is the structure that this ioctl reads.
+        let answer = unsafe {
+            libc::ioctl(
+                self.0.as_raw_fd(),
+                libc::SECCOMP_IOCTL_NOTIF_SEND,
+                &raw mut response,
+            )
+        };
+        if answer == 0 {
+            return Ok(());
+        }
+        let e = io::Error::last_os_error();
+        match e.raw_os_error() {
+            Some(libc::ENOENT) => Ok(()),
+            _ => Err(e),
+        }
+    }
+
+    /// Leaves a child behind that answers for processes which outlive the compiler, so
+    /// that they keep working after we have gone.
+    pub(super) fn leave_answering_child(&self) {
+        // SAFETY: the child of a process with several threads may only make
+        // async-signal-safe calls; the loop below makes nothing but system calls on
+        // memory of its own stack, and ends in `_exit`.
+        unsafe {
+            if libc::fork() != 0 {
+                return;
+            }
+            libc::setsid();
+            for fd in 0..3 {
+                libc::close(fd);
+            }
+            loop {
+                match self.wait(None, -1) {
+                    Ok(Wait::Announced) => {
+                        if let Ok(Some(notification)) = self.receive() {
+                            let _ = self.answer(notification.id);
+                        }
+                    }
+                    Ok(Wait::Again | Wait::TimedOut) => {}
+                    Ok(Wait::Deserted | Wait::Done) | Err(_) => libc::_exit(0),
+                }
+            }
+        }
+    }
+}
+
+/// What waiting on a listener came to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Wait {
+    /// A call can be received.
+    Announced,
+    /// The other descriptor was closed.
+    Done,
+    /// No process is left under the filter.
+    Deserted,
+    /// The time is over.
+    TimedOut,
+    /// Interrupted; wait again.
+    Again,
+}
+
+/// Has the command's process killed when the thread that starts it ends.
+pub(super) fn die_with_parent(command: &mut Command) {
+    // SAFETY: between fork and exec only an async-signal-safe system call is made.
+    unsafe {
+        command.pre_exec(|| {
+            libc::prctl(libc::PR_SET_PDEATHSIG, libc::SIGKILL);
+            Ok(())
+        });
+    }
+}
+
+/// Ends this process by the signal that ended the compiler, so that cargo reports the
+/// same thing as without us.
+pub fn die_by_signal(signal: i32) {
+    // SAFETY: neither call takes pointers to memory of ours.
+    unsafe {
+        libc::signal(signal, libc::SIG_DFL);
+        libc::kill(libc::getpid(), signal);
+    }
+}

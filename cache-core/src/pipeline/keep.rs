@@ -1,0 +1,236 @@
+//! Keeping what a compilation did: its inputs, its outputs, and their names.
+//!
+//! Everything here happens after the compiler has ended well and the build has gone on;
+//! whatever goes wrong only means that nothing is stored.
+
+use std::path::{Path, PathBuf};
+use std::time::SystemTime;
+
+use crate::config::LogLevel;
+use crate::fs;
+use crate::input::Input;
+use crate::manifest::{InputManifest, result_key};
+use crate::observe::Depth;
+use crate::result::{CompileResult, Output};
+use crate::roots::{Escaping, Root, Template};
+use crate::rustc::capture;
+use crate::rustc::dep_info::DepInfo;
+use crate::rustc::invocation::{Action, Source};
+use crate::rustc::messages;
+use crate::rustc::record::Recorder;
+use crate::rustc::seen::{self, Known, NotStored};
+use crate::store::StoreError;
+
+use super::unit::dep_info_tells_all;
+use super::{Job, Ran, count};
+
+impl Job<'_> {
+    /// Captures and stores the outcome of a successful run.
+    pub(super) fn keep(&self, ran: &Ran<'_>) -> Result<(), NotStored> {
+        let unit = &self.unit;
+        let places = self.places();
+        let dep_info = self.dep_info(ran)?;
+        let search_dirs = self.search_dirs(|_| true);
+        let crate_dirs = self.search_dirs(|kind| matches!(kind, "dependency" | "crate"));
+        let summary = match &ran.run.observation {
+            Some(observation) => Some(seen::summarise(
+                observation,
+                &Known {
+                    toolchain: &unit.toolchain,
+                    out_dir: &unit.out_dir,
+                    incremental: self.incremental().as_deref(),
+                    search_dirs: &search_dirs,
+                    crate_dirs: &crate_dirs,
+                    searches: unit.invocation.searches_crates(),
+                    macros: self.depth() == Depth::Close,
+                    links: unit.invocation.links(),
+                },
+            )?),
+            None if unit.invocation.links() || !dep_info_tells_all(&unit.invocation) => {
+                return Err(NotStored::Incomplete);
+            }
+            None => None,
+        };
+        let written = match &summary {
+            Some(summary) => without(&summary.written, ran.extra_dep_info),
+            None => Vec::new(),
+        };
+        let announced: Vec<PathBuf> = ran
+            .announced
+            .iter()
+            .chain(&dep_info.targets)
+            .filter(|path| Some(path.as_path()) != ran.extra_dep_info)
+            .cloned()
+            .collect();
+        self.log.say(LogLevel::Trace, || {
+            format!("announced {announced:?}, written {written:?}")
+        });
+        let outputs = capture::outputs(&places, &announced, &written)?;
+        // Dep-info of our own is written by the compiler too, and is nobody's input.
+        let ours = ran.extra_dep_info.map(Path::to_owned);
+        let produced: Vec<PathBuf> = outputs.iter().cloned().chain(ours).collect();
+        let recorder = Recorder {
+            invocation: &unit.invocation,
+            cwd: self.request.cwd,
+            env: self.request.env,
+            roots: &unit.roots,
+            store: self.store,
+            memo: &unit.memo,
+            started: ran.started,
+            produced: &produced,
+        };
+        let mut inputs = match &summary {
+            Some(summary) => recorder.observed(summary, &dep_info)?,
+            None => recorder.unobserved(&dep_info)?,
+        };
+        let captured = capture::capture(&places, &outputs, &unit.roots, self.store)?;
+        let contained = self.contained(&captured.contained);
+        for binding in recorder.bindings(&contained) {
+            if !inputs.contains(&binding) {
+                inputs.insert(0, binding);
+            }
+        }
+        inputs.extend(self.message_inputs(ran));
+        count(self.store, &[("stored_bytes", captured.bytes)]);
+        self.put(inputs, ran, captured.outputs).map_err(|e| {
+            self.fault(&e);
+            NotStored::Store
+        })
+    }
+
+    /// The roots that a result is bound to, given those that its outputs contain.
+    fn contained(&self, found: &[Root]) -> Vec<Root> {
+        // Paths cannot be found in compressed sections.
+        let mut link_args = self.unit.invocation.values("codegen");
+        let compressed = link_args.any(|v| v.to_string_lossy().contains("compress-debug"));
+        if compressed {
+            Root::ALL.to_vec()
+        } else {
+            found.to_vec()
+        }
+    }
+
+    /// The width of messages counts if anything but artifacts was printed.
+    fn message_inputs(&self, ran: &Ran<'_>) -> Option<Input> {
+        let mut lines = ran.stderr.split_inclusive(|&b| b == b'\n');
+        let printed = lines.any(|line| messages::artifact(line).is_none());
+        let name = "diagnostic-width";
+        printed.then(|| Input::Argument {
+            name: name.to_owned(),
+            value: self.argument(name),
+        })
+    }
+
+    fn dep_info(&self, ran: &Ran<'_>) -> Result<DepInfo, NotStored> {
+        let invocation = &self.unit.invocation;
+        if invocation.action == Action::Query {
+            return Ok(DepInfo::default());
+        }
+        if let Some(path) = ran.extra_dep_info {
+            let text = fs::read(path).map_err(|_| NotStored::UnknownOutput)?;
+            return Ok(DepInfo::parse(&text));
+        }
+        let named = invocation.emits.iter().find(|e| e.kind == "dep-info");
+        let path = match named.and_then(|emit| emit.path.as_ref()) {
+            Some(path) => Some(self.request.cwd.join(path)),
+            None => ran
+                .announced
+                .iter()
+                .find(|p| p.extension() == Some("d".as_ref()))
+                .cloned(),
+        };
+        let path = match path {
+            Some(path) => path,
+            None => self
+                .unit
+                .out_dir
+                .join(self.dep_info_name().ok_or(NotStored::UnknownOutput)?),
+        };
+        let text = fs::read(&path).map_err(|_| NotStored::UnknownOutput)?;
+        Ok(DepInfo::parse(&text))
+    }
+
+    /// The name rustc gives to dep-info: `-o`'s stem, or the crate's name and the extra
+    /// part.
+    fn dep_info_name(&self) -> Option<String> {
+        let invocation = &self.unit.invocation;
+        if let Some(output) = &invocation.output {
+            return Some(format!("{}.d", output.file_stem()?.to_str()?));
+        }
+        let name = match (&invocation.crate_name, &invocation.source) {
+            (Some(name), _) => name.clone(),
+            (None, Source::File(path)) => path.file_stem()?.to_str()?.replace('-', "_"),
+            (None, _) => "rust_out".to_owned(),
+        };
+        let extra = invocation.codegen("extra-filename").unwrap_or_default();
+        Some(format!("{name}{extra}.d"))
+    }
+
+    fn incremental(&self) -> Option<PathBuf> {
+        let dir = self.unit.invocation.incremental.as_ref()?;
+        Some(self.request.cwd.join(dir))
+    }
+
+    /// The directories of `-L` whose kind is wanted.
+    fn search_dirs(&self, wanted: impl Fn(&str) -> bool) -> Vec<PathBuf> {
+        let values = self.unit.invocation.values("L");
+        values
+            .filter_map(|value| {
+                let value = value.to_str()?;
+                let (kind, dir) = value.split_once('=').unwrap_or(("all", value));
+                let dir = match kind {
+                    "dependency" | "crate" | "native" | "framework" | "all" => dir,
+                    _ => value,
+                };
+                wanted(kind).then(|| self.request.cwd.join(dir))
+            })
+            .collect()
+    }
+
+    fn put(
+        &self,
+        inputs: Vec<Input>,
+        ran: &Ran<'_>,
+        outputs: Vec<Output>,
+    ) -> Result<(), StoreError> {
+        let unit = &self.unit;
+        let key = result_key(unit.key, &inputs);
+        let result = CompileResult {
+            unit: unit.invocation.unit(),
+            toolchain: unit.toolchain.digest,
+            outputs,
+            stdout: unit.roots.template(&ran.stdout, Escaping::Raw),
+            stderr: self.message_template(&ran.stderr),
+            status: 0,
+            duration_us: u64::try_from(ran.run.duration.as_micros()).unwrap_or(u64::MAX),
+            created: SystemTime::UNIX_EPOCH.elapsed().map_or(0, |d| d.as_secs()),
+        };
+        self.store.put_result(key, &result)?;
+        let mut manifest = match self.store.manifest(unit.key) {
+            Ok(manifest) => manifest.unwrap_or_default(),
+            // Never overwritten: it belongs to another release.
+            Err(e @ StoreError::UnknownVersion { .. }) => return Err(e),
+            Err(_) => InputManifest::default(),
+        };
+        manifest.add(inputs, key);
+        self.store.put_manifest(unit.key, &manifest)
+    }
+
+    fn message_template(&self, messages: &[u8]) -> Template {
+        let mut whole = Template::default();
+        for line in messages.split_inclusive(|&b| b == b'\n') {
+            let escaping = match line.first() {
+                Some(b'{') => Escaping::Json,
+                _ => Escaping::Raw,
+            };
+            whole.append(self.unit.roots.template(line, escaping));
+        }
+        whole
+    }
+}
+
+/// The paths other than one.
+fn without(paths: &[PathBuf], left_out: Option<&Path>) -> Vec<PathBuf> {
+    let rest = paths.iter().filter(|path| Some(path.as_path()) != left_out);
+    rest.cloned().collect()
+}

@@ -1,0 +1,157 @@
+//! Understanding a call: what it is, which compiler it means, and its key.
+
+use std::ffi::OsString;
+use std::path::{Path, PathBuf};
+
+use crate::config::TrimPaths;
+use crate::digest::{Digest, ManifestKey};
+use crate::env::Environment;
+use crate::fs;
+use crate::memo::Memo;
+use crate::roots::Roots;
+use crate::rustc::invocation::{Action, BypassReason, Invocation, Source};
+use crate::rustc::key::{KeyParts, manifest_key};
+use crate::rustc::place;
+use crate::rustc::toolchain::{self, Surroundings, Toolchain};
+use crate::search;
+use crate::store::Store;
+
+use super::Request;
+
+/// An understood call.
+pub(super) struct Unit {
+    pub(super) invocation: Invocation,
+    pub(super) toolchain: Toolchain,
+    pub(super) roots: Roots,
+    pub(super) key: ManifestKey,
+    pub(super) out_dir: PathBuf,
+    pub(super) memo: Memo,
+    pub(super) stdin: Option<Vec<u8>>,
+    pub(super) trim: TrimPaths,
+}
+
+impl Unit {
+    pub(super) fn prepare(request: &Request<'_>, store: &Store) -> Result<Self, BypassReason> {
+        let (env, cwd, config) = (request.env, request.cwd, request.config);
+        if env.get("__CARGO_FIX_PLZ").is_some() {
+            return Err(BypassReason::CargoFix);
+        }
+        let read = |path: &Path| fs::read(&cwd.join(path)).ok();
+        let invocation = Invocation::parse(request.argv, env.get("RUSTC"), read)?;
+        if request.stderr_is_terminal
+            && !invocation.json_messages
+            && invocation.action == Action::Compile
+        {
+            return Err(BypassReason::Terminal);
+        }
+        if invocation.action == Action::Query && matches!(invocation.source, Source::File(_)) {
+            return Err(BypassReason::QueryOfSource);
+        }
+        let memo = Memo::open(&store.layout().part("memo"), !store.is_read_only());
+        let around = Surroundings {
+            env,
+            cwd,
+            store,
+            memo: &memo,
+            runner: request.runner,
+        };
+        let toolchain =
+            toolchain::identify(&invocation, &around).map_err(|_| BypassReason::Toolchain)?;
+        let wrappers = wrappers(&invocation, &memo, env, cwd).ok_or(BypassReason::NoCompiler)?;
+        if !*config.observe && (invocation.links() || !dep_info_tells_all(&invocation)) {
+            return Err(BypassReason::Unobserved);
+        }
+        let roots = place::roots(&invocation, cwd, env, &toolchain.sysroot);
+        let stdin = match invocation.source {
+            Source::Stdin => Some((request.stdin)().ok_or(BypassReason::Stdin)?),
+            Source::File(_) | Source::None => None,
+        };
+        let processor = match invocation.codegen("target-cpu") {
+            Some("native") => Some(processor()),
+            _ => None,
+        };
+        let target_spec = match &invocation.target {
+            Some(target) => fs::digest(&cwd.join(target)).ok().map(|blob| blob.digest),
+            None => None,
+        };
+        let key = manifest_key(
+            &invocation,
+            &KeyParts {
+                toolchain: toolchain.digest,
+                wrappers: &wrappers,
+                cwd,
+                roots: &roots,
+                env,
+                stdin: stdin.as_deref(),
+                processor: processor.as_deref(),
+                target_spec,
+                trim: *config.trim_paths,
+                extra_env: &config.env,
+                salt: &config.key_salt,
+            },
+        );
+        Ok(Self {
+            out_dir: invocation.output_dir(cwd),
+            trim: *config.trim_paths,
+            invocation,
+            toolchain,
+            roots,
+            key,
+            memo,
+            stdin,
+        })
+    }
+}
+
+/// Whether the arguments and dep-info name everything the unit reads.
+pub(super) fn dep_info_tells_all(invocation: &Invocation) -> bool {
+    let debug_files = invocation
+        .codegen("split-debuginfo")
+        .is_some_and(|v| v != "off");
+    match invocation.action {
+        Action::Query => true,
+        Action::Compile => {
+            invocation.emits("dep-info")
+                && !debug_files
+                && invocation.codegen("save-temps").is_none()
+                && !invocation.searches_crates()
+                && !invocation.loads_macros()
+        }
+    }
+}
+
+/// Names and contents of the programs that come before the compiler.
+fn wrappers(
+    invocation: &Invocation,
+    memo: &Memo,
+    env: &Environment,
+    cwd: &Path,
+) -> Option<Vec<(OsString, Digest)>> {
+    let (_, before) = invocation.programs.split_last()?;
+    let mut wrappers = Vec::with_capacity(before.len());
+    for program in before {
+        let path = search::program(program, env, cwd)?;
+        let (_, blob) = memo.digest(&path).ok()?;
+        wrappers.push((path.file_name()?.to_owned(), blob.digest));
+    }
+    Some(wrappers)
+}
+
+/// What `target-cpu=native` depends on: model and features of the first processor.
+fn processor() -> Vec<u8> {
+    let info = fs::read(Path::new("/proc/cpuinfo")).unwrap_or_default();
+    let first = memchr::memmem::find(&info, b"\n\n").unwrap_or(info.len());
+    let stable = |line: &&[u8]| {
+        let varying: [&[u8]; 6] = [
+            b"processor",
+            b"cpu MHz",
+            b"apicid",
+            b"initial apicid",
+            b"core id",
+            b"bogomips",
+        ];
+        !varying.iter().any(|name| line.starts_with(name))
+    };
+    let lines = info.get(..first).unwrap_or_default().split(|&b| b == b'\n');
+    lines.filter(stable).collect::<Vec<_>>().join(&b'\n')
+}

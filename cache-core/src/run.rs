@@ -1,0 +1,237 @@
+//! Running processes: the seam at which tests and embedders put their own.
+
+use std::ffi::OsString;
+use std::io::{self, BufRead as _, BufReader, Read, Write as _};
+use std::os::unix::process::ExitStatusExt as _;
+use std::path::PathBuf;
+use std::process::{Child, Stdio};
+use std::time::{Duration, Instant};
+
+use crate::observe::{self, Depth, Observation};
+
+/// A process to run. It inherits the environment and the descriptors (the jobserver's
+/// among them) of this process, as the compiler would from cargo.
+#[derive(Clone, Debug, Default)]
+pub struct Command {
+    /// The program: a path, or a name to look for in `PATH`.
+    pub program: OsString,
+    /// Its arguments.
+    pub args: Vec<OsString>,
+    /// Its directory; ours if not given.
+    pub cwd: Option<PathBuf>,
+    /// What it reads from standard input; ours if not given.
+    pub stdin: Option<Vec<u8>>,
+}
+
+impl Command {
+    /// A program without arguments.
+    pub fn new(program: impl Into<OsString>) -> Self {
+        Self {
+            program: program.into(),
+            ..Self::default()
+        }
+    }
+}
+
+/// How a process ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Status {
+    /// By itself, with this exit status.
+    Code(i32),
+    /// By this signal.
+    Signal(i32),
+}
+
+/// What is known of a process that has ended.
+#[derive(Debug)]
+pub struct Run {
+    /// How it ended.
+    pub status: Status,
+    /// How long it ran.
+    pub duration: Duration,
+    /// What it was seen to read, where that was asked for and possible.
+    pub(crate) observation: Option<Observation>,
+}
+
+impl Run {
+    /// A run that was not observed.
+    pub fn unobserved(status: Status, duration: Duration) -> Self {
+        Self {
+            status,
+            duration,
+            observation: None,
+        }
+    }
+}
+
+/// Receives the pieces of a stream in order.
+pub type Sink<'a> = &'a mut (dyn FnMut(&[u8]) + Send);
+
+/// Runs processes.
+pub trait Runner {
+    /// Runs a process to its end. Each *line* of its standard error is handed on as it
+    /// arrives, complete with its line feed; standard output in pieces of any size.
+    ///
+    /// With `observe`, reports what the process read, as closely as that says, where
+    /// that is possible. Errors mean
+    /// that the process was not started.
+    fn run(
+        &self,
+        command: &Command,
+        observe: Option<Depth>,
+        stdout: Sink<'_>,
+        stderr: Sink<'_>,
+    ) -> io::Result<Run>;
+}
+
+/// Runs real processes.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct SystemRunner;
+
+impl Runner for SystemRunner {
+    fn run(
+        &self,
+        command: &Command,
+        observe: Option<Depth>,
+        stdout: Sink<'_>,
+        stderr: Sink<'_>,
+    ) -> io::Result<Run> {
+        let start = Instant::now();
+        let mut process = std::process::Command::new(&command.program);
+        process
+            .args(&command.args)
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped());
+        if let Some(cwd) = &command.cwd {
+            process.current_dir(cwd);
+        }
+        if command.stdin.is_some() {
+            process.stdin(Stdio::piped());
+        }
+        let stdin = command.stdin.as_deref();
+        let mut streams = Some((stdout, stderr));
+        if let Some(depth) = observe {
+            let with_child = |child: &mut Child| {
+                if let Some((stdout, stderr)) = streams.take() {
+                    forward(child, stdin, stdout, stderr);
+                }
+            };
+            match observe::spawn(&mut process, depth, with_child) {
+                Ok((status, (), observation)) => {
+                    return Ok(Run {
+                        status: exit(status?),
+                        duration: start.elapsed(),
+                        observation: Some(observation),
+                    });
+                }
+                // Started and failed to end properly: do not start it twice.
+                Err(e) if streams.is_none() => return Err(e),
+                Err(_) => {}
+            }
+        }
+        let mut child = process.spawn()?;
+        if let Some((stdout, stderr)) = streams.take() {
+            forward(&mut child, stdin, stdout, stderr);
+        }
+        let status = exit(child.wait()?);
+        Ok(Run::unobserved(status, start.elapsed()))
+    }
+}
+
+fn exit(status: std::process::ExitStatus) -> Status {
+    match (status.code(), status.signal()) {
+        (Some(code), _) => Status::Code(code),
+        (None, Some(signal)) => Status::Signal(signal),
+        // A stopped or continued process is not reported by `wait`.
+        (None, None) => Status::Code(1),
+    }
+}
+
+/// Feeds and drains a child's streams until it closes them.
+fn forward(child: &mut Child, stdin: Option<&[u8]>, stdout: Sink<'_>, stderr: Sink<'_>) {
+    let (input, out, err) = (child.stdin.take(), child.stdout.take(), child.stderr.take());
+    std::thread::scope(|scope| {
+        if let (Some(mut input), Some(bytes)) = (input, stdin) {
+            // A compiler that does not read all of it is no fault.
+            scope.spawn(move || input.write_all(bytes));
+        }
+        if let Some(out) = out {
+            scope.spawn(move || pieces(out, stdout));
+        }
+        if let Some(err) = err {
+            lines(err, stderr);
+        }
+    });
+}
+
+fn pieces(mut from: impl Read, to: Sink<'_>) {
+    let mut buffer = [0; 8192];
+    loop {
+        match from.read(&mut buffer) {
+            Ok(0) => break,
+            Ok(n) => to(buffer.get(..n).unwrap_or_default()),
+            Err(e) if e.kind() == io::ErrorKind::Interrupted => {}
+            Err(_) => break,
+        }
+    }
+}
+
+fn lines(from: impl Read, to: Sink<'_>) {
+    let mut from = BufReader::new(from);
+    let mut line = Vec::new();
+    loop {
+        line.clear();
+        match from.read_until(b'\n', &mut line) {
+            Ok(0) => break,
+            Ok(_) => to(&line),
+            Err(e) if e.kind() == io::ErrorKind::Interrupted => {}
+            Err(_) => break,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn run(script: &str, observe: Option<Depth>) -> (Run, Vec<u8>, Vec<Vec<u8>>) {
+        let mut command = Command::new("/bin/sh");
+        command.args = vec!["-c".into(), script.into()];
+        command.stdin = Some(b"from stdin".to_vec());
+        let (mut out, mut err) = (Vec::new(), Vec::new());
+        let run = SystemRunner
+            .run(
+                &command,
+                observe,
+                &mut |piece| out.extend_from_slice(piece),
+                &mut |line| err.push(line.to_vec()),
+            )
+            .unwrap();
+        (run, out, err)
+    }
+
+    #[test]
+    fn streams_and_status_come_through() {
+        for observe in [None, Some(Depth::Usual), Some(Depth::Close)] {
+            let (run, out, err) = run("cat; echo a >&2; printf b >&2; exit 3", observe);
+            assert_eq!(run.status, Status::Code(3));
+            assert_eq!(out, b"from stdin");
+            assert_eq!(err, [b"a\n".to_vec(), b"b".to_vec()]);
+        }
+    }
+
+    #[test]
+    fn a_signal_is_told_from_a_status() {
+        let (run, ..) = run("kill -9 $$", Some(Depth::Usual));
+        assert_eq!(run.status, Status::Signal(9));
+    }
+
+    #[test]
+    fn a_program_that_does_not_exist_is_an_error_before_anything_runs() {
+        for observe in [None, Some(Depth::Usual), Some(Depth::Close)] {
+            let command = Command::new("/nonexistent/program");
+            let run = SystemRunner.run(&command, observe, &mut |_| (), &mut |_| ());
+            assert!(run.is_err());
+        }
+    }
+}

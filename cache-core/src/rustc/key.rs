@@ -1,0 +1,294 @@
+//! The manifest key of an invocation: everything known before compiling.
+//!
+//! | enters | as |
+//! |---|---|
+//! | toolchain | its identity |
+//! | wrappers before the compiler | file name and content |
+//! | arguments | every one, in order; paths with their roots left open |
+//! | directory | relative to its root |
+//! | `--out-dir` | relative to its root (dep-info names it) |
+//! | source on standard input | content |
+//! | `-C target-cpu=native` | the processor |
+//! | a custom target's file | content |
+//! | `RUSTC_*`, `CLIPPY_*`, and the list below | name and value |
+//! | `CACHEWRAP_ENV`, `CACHEWRAP_KEY_SALT` | names and values; text |
+//! | how paths are trimmed | its name; with `off` also the directory as it is |
+//!
+//! | does not enter | because |
+//! |---|---|
+//! | the path of `-C incremental` | what it holds changes nothing but speed |
+//! | `-L dependency=…` | the crates found there are inputs |
+//! | `--diagnostic-width` | it becomes an input where something was printed |
+//! | the jobserver's variables, `LD_LIBRARY_PATH` | they change with every process |
+//! | modification times | contents count |
+//!
+//! Contents of sources, dependencies, and whatever else is read, are inputs (see
+//! `input`), not part of the key.
+
+use std::ffi::{OsStr, OsString};
+use std::os::unix::ffi::OsStrExt;
+use std::path::Path;
+
+use crate::config::TrimPaths;
+use crate::digest::{Digest, ManifestKey};
+use crate::env::Environment;
+use crate::key::KeyHasher;
+use crate::roots::{Escaping, Roots};
+
+use super::args::Arg;
+use super::invocation::{Action, Invocation};
+
+/// Variables that the compiler itself reads, besides `RUSTC_*` and `CLIPPY_*`.
+const READ_BY_COMPILER: &[&str] = &[
+    "IPHONEOS_DEPLOYMENT_TARGET",
+    "MACOSX_DEPLOYMENT_TARGET",
+    "RUST_TARGET_PATH",
+    "SDKROOT",
+    "TVOS_DEPLOYMENT_TARGET",
+    "WATCHOS_DEPLOYMENT_TARGET",
+];
+
+/// `RUSTC_*` variables that are addressed to cargo.
+const READ_BY_CARGO: &[&str] = &["RUSTC_WRAPPER", "RUSTC_WORKSPACE_WRAPPER", "RUSTC_LINKER"];
+
+/// What enters a manifest key besides the invocation itself.
+pub(crate) struct KeyParts<'a> {
+    pub(crate) toolchain: Digest,
+    /// File names and contents of the programs before the compiler.
+    pub(crate) wrappers: &'a [(OsString, Digest)],
+    pub(crate) cwd: &'a Path,
+    pub(crate) roots: &'a Roots,
+    pub(crate) env: &'a Environment,
+    pub(crate) stdin: Option<&'a [u8]>,
+    /// What identifies the processor, where that matters.
+    pub(crate) processor: Option<&'a [u8]>,
+    /// The content of a custom target's file.
+    pub(crate) target_spec: Option<Digest>,
+    pub(crate) trim: TrimPaths,
+    /// Names of further variables that the user wants in keys.
+    pub(crate) extra_env: &'a [String],
+    pub(crate) salt: &'a OsStr,
+}
+
+/// Hashes an invocation.
+pub(crate) fn manifest_key(invocation: &Invocation, parts: &KeyParts<'_>) -> ManifestKey {
+    let mut hasher = KeyHasher::new(match invocation.action {
+        Action::Compile => "compile",
+        Action::Query => "query",
+    });
+    hasher.bytes("toolchain", parts.toolchain.as_bytes());
+    for (name, content) in parts.wrappers {
+        hasher.os("wrapper", name);
+        hasher.bytes("content", content.as_bytes());
+    }
+    for arg in &invocation.args {
+        argument(&mut hasher, arg, parts.roots);
+    }
+    hasher.path("cwd", &parts.roots.relativize(parts.cwd));
+    let out_dir = invocation.output_dir(parts.cwd);
+    hasher.path("out-dir", &parts.roots.relativize(&out_dir));
+    hasher.optional("stdin", parts.stdin);
+    hasher.optional("processor", parts.processor);
+    let spec = parts.target_spec.as_ref();
+    hasher.optional("target-spec", spec.map(|d| d.as_bytes().as_slice()));
+    for (name, value) in parts.env.iter() {
+        if is_read_by_compiler(name) {
+            hasher.os("env", name);
+            hasher.os("value", value);
+        }
+    }
+    for name in parts.extra_env {
+        hasher.str("extra-env", name);
+        hasher.optional("value", parts.env.get(name).map(OsStrExt::as_bytes));
+    }
+    hasher.os("salt", parts.salt);
+    hasher.str("trim-paths", &parts.trim.to_string());
+    if parts.trim == TrimPaths::Off {
+        hasher.os("absolute-cwd", parts.cwd.as_os_str());
+    }
+    ManifestKey(hasher.finish())
+}
+
+fn is_read_by_compiler(name: &OsStr) -> bool {
+    let bytes = name.as_bytes();
+    let listed = |list: &[&str]| list.iter().any(|known| name == *known);
+    (bytes.starts_with(b"RUSTC_") && !listed(READ_BY_CARGO))
+        || bytes.starts_with(b"CLIPPY_")
+        || listed(READ_BY_COMPILER)
+}
+
+fn argument(hasher: &mut KeyHasher, arg: &Arg, roots: &Roots) {
+    let value = arg.value.as_deref().map(OsStrExt::as_bytes);
+    match (arg.name, value) {
+        ("out-dir" | "diagnostic-width", _) => {}
+        ("L", Some(value)) if value.starts_with(b"dependency=") => {}
+        ("codegen", Some(value)) if value.starts_with(b"incremental=") => {
+            hasher.str("argument", "codegen");
+            hasher.str("value", "incremental");
+        }
+        ("o", Some(value)) => {
+            let name = Path::new(OsStr::from_bytes(value)).file_name();
+            hasher.str("argument", "o");
+            hasher.os("value", name.unwrap_or_default());
+        }
+        (name, None) => {
+            hasher.str("argument", name);
+            hasher.str("value", "none");
+        }
+        (name, Some(value)) => {
+            hasher.str("argument", name);
+            hasher.template("value", &roots.template(value, Escaping::Raw));
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::roots::Root;
+
+    struct Case {
+        argv: Vec<&'static str>,
+        cwd: &'static str,
+        target: &'static str,
+        env: Vec<(&'static str, &'static str)>,
+        toolchain: &'static [u8],
+        wrappers: Vec<(OsString, Digest)>,
+        stdin: Option<&'static [u8]>,
+        processor: Option<&'static [u8]>,
+        target_spec: Option<Digest>,
+        trim: TrimPaths,
+        extra_env: Vec<String>,
+        salt: &'static str,
+    }
+
+    fn case() -> Case {
+        Case {
+            argv: vec![
+                "rustc",
+                "--crate-name",
+                "x",
+                "src/lib.rs",
+                "--out-dir",
+                "/ws/target/debug/deps",
+                "-C",
+                "incremental=/ws/target/debug/incremental",
+                "-L",
+                "dependency=/ws/target/debug/deps",
+                "--extern",
+                "y=/ws/target/debug/deps/liby.rmeta",
+            ],
+            cwd: "/ws",
+            target: "/ws/target",
+            env: vec![],
+            toolchain: b"t",
+            wrappers: vec![],
+            stdin: None,
+            processor: None,
+            target_spec: None,
+            trim: TrimPaths::Workspace,
+            extra_env: vec![],
+            salt: "",
+        }
+    }
+
+    fn key(case: &Case) -> ManifestKey {
+        let argv: Vec<OsString> = case.argv.iter().map(OsString::from).collect();
+        let invocation = Invocation::parse(&argv, None, |_| None).unwrap();
+        let mut roots = Roots::default();
+        roots.add(Root::Workspace, case.cwd);
+        roots.add(Root::Target, case.target);
+        let env = case.env.iter().copied().collect();
+        manifest_key(
+            &invocation,
+            &KeyParts {
+                toolchain: Digest::of(case.toolchain),
+                wrappers: &case.wrappers,
+                cwd: Path::new(case.cwd),
+                roots: &roots,
+                env: &env,
+                stdin: case.stdin,
+                processor: case.processor,
+                target_spec: case.target_spec,
+                trim: case.trim,
+                extra_env: &case.extra_env,
+                salt: OsStr::new(case.salt),
+            },
+        )
+    }
+
+    #[test]
+    fn the_key_of_a_known_invocation_is_fixed() {
+        // A change here empties every cache: raise KEY_VERSION in `key` and say so.
+        assert_eq!(
+            key(&case()).0.to_hex(),
+            "3237987c66833a1ccb36ccf85c89ccc8fbc6e1ed6f56665a73f438b49148e276"
+        );
+    }
+
+    #[test]
+    fn every_field_enters() {
+        let mut keys = vec![key(&case())];
+        let mut vary = |change: &dyn Fn(&mut Case)| {
+            let mut case = case();
+            change(&mut case);
+            let key = key(&case);
+            assert!(
+                !keys.contains(&key),
+                "variant {} gave a known key",
+                keys.len()
+            );
+            keys.push(key);
+        };
+        vary(&|c| c.argv.push("--test"));
+        vary(&|c| c.argv.extend(["-A", "dead_code", "-D", "dead_code"]));
+        vary(&|c| c.argv.extend(["-D", "dead_code", "-A", "dead_code"]));
+        vary(&|c| c.argv.extend(["-O", "-Copt-level=0"]));
+        vary(&|c| c.argv.extend(["-Copt-level=0", "-O"]));
+        vary(&|c| c.argv.extend(["--check-cfg", "cfg(a)"]));
+        vary(&|c| c.argv.extend(["-L", "native=/usr/lib"]));
+        vary(&|c| c.argv[11] = "y=/ws/target/debug/deps/libz.rmeta");
+        vary(&|c| c.argv[5] = "/ws/target/release/deps");
+        vary(&|c| drop(c.argv.drain(6..8)));
+        vary(&|c| c.toolchain = b"u");
+        vary(&|c| c.wrappers = vec![("w".into(), Digest::of(b"1"))]);
+        vary(&|c| c.wrappers = vec![("w".into(), Digest::of(b"2"))]);
+        vary(&|c| c.stdin = Some(b""));
+        vary(&|c| c.stdin = Some(b"fn main() {}"));
+        vary(&|c| c.processor = Some(b"cpu"));
+        vary(&|c| c.target_spec = Some(Digest::of(b"{}")));
+        vary(&|c| c.trim = TrimPaths::All);
+        vary(&|c| c.trim = TrimPaths::Off);
+        vary(&|c| c.salt = "salt");
+        vary(&|c| c.env = vec![("RUSTC_BOOTSTRAP", "1")]);
+        vary(&|c| c.env = vec![("RUSTC_BOOTSTRAP", "")]);
+        vary(&|c| c.env = vec![("CLIPPY_ARGS", "-W")]);
+        vary(&|c| c.extra_env = vec!["MINE".into()]);
+        vary(&|c| {
+            c.extra_env = vec!["MINE".into()];
+            c.env = vec![("MINE", "")];
+        });
+    }
+
+    #[test]
+    fn excluded_fields_do_not_enter() {
+        let base = key(&case());
+        let same = |change: &dyn Fn(&mut Case)| {
+            let mut case = case();
+            change(&mut case);
+            assert_eq!(key(&case), base);
+        };
+        same(&|c| c.argv[7] = "incremental=/elsewhere");
+        same(&|c| c.argv[9] = "dependency=/elsewhere");
+        same(&|c| c.argv.push("--diagnostic-width=80"));
+        same(&|c| c.env = vec![("CARGO_MAKEFLAGS", "-j4"), ("LD_LIBRARY_PATH", "/x")]);
+        same(&|c| c.env = vec![("RUSTC_WRAPPER", "cachewrap")]);
+        // Another checkout with another target directory.
+        same(&|c| {
+            c.cwd = "/other/place";
+            c.target = "/t";
+            c.argv[5] = "/t/debug/deps";
+            c.argv[11] = "y=/t/debug/deps/liby.rmeta";
+        });
+    }
+}

@@ -1,0 +1,250 @@
+//! Where a unit is compiled: its roots, and the prefixes remapped for it.
+//!
+//! | root | found as |
+//! |---|---|
+//! | target | what lies above cargo's layout in `--out-dir`: `<target>[/<triple>]/<profile>/deps`, `…/build/<package>/…`, `…/examples`; otherwise the output directory |
+//! | workspace | the current directory when the source is given relative to it (cargo does so for members of the workspace); otherwise the nearest directory above the package with a `Cargo.lock` |
+//! | cargo home | what lies above `registry/src/` or `git/checkouts/` in the current directory; otherwise `CARGO_HOME`, `$HOME/.cargo` |
+//! | sysroot | from the toolchain |
+//!
+//! rustc writes the current directory and every absolute source path into metadata and
+//! debug information. `--remap-path-prefix` replaces them by names that are the same in
+//! every checkout: the workspace by `.`, so that debuggers and backtraces find sources
+//! from the workspace, and the target directory by `./target`. The remapping must cover
+//! all of rustc's scopes: with a narrower `--remap-path-scope` the original path stays in
+//! the metadata beside the new one. Diagnostics would then show the new name too, which
+//! [`super::messages`] undoes.
+
+use std::ffi::{OsStr, OsString};
+use std::os::unix::ffi::OsStrExt;
+use std::path::{Component, Path, PathBuf};
+
+use crate::config::TrimPaths;
+use crate::env::Environment;
+use crate::fs;
+use crate::roots::{Root, Roots};
+
+use super::invocation::{Invocation, Source};
+
+/// What the workspace is called in outputs.
+pub(super) const WORKSPACE_NAME: &str = ".";
+/// What the target directory is called in outputs.
+pub(super) const TARGET_NAME: &str = "./target";
+
+/// The roots of an invocation.
+pub(crate) fn roots(
+    invocation: &Invocation,
+    cwd: &Path,
+    env: &Environment,
+    sysroot: &Path,
+) -> Roots {
+    let mut roots = Roots::default();
+    let out_dir = invocation.output_dir(cwd);
+    let target = target_dir(&out_dir, invocation.target.as_deref());
+    add(&mut roots, Root::Target, &target);
+    let home = home_above(cwd)
+        .map(Path::to_owned)
+        .or_else(|| home_by_environment(env));
+    if let Some(home) = &home {
+        add(&mut roots, Root::CargoHome, home);
+    }
+    if home_above(cwd).is_none() {
+        add(&mut roots, Root::Workspace, &workspace(invocation, cwd));
+    }
+    roots.add(Root::Sysroot, sysroot);
+    roots
+}
+
+/// Adds a root in its given and its canonical spelling.
+fn add(roots: &mut Roots, root: Root, path: &Path) {
+    roots.add(root, path);
+    if let Ok(canonical) = fs::canonicalize(path) {
+        roots.add(root, canonical);
+    }
+}
+
+fn target_dir(out_dir: &Path, triple: Option<&OsStr>) -> PathBuf {
+    let Some(profile) = profile_dir(out_dir) else {
+        return out_dir.to_owned();
+    };
+    let Some(parent) = profile.parent() else {
+        return out_dir.to_owned();
+    };
+    // A custom target's directory is named after its file.
+    let triple = triple.map(Path::new).and_then(Path::file_stem);
+    match (parent.file_name(), parent.parent()) {
+        (Some(name), Some(above)) if Some(name) == triple => above.to_owned(),
+        _ => parent.to_owned(),
+    }
+}
+
+/// `<target>/debug` for `<target>/debug/deps` and the like.
+fn profile_dir(out_dir: &Path) -> Option<&Path> {
+    match out_dir.file_name()?.as_bytes() {
+        b"deps" | b"examples" => return out_dir.parent(),
+        _ => {}
+    }
+    // `build/<package>-<hash>`, or `build/<package>/<hash>/out` in the newer layout.
+    let mut above = out_dir.ancestors().skip(1).take(3);
+    above
+        .find(|dir| dir.file_name() == Some("build".as_ref()))?
+        .parent()
+}
+
+/// Cargo's home, when `path` is one of the packages unpacked there.
+fn home_above(path: &Path) -> Option<&Path> {
+    path.ancestors().find_map(|dir| {
+        let parent = dir.parent()?;
+        let tail = (parent.file_name()?.as_bytes(), dir.file_name()?.as_bytes());
+        matches!(tail, (b"registry", b"src") | (b"git", b"checkouts"))
+            .then(|| parent.parent())
+            .flatten()
+    })
+}
+
+fn home_by_environment(env: &Environment) -> Option<PathBuf> {
+    if let Some(home) = env.get_nonempty("CARGO_HOME") {
+        return Some(PathBuf::from(home));
+    }
+    Some(Path::new(env.get_nonempty("HOME")?).join(".cargo"))
+}
+
+fn workspace(invocation: &Invocation, cwd: &Path) -> PathBuf {
+    let absolute = matches!(&invocation.source, Source::File(path) if path.is_absolute());
+    if absolute {
+        // A vendored package, or a path dependency outside the workspace.
+        let above = cwd.ancestors().skip(1);
+        let mut above = above.filter(|dir| dir.parent().is_some());
+        if let Some(dir) = above.find(|dir| fs::exists(&dir.join("Cargo.lock"))) {
+            return dir.to_owned();
+        }
+    }
+    cwd.to_owned()
+}
+
+/// The arguments that make the outputs independent of the roots.
+///
+/// None where the user remaps already, or where real paths are what the unit is for:
+/// coverage reports are matched to sources by them.
+pub(crate) fn remapping(invocation: &Invocation, roots: &Roots, trim: TrimPaths) -> Vec<OsString> {
+    if !remaps(invocation, trim) {
+        return Vec::new();
+    }
+    let mut args = Vec::new();
+    let mut add = |from: &Path, to: &OsStr| {
+        let mut arg = OsString::from("--remap-path-prefix=");
+        arg.push(from);
+        arg.push("=");
+        arg.push(to);
+        args.push(arg);
+    };
+    // rustc applies the last prefix that matches: outer directories come first.
+    if trim == TrimPaths::All {
+        for (root, home) in roots.spellings() {
+            if root == Root::CargoHome
+                && let Some((package, name)) = package(&invocation.source, home)
+            {
+                add(&package, &name);
+            }
+        }
+    }
+    let spellings: Vec<(Root, &Path)> = roots.spellings().collect();
+    for (root, path) in spellings.iter().rev() {
+        match root {
+            // A package outside of the workspace has no name there, and is never the
+            // same unit in another checkout anyway.
+            Root::Workspace if is_outside(invocation, path) => {}
+            Root::Workspace => add(path, WORKSPACE_NAME.as_ref()),
+            Root::Target => add(path, TARGET_NAME.as_ref()),
+            Root::CargoHome | Root::Sysroot => {}
+        }
+    }
+    args
+}
+
+/// Whether a source is given by its absolute path directly below a root that no
+/// workspace was found for.
+fn is_outside(invocation: &Invocation, root: &Path) -> bool {
+    let Source::File(source) = &invocation.source else {
+        return false;
+    };
+    source.is_absolute() && !fs::exists(&root.join("Cargo.lock"))
+}
+
+/// Whether prefixes are remapped for this invocation.
+pub(crate) fn remaps(invocation: &Invocation, trim: TrimPaths) -> bool {
+    let by_user = invocation.values("remap-path-prefix").next().is_some()
+        || invocation.values("remap-path-scope").next().is_some();
+    let coverage = invocation.codegen("instrument-coverage").is_some();
+    let query = invocation.action == super::invocation::Action::Query;
+    trim != TrimPaths::Off && !by_user && !coverage && !query
+}
+
+/// The unpacked package that a source belongs to, and the name that RFC 3127 gives it:
+/// `<name>-<version>` for a registry, `<name>-<hash>/<revision>` for git.
+fn package(source: &Source, home: &Path) -> Option<(PathBuf, OsString)> {
+    let Source::File(path) = source else {
+        return None;
+    };
+    let rest = path.strip_prefix(home).ok()?;
+    let names: Vec<&OsStr> = rest.components().map(Component::as_os_str).collect();
+    let (depth, name) = match names.as_slice() {
+        [registry, src, _, package, ..] if *registry == "registry" && *src == "src" => {
+            (4, PathBuf::from(package))
+        }
+        [git, checkouts, repository, revision, ..]
+            if *git == "git" && *checkouts == "checkouts" =>
+        {
+            (4, Path::new(repository).join(revision))
+        }
+        _ => return None,
+    };
+    let package: PathBuf = names.iter().take(depth).collect();
+    Some((home.join(package), name.into_os_string()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_target_directory_is_found_in_every_layout() {
+        let target =
+            |dir: &str, triple: Option<&str>| target_dir(Path::new(dir), triple.map(OsStr::new));
+        for dir in [
+            "/t/debug/deps",
+            "/t/debug/examples",
+            "/t/release/build/foo-0123",
+            "/t/debug/build/foo/0123456789abcdef/out",
+        ] {
+            assert_eq!(target(dir, None), Path::new("/t"), "{dir}");
+        }
+        let triple = Some("x86_64-unknown-linux-musl");
+        let cross = "/t/x86_64-unknown-linux-musl/debug/deps";
+        assert_eq!(target(cross, triple), Path::new("/t"));
+        assert_eq!(
+            target("/t/mine/debug/deps", Some("specs/mine.json")),
+            Path::new("/t")
+        );
+        assert_eq!(target("/some/where", None), Path::new("/some/where"));
+    }
+
+    #[test]
+    fn cargo_home_is_found_above_unpacked_packages() {
+        for path in [
+            "/h/.cargo/registry/src/index-1/foo-1.0.0",
+            "/h/.cargo/git/checkouts/foo-12/abc",
+        ] {
+            assert_eq!(home_above(Path::new(path)), Some(Path::new("/h/.cargo")));
+        }
+        assert_eq!(home_above(Path::new("/ws/registry/foo")), None);
+    }
+
+    #[test]
+    fn packages_are_named_as_in_rfc_3127() {
+        let source = Source::File("/c/registry/src/index-1/foo-1.0.0/src/lib.rs".into());
+        let (path, name) = package(&source, Path::new("/c")).unwrap();
+        assert_eq!(path, Path::new("/c/registry/src/index-1/foo-1.0.0"));
+        assert_eq!(name, "foo-1.0.0");
+    }
+}

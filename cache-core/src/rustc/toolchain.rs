@@ -1,0 +1,478 @@
+//! The toolchain: which compiler this really is.
+//!
+//! The identity is a digest of the *content* of everything that makes up the compiler:
+//! the driver, its libraries (`lib/*`), the standard libraries of the host and of the
+//! target (`lib/rustlib/<target>/lib/*`), whether `rust-src` is there (it changes
+//! messages), and the text of `-vV`. A locally rebuilt compiler or standard library
+//! with the same `-vV` is therefore another toolchain.
+//!
+//! Hashing some 400 MB takes a moment, so the identity is memoised:
+//!
+//! ```text
+//! file = frame 'T' version 1 (see codec), body = Memoised
+//! name = hash of the driver's path and stamp, the target, `--sysroot`, and of what
+//!        a driver that is a script could decide by
+//! ```
+//! Version history: 1, the first. A memoised identity holds while every file of it has
+//! the stamp it had (see `stamp`) and every directory the same entries, so a hit pays
+//! one `stat` a file and runs nothing.
+//!
+//! What can go wrong:
+//! - `rustc` is a rustup proxy, whose file never changes while the toolchain behind it
+//!   does: proxies are resolved first, as rustup would.
+//! - The driver is a script or another program that starts the real compiler: its own
+//!   content is part of the identity, and the variables it names are part of the memo's
+//!   name. It is observed while it answers, and the memo holds only while every program
+//!   that it executed is still the same file behind the same links; where it cannot be
+//!   observed, it is asked every time.
+//! - A symlinked toolchain is repointed: the path is canonicalised on every use.
+
+use std::ffi::{OsStr, OsString};
+use std::os::unix::ffi::OsStrExt;
+use std::path::{Path, PathBuf};
+
+use serde::{Deserialize, Serialize};
+
+use crate::codec::{self, Kind};
+use crate::digest::{BlobRef, Digest};
+use crate::env::Environment;
+use crate::error::PathError;
+use crate::fs;
+use crate::key::KeyHasher;
+use crate::memo::Memo;
+use crate::names::{self, Code};
+use crate::observe::{Access, Depth, Observation};
+use crate::run::{Command, Runner};
+use crate::search;
+use crate::stamp::{self, Stamp};
+use crate::store::Store;
+
+use super::invocation::Invocation;
+
+const KIND: Kind = Kind {
+    tag: b'T',
+    version: 1,
+};
+
+/// Why a compiler could not be identified.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum ToolchainError {
+    /// No such program.
+    #[error("cannot find the compiler {}", .0.to_string_lossy())]
+    NotFound(OsString),
+    /// The compiler did not answer a question about itself.
+    #[error("{} did not answer {question}", driver.display())]
+    NoAnswer {
+        /// The compiler.
+        driver: PathBuf,
+        /// The arguments it was asked with.
+        question: &'static str,
+    },
+    /// A file of the compiler could not be read.
+    #[error(transparent)]
+    Path(#[from] PathError),
+}
+
+/// An identified compiler.
+#[derive(Clone, Debug)]
+pub(crate) struct Toolchain {
+    /// What enters keys.
+    pub digest: Digest,
+    /// The file that will be run.
+    pub driver: PathBuf,
+    /// The sysroot, canonical.
+    pub sysroot: PathBuf,
+    /// The files that `digest` covers.
+    files: Vec<PathBuf>,
+    /// The directories whose entries `digest` covers.
+    dirs: Vec<PathBuf>,
+}
+
+impl Toolchain {
+    /// A toolchain that covers nothing but lies somewhere.
+    #[cfg(test)]
+    pub(crate) fn for_tests(digest: Digest, sysroot: &Path) -> Self {
+        Self {
+            digest,
+            driver: sysroot.join("bin/rustc"),
+            sysroot: sysroot.to_owned(),
+            files: Vec::new(),
+            dirs: Vec::new(),
+        }
+    }
+
+    /// Whether a file or directory entry is part of the identity, and so of every key.
+    pub(crate) fn covers(&self, path: &Path) -> bool {
+        self.files.iter().any(|file| file == path)
+            || self
+                .dirs
+                .iter()
+                .any(|dir| path == dir || path.parent() == Some(dir))
+    }
+}
+
+/// How a file of the toolchain looked when it was hashed.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+struct Seen {
+    path: Vec<u8>,
+    /// Device, inode, size, modification and change time; `None`: not there.
+    stamp: Option<(u64, u64, u64, i128, i128)>,
+}
+
+impl Seen {
+    fn now(path: &Path) -> (Self, Option<Stamp>) {
+        let stamp = Stamp::of(path);
+        let seen = Self {
+            path: path.as_os_str().as_bytes().to_vec(),
+            stamp: stamp.map(|s| (s.dev, s.ino, s.size, s.mtime, s.ctime)),
+        };
+        (seen, stamp)
+    }
+
+    fn path(&self) -> &Path {
+        Path::new(OsStr::from_bytes(&self.path))
+    }
+
+    fn holds(&self) -> bool {
+        Self::now(self.path()).0 == *self
+    }
+}
+
+#[derive(Serialize, Deserialize)]
+struct Memoised {
+    digest: Digest,
+    sysroot: Vec<u8>,
+    version: String,
+    files: Vec<Seen>,
+    dirs: Vec<Seen>,
+    /// Programs that a driver executed which is not the compiler itself, and the files
+    /// they really are.
+    programs: Vec<(Vec<u8>, Seen)>,
+    /// Whether the sources of the standard library are installed, and where that shows.
+    sources: (Vec<u8>, bool),
+}
+
+/// A toolchain that was identified earlier, for people.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct KnownToolchain {
+    /// What results name it by.
+    pub digest: Digest,
+    /// The first line of `-vV`.
+    pub version: String,
+    /// Where it lay.
+    pub sysroot: PathBuf,
+}
+
+impl Store {
+    /// The toolchains memoised in the store. Those not used for long are missing.
+    pub fn known_toolchains(&self) -> Result<Vec<KnownToolchain>, PathError> {
+        let files = fs::list_or_empty(&self.layout().part("toolchains"))?;
+        let known = files.iter().filter_map(|file| {
+            let bytes = fs::read(&file.path).ok()?;
+            let memoised: Memoised = codec::decode(KIND, &bytes).ok()?;
+            Some(KnownToolchain {
+                digest: memoised.digest,
+                version: memoised.version,
+                sysroot: PathBuf::from(OsStr::from_bytes(&memoised.sysroot)),
+            })
+        });
+        let mut known: Vec<KnownToolchain> = known.collect();
+        known.sort();
+        known.dedup();
+        Ok(known)
+    }
+}
+
+/// What identification needs from its surroundings.
+pub(crate) struct Surroundings<'a> {
+    pub(crate) env: &'a Environment,
+    pub(crate) cwd: &'a Path,
+    pub(crate) store: &'a Store,
+    pub(crate) memo: &'a Memo,
+    pub(crate) runner: &'a dyn Runner,
+}
+
+/// Identifies the compiler of an invocation.
+pub(crate) fn identify(
+    invocation: &Invocation,
+    around: &Surroundings<'_>,
+) -> Result<Toolchain, ToolchainError> {
+    let program = invocation.programs.last().map(OsString::as_os_str);
+    let program = program.unwrap_or_default();
+    let found = search::program(program, around.env, around.cwd)
+        .ok_or_else(|| ToolchainError::NotFound(program.to_owned()))?;
+    let driver = resolve_proxy(&found, around)?;
+    let name = memo_name(&driver, invocation, around)?;
+    let file = around.store.layout().part("toolchains").join(name.to_hex());
+    if let Some(toolchain) = recall(&file, &driver) {
+        return Ok(toolchain);
+    }
+    let (toolchain, memoised, watched) = examine(&driver, invocation, around)?;
+    // A file that could still change unseen makes the memo worthless.
+    let now = stamp::now();
+    let settled = toolchain
+        .files
+        .iter()
+        .all(|file| Stamp::of(file).is_some_and(|s| !s.is_racy(now)));
+    if settled
+        && watched
+        && !around.store.is_read_only()
+        && let Ok(frame) = codec::encode(KIND, &memoised)
+    {
+        // Losing it costs another examination.
+        let _ = around.store.replace(&file, &frame);
+    }
+    Ok(toolchain)
+}
+
+/// The real compiler behind a rustup proxy, or the path itself.
+fn resolve_proxy(found: &Path, around: &Surroundings<'_>) -> Result<PathBuf, ToolchainError> {
+    let Some(rustup) = proxy_of(found) else {
+        return Ok(fs::canonicalize(found).unwrap_or_else(|_| found.to_owned()));
+    };
+    let program = found.file_name().unwrap_or_default();
+    // Cargo, run through rustup, says which toolchain it belongs to.
+    if let Some(toolchain) = around.env.get_nonempty("RUSTUP_TOOLCHAIN") {
+        let home = match around.env.get_nonempty("RUSTUP_HOME") {
+            Some(home) => Some(PathBuf::from(home)),
+            None => around
+                .env
+                .get_nonempty("HOME")
+                .map(|home| Path::new(home).join(".rustup")),
+        };
+        // Joining an absolute path, which rustup allows as a name, gives that path.
+        let direct = home.map(|home| home.join("toolchains").join(toolchain));
+        if let Some(driver) = direct.map(|dir| dir.join("bin").join(program))
+            && let Ok(driver) = fs::canonicalize(&driver)
+        {
+            return Ok(driver);
+        }
+    }
+    let mut command = Command::new(rustup.into_os_string());
+    command.args = vec!["which".into(), program.to_owned()];
+    let question = "rustup which";
+    let (answer, _) = ask(&command, found, question, None, around)?;
+    let path = PathBuf::from(answer.trim_end());
+    Ok(fs::canonicalize(&path)?)
+}
+
+/// The rustup that a program is a proxy of: a link, soft or hard, to it.
+fn proxy_of(found: &Path) -> Option<PathBuf> {
+    let canonical = fs::canonicalize(found).ok()?;
+    if canonical.file_name() == Some("rustup".as_ref()) {
+        return Some(canonical);
+    }
+    let rustup = found.with_file_name("rustup");
+    let (a, b) = (Stamp::of(found)?, Stamp::of(&rustup)?);
+    ((a.dev, a.ino) == (b.dev, b.ino)).then_some(rustup)
+}
+
+fn memo_name(
+    driver: &Path,
+    invocation: &Invocation,
+    around: &Surroundings<'_>,
+) -> Result<Digest, ToolchainError> {
+    let mut hasher = KeyHasher::new("toolchain memo");
+    let (seen, _) = Seen::now(driver);
+    hasher.bytes("driver", &seen.path);
+    let (dev, ino, size, mtime, ctime) = seen.stamp.unwrap_or_default();
+    for number in [dev, ino, size] {
+        hasher.bytes("stamp", &number.to_le_bytes());
+    }
+    hasher.bytes("mtime", &mtime.to_le_bytes());
+    hasher.bytes("ctime", &ctime.to_le_bytes());
+    hasher.optional(
+        "target",
+        invocation.target.as_deref().map(OsStrExt::as_bytes),
+    );
+    let sysroot = invocation.sysroot.as_deref().map(Path::as_os_str);
+    hasher.optional("sysroot", sysroot.map(OsStrExt::as_bytes));
+    if !is_compiler(driver) {
+        // It starts the real compiler, chosen by whatever it likes.
+        let blob = around.memo.digest(driver)?.1;
+        let code = Code { blob, path: driver };
+        for (name, value) in names::variables(around.store, around.env, &[code])? {
+            hasher.bytes("name", &name);
+            hasher.bytes("value", &value);
+        }
+        for name in ["PATH", "RUSTUP_TOOLCHAIN", "RUSTUP_HOME"] {
+            hasher.optional(name, around.env.get(name).map(OsStrExt::as_bytes));
+        }
+        hasher.os("cwd", around.cwd.as_os_str());
+    }
+    Ok(hasher.finish())
+}
+
+/// Whether a driver is a compiler itself, by all appearances: a binary in the `bin` of
+/// a directory that also has its library. A script there is not.
+fn is_compiler(driver: &Path) -> bool {
+    let Some(sysroot) = driver.parent().and_then(Path::parent) else {
+        return false;
+    };
+    let binary = fs::read_start(driver, 4).is_ok_and(|start| start == b"\x7fELF");
+    let mut entries = fs::read_dir(&sysroot.join("lib")).into_iter().flatten();
+    binary
+        && entries.any(|entry| {
+            entry.is_ok_and(|e| e.file_name().as_bytes().starts_with(b"librustc_driver"))
+        })
+}
+
+fn recall(file: &Path, driver: &Path) -> Option<Toolchain> {
+    let memoised: Memoised = codec::decode(KIND, &fs::read(file).ok()?).ok()?;
+    let (sources, installed) = &memoised.sources;
+    let same_program = |(path, program): &(Vec<u8>, Seen)| {
+        let canonical = fs::canonicalize(Path::new(OsStr::from_bytes(path)));
+        canonical.is_ok_and(|path| path == program.path()) && program.holds()
+    };
+    let holds = memoised.files.iter().chain(&memoised.dirs).all(Seen::holds)
+        && memoised.programs.iter().all(same_program)
+        && fs::exists(Path::new(OsStr::from_bytes(sources))) == *installed;
+    holds.then(|| toolchain(&memoised, driver))
+}
+
+fn toolchain(memoised: &Memoised, driver: &Path) -> Toolchain {
+    let paths = |seen: &[Seen]| seen.iter().map(|s| s.path().to_owned()).collect();
+    Toolchain {
+        digest: memoised.digest,
+        driver: driver.to_owned(),
+        sysroot: PathBuf::from(OsStr::from_bytes(&memoised.sysroot)),
+        files: paths(&memoised.files),
+        dirs: paths(&memoised.dirs),
+    }
+}
+
+/// Identifies a compiler by asking it and hashing it. The last value tells whether what
+/// was found out can be checked again without asking.
+fn examine(
+    driver: &Path,
+    invocation: &Invocation,
+    around: &Surroundings<'_>,
+) -> Result<(Toolchain, Memoised, bool), ToolchainError> {
+    let depth = (!is_compiler(driver)).then_some(Depth::Usual);
+    let mut command = Command::new(driver.as_os_str().to_owned());
+    command.args = vec!["-vV".into()];
+    let (verbose, observation) = ask(&command, driver, "-vV", depth, around)?;
+    // Where the compiler comes from, not where `--sysroot` says its libraries are.
+    command.args = vec!["--print".into(), "sysroot".into()];
+    let (answer, _) = ask(&command, driver, "--print sysroot", None, around)?;
+    let own = fs::canonicalize(Path::new(answer.trim_end()))?;
+    let sysroot = match &invocation.sysroot {
+        Some(given) => fs::canonicalize(&around.cwd.join(given))?,
+        None => own.clone(),
+    };
+    let host = verbose.lines().find_map(|line| line.strip_prefix("host: "));
+    let target = invocation.target.as_deref().map(Path::new);
+    let target = target.and_then(Path::file_stem);
+
+    let mut dirs = vec![own.join("lib")];
+    let triples = [host.map(OsStr::new), target];
+    for triple in triples.into_iter().flatten() {
+        let rustlib = sysroot.join("lib/rustlib").join(triple);
+        for dir in [rustlib.join("lib"), rustlib.join("codegen-backends")] {
+            if !dirs.contains(&dir) {
+                dirs.push(dir);
+            }
+        }
+    }
+    let mut files = vec![driver.to_owned()];
+    for program in ["rustc", "clippy-driver"] {
+        let file = own.join("bin").join(program);
+        if file != driver && fs::exists(&file) {
+            files.push(file);
+        }
+    }
+    for dir in &dirs {
+        files.extend(files_in(dir));
+    }
+    let sources = sysroot.join("lib/rustlib/src/rust/library");
+    let installed = fs::exists(&sources);
+
+    let blobs = hash_all(&files, around.memo)?;
+    let mut hasher = KeyHasher::new("toolchain");
+    hasher.str("version", &verbose);
+    hasher.bytes("sources", &[u8::from(installed)]);
+    for (file, blob) in files.iter().zip(blobs) {
+        hasher.os("file", file.file_name().unwrap_or_default());
+        hasher.blob("content", &blob);
+    }
+    let seen = |paths: &[PathBuf]| paths.iter().map(|path| Seen::now(path).0).collect();
+    let watched = depth.is_none() || observation.as_ref().is_some_and(|o| o.complete);
+    let memoised = Memoised {
+        programs: programs(observation.as_ref()),
+        digest: hasher.finish(),
+        sysroot: sysroot.as_os_str().as_bytes().to_vec(),
+        version: verbose.lines().next().unwrap_or_default().to_owned(),
+        files: seen(&files),
+        dirs: seen(&dirs),
+        sources: (sources.into_os_string().as_bytes().to_vec(), installed),
+    };
+    Ok((toolchain(&memoised, driver), memoised, watched))
+}
+
+/// The programs executed during an observation.
+fn programs(observation: Option<&Observation>) -> Vec<(Vec<u8>, Seen)> {
+    let mut programs = Vec::new();
+    for event in observation.iter().flat_map(|o| &o.events) {
+        if event.access == Access::Execute
+            && event.found.is_some()
+            && let Ok(canonical) = fs::canonicalize(&event.path)
+        {
+            let path = event.path.as_os_str().as_bytes().to_vec();
+            programs.push((path, Seen::now(&canonical).0));
+        }
+    }
+    programs
+}
+
+/// The regular files of a directory, by name; none where there is no such directory.
+fn files_in(dir: &Path) -> Vec<PathBuf> {
+    let Ok(entries) = fs::read_dir(dir) else {
+        return Vec::new();
+    };
+    let mut files: Vec<PathBuf> = entries
+        .filter_map(|entry| Some(entry.ok()?.path()))
+        .filter(|path| fs::is_file(path))
+        .collect();
+    files.sort();
+    files
+}
+
+fn hash_all(files: &[PathBuf], memo: &Memo) -> Result<Vec<BlobRef>, PathError> {
+    use rayon::prelude::*;
+    files
+        .par_iter()
+        .map(|file| Ok(memo.digest(file)?.1))
+        .collect()
+}
+
+fn ask(
+    command: &Command,
+    driver: &Path,
+    question: &'static str,
+    depth: Option<Depth>,
+    around: &Surroundings<'_>,
+) -> Result<(String, Option<Observation>), ToolchainError> {
+    let command = Command {
+        cwd: Some(around.cwd.to_owned()),
+        ..command.clone()
+    };
+    let no_answer = || ToolchainError::NoAnswer {
+        driver: driver.to_owned(),
+        question,
+    };
+    let mut answer = Vec::new();
+    let run = around
+        .runner
+        .run(
+            &command,
+            depth,
+            &mut |text| answer.extend_from_slice(text),
+            &mut |_| (),
+        )
+        .map_err(|_| no_answer())?;
+    if run.status != crate::run::Status::Code(0) {
+        return Err(no_answer());
+    }
+    let answer = String::from_utf8(answer).map_err(|_| no_answer())?;
+    Ok((answer, run.observation))
+}

@@ -1,0 +1,171 @@
+//! Blobs: the content-addressed part of the store.
+//!
+//! A blob lies raw (`<digest>`) while it is hot, so that placing it is one copy, and
+//! compressed (`<digest>.zst`) once the GC found it cold. Placing always makes a new
+//! file: never a hard link, because cargo compares modification times, which hard
+//! links share between target directories, and because rustc and people write into
+//! outputs in place.
+
+use std::fs::File;
+use std::io::{self, Read, Write};
+use std::path::{Path, PathBuf};
+
+use crate::digest::{BlobRef, Digest, READ_BUFFER};
+use crate::error::{PathContext as _, PathError};
+use crate::fs;
+
+use super::{Store, StoreError};
+
+/// A file placed from the store, not yet under its final name.
+pub struct Placed {
+    file: fs::TempFile,
+    to: PathBuf,
+}
+
+impl Placed {
+    /// Writes text to a temporary file beside `to`.
+    pub(crate) fn text(to: &Path, text: &[u8]) -> Result<Self, PathError> {
+        let dir = to.parent().unwrap_or(Path::new("."));
+        let file = fs::TempFile::create(dir)?;
+        file.file().write_all(text).context("write", to)?;
+        let to = to.to_owned();
+        Ok(Self { file, to })
+    }
+
+    /// Gives the file its name, replacing what is there. A directory in its place is an
+    /// error, as it is for the compiler.
+    pub fn commit(self) -> Result<(), PathError> {
+        self.file.persist(&self.to)
+    }
+}
+
+impl Store {
+    /// Copies a file into the store while hashing it.
+    ///
+    /// `inspect` sees every piece of the content in order. A blob that is already there
+    /// is replaced.
+    pub fn put_blob(
+        &self,
+        from: &Path,
+        mut inspect: impl FnMut(&[u8]),
+    ) -> Result<BlobRef, StoreError> {
+        self.prepare()?;
+        let mut source = fs::open(from)?;
+        let tmp = fs::TempFile::create_with_mode(&self.layout.part("tmp"), 0o444)?;
+        let mut hasher = blake3::Hasher::new();
+        let mut len = 0;
+        let mut buffer = vec![0; READ_BUFFER];
+        loop {
+            let n = match source.read(&mut buffer) {
+                Ok(0) => break,
+                Ok(n) => n,
+                Err(e) if e.kind() == io::ErrorKind::Interrupted => continue,
+                Err(e) => return Err(PathError::new("read", from, e).into()),
+            };
+            let piece = buffer.get(..n).unwrap_or_default();
+            hasher.update(piece);
+            inspect(piece);
+            tmp.file().write_all(piece).context("write", tmp.path())?;
+            len += n as u64;
+        }
+        let blob = BlobRef {
+            digest: hasher.finalize().into(),
+            len,
+        };
+        // Also over one that is there: it may be damaged, and the new time tells a
+        // collection that scanned before that it is needed again.
+        tmp.persist_in_new_dirs(&self.layout.blob(blob.digest))?;
+        Ok(blob)
+    }
+
+    /// Writes a blob to a temporary file beside `to` and verifies it on the way.
+    ///
+    /// `Ok(None)`: it is not there. A damaged blob is removed and reported.
+    pub fn place(
+        &self,
+        blob: BlobRef,
+        to: &Path,
+        executable: bool,
+    ) -> Result<Option<Placed>, StoreError> {
+        let raw = self.layout.blob(blob.digest);
+        let dir = to.parent().unwrap_or(Path::new("."));
+        let mode = if executable { 0o777 } else { 0o666 };
+        let Some((source, path)) = Self::open_blob(&raw)? else {
+            return Ok(None);
+        };
+        let file = fs::TempFile::create_with_mode(dir, mode)?;
+        let copied = match source {
+            Source::Raw(source) => copy_hashing(source, file.file(), blob.len),
+            Source::Zstd(source) => match zstd::Decoder::new(source) {
+                Ok(decoder) => copy_hashing(decoder, file.file(), blob.len),
+                Err(_) => Err(CopyError::Read),
+            },
+        };
+        match copied {
+            Ok(found) if found == blob => {
+                let to = to.to_owned();
+                return Ok(Some(Placed { file, to }));
+            }
+            Err(CopyError::Write(e)) => return Err(PathError::new("write", to, e).into()),
+            Ok(_) | Err(CopyError::Read) => {}
+        }
+        if !self.read_only {
+            let _ = fs::remove_file(&path);
+        }
+        Err(StoreError::Corrupt {
+            what: "blob",
+            name: blob.digest.to_hex(),
+        })
+    }
+
+    fn open_blob(raw: &Path) -> Result<Option<(Source, PathBuf)>, PathError> {
+        match fs::open(raw) {
+            Ok(file) => return Ok(Some((Source::Raw(file), raw.to_owned()))),
+            Err(e) if !e.is_not_found() => return Err(e),
+            Err(_) => {}
+        }
+        let compressed = raw.with_extension("zst");
+        match fs::open(&compressed) {
+            Ok(file) => Ok(Some((Source::Zstd(file), compressed))),
+            Err(e) if e.is_not_found() => Ok(None),
+            Err(e) => Err(e),
+        }
+    }
+}
+
+enum Source {
+    Raw(File),
+    Zstd(File),
+}
+
+enum CopyError {
+    Read,
+    Write(io::Error),
+}
+
+/// Copies at most one byte more than `expected_len` and says what was copied, so that a
+/// blob that was swapped for an endless one cannot fill the disk.
+fn copy_hashing(
+    source: impl Read,
+    mut to: impl Write,
+    expected_len: u64,
+) -> Result<BlobRef, CopyError> {
+    let mut source = source.take(expected_len.saturating_add(1));
+    let mut hasher = blake3::Hasher::new();
+    let mut buffer = vec![0; READ_BUFFER];
+    let mut len = 0;
+    loop {
+        let n = match source.read(&mut buffer) {
+            Ok(0) => break,
+            Ok(n) => n,
+            Err(e) if e.kind() == io::ErrorKind::Interrupted => continue,
+            Err(_) => return Err(CopyError::Read),
+        };
+        let piece = buffer.get(..n).unwrap_or_default();
+        hasher.update(piece);
+        to.write_all(piece).map_err(CopyError::Write)?;
+        len += n as u64;
+    }
+    let digest: Digest = hasher.finalize().into();
+    Ok(BlobRef { digest, len })
+}

@@ -1,0 +1,264 @@
+//! Carrying a plan out: the steps of a collection.
+//!
+//! Results go before the blobs they name, and compressed blobs are in place before raw
+//! ones go, so that being killed between any two steps leaves a store that is whole.
+
+use std::collections::HashSet;
+use std::path::Path;
+use std::time::{Duration, SystemTime};
+
+use rayon::prelude::*;
+
+use super::compress::Compressed;
+use super::gc::{GcReport, MEMO_AGE, TMP_AGE};
+use super::progress::{Meter, Progress};
+use super::retention::{self, Plan, Policy};
+use super::scan::{FileEntry, Scan};
+use super::{Store, StoreError};
+use crate::digest::{Digest, ResultKey};
+use crate::error::{PathContext as _, PathError};
+use crate::fs;
+use crate::manifest::InputManifest;
+
+/// Plans made in one collection: compressing may turn out to save less than assumed.
+const ROUNDS: usize = 3;
+
+/// A collection under way: what is in the store, kept up to date.
+pub(super) struct Collection<'a> {
+    store: &'a Store,
+    now: SystemTime,
+    progress: &'a (dyn Fn(Progress) + Sync),
+    scan: Scan,
+    report: GcReport,
+}
+
+impl<'a> Collection<'a> {
+    pub(super) fn new(
+        store: &'a Store,
+        now: SystemTime,
+        progress: &'a (dyn Fn(Progress) + Sync),
+    ) -> Result<Self, PathError> {
+        progress(Progress {
+            phase: "reading the store",
+            done: 0,
+            total: 0,
+        });
+        let scan = store.scan()?;
+        let report = GcReport {
+            size_before: scan.contents.size(),
+            ..GcReport::default()
+        };
+        Ok(Self {
+            store,
+            now,
+            progress,
+            scan,
+            report,
+        })
+    }
+
+    pub(super) fn run(mut self, policy: &Policy) -> GcReport {
+        self.sweep_files();
+        let mut policy = policy.clone();
+        for _ in 0..ROUNDS {
+            let plan = retention::plan(&self.scan.contents, &policy, self.now);
+            let again = !plan.compress.is_empty();
+            self.apply(&plan);
+            let Some(bound) = &mut policy.bound else {
+                break;
+            };
+            if !again || self.scan.contents.size() <= bound.low_water {
+                break;
+            }
+            bound.trigger = bound.low_water;
+        }
+        self.sweep_manifests();
+        self.report.size_after = self.scan.contents.size();
+        self.report
+    }
+
+    fn apply(&mut self, plan: &Plan) {
+        self.report.count_evictions(plan);
+        self.evict(plan);
+        self.free(plan);
+        self.compress(&plan.compress);
+    }
+
+    fn evict(&mut self, plan: &Plan) {
+        let meter = Meter::new(self.progress, "removing entries", plan.evict.len());
+        let failed: HashSet<ResultKey> = plan
+            .evict
+            .par_iter()
+            .filter_map(|&(key, _)| {
+                let removed = remove(&self.store.layout.result(key));
+                meter.step();
+                (!removed).then_some(key)
+            })
+            .collect();
+        let evicted: HashSet<ResultKey> = plan.evict.iter().map(|(key, _)| *key).collect();
+        self.scan
+            .contents
+            .entries
+            .retain(|entry| !evicted.contains(&entry.key));
+        self.report.failed += failed.len() as u64;
+    }
+
+    fn free(&mut self, plan: &Plan) {
+        self.report.orphans += plan.orphans.len() as u64;
+        let gone: Vec<Digest> = plan.free.iter().chain(&plan.orphans).copied().collect();
+        let meter = Meter::new(self.progress, "removing files", gone.len());
+        let failed: Vec<Digest> = gone
+            .par_iter()
+            .filter_map(|&digest| {
+                let removed = self.remove_blob(digest);
+                meter.step();
+                (!removed).then_some(digest)
+            })
+            .collect();
+        let failed: HashSet<Digest> = failed.into_iter().collect();
+        for digest in gone {
+            if !failed.contains(&digest) {
+                self.scan.contents.blobs.remove(&digest);
+            }
+        }
+        for digest in &plan.duplicates {
+            let compressed = self.store.layout.blob(*digest).with_extension("zst");
+            if remove(&compressed)
+                && let Some(blob) = self.scan.contents.blobs.get_mut(digest)
+            {
+                blob.compressed = None;
+            }
+        }
+        self.report.failed += failed.len() as u64;
+    }
+
+    /// Removes a blob unless it was stored again since the scan, which counts as done:
+    /// it belongs to an entry that this collection knows nothing of.
+    fn remove_blob(&self, digest: Digest) -> bool {
+        let Some(blob) = self.scan.contents.blobs.get(&digest) else {
+            return true;
+        };
+        let raw = self.store.layout.blob(digest);
+        let compressed = raw.with_extension("zst");
+        let mut removed = true;
+        for path in [&raw, &compressed] {
+            let modified =
+                fs::symlink_metadata(path).and_then(|m| m.modified().context("look at", path));
+            if modified.is_ok_and(|modified| modified <= blob.modified) {
+                removed &= remove(path);
+            }
+        }
+        removed
+    }
+
+    fn compress(&mut self, digests: &[Digest]) {
+        let meter = Meter::new(self.progress, "compressing", digests.len());
+        let outcomes: Vec<(Digest, Result<Compressed, StoreError>)> = digests
+            .par_iter()
+            .map(|&digest| {
+                let outcome = self.store.compress_blob(digest);
+                meter.step();
+                (digest, outcome)
+            })
+            .collect();
+        for (digest, outcome) in outcomes {
+            let Some(blob) = self.scan.contents.blobs.get_mut(&digest) else {
+                continue;
+            };
+            match outcome {
+                Ok(Compressed::To { size, modified }) => {
+                    self.report.compressed += 1;
+                    blob.modified = blob.modified.max(modified);
+                    blob.raw = None;
+                    blob.compressed = Some(size);
+                }
+                // Nothing to gain; as if it were compressed, so that the next round
+                // does not try again.
+                Ok(Compressed::NotSmaller) => blob.compressed = blob.raw.take(),
+                Ok(Compressed::Gone) => {
+                    self.scan.contents.blobs.remove(&digest);
+                }
+                Err(_) => {
+                    self.report.failed += 1;
+                    blob.compressed = blob.raw.take();
+                }
+            }
+        }
+    }
+
+    /// Removes damaged results and what is old in `tmp/` and among the memos.
+    fn sweep_files(&mut self) {
+        self.report.broken += self.scan.damaged.len() as u64;
+        let always = Duration::ZERO;
+        let (damaged, _) = self.sweep(&self.scan.damaged, always);
+        let (tmp, removed_tmp) = self.sweep(&self.scan.tmp, TMP_AGE);
+        let (memos, removed_memos) = self.sweep(&self.scan.memos, MEMO_AGE);
+        self.report.tmp += removed_tmp;
+        self.report.memos += removed_memos;
+        self.scan.contents.fixed -= damaged + tmp + memos;
+    }
+
+    /// Removes what is older than `age`; says how many bytes and files went.
+    fn sweep(&self, files: &[FileEntry], age: Duration) -> (u64, u64) {
+        files
+            .par_iter()
+            .filter(|file| age.is_zero() || is_stale(file, age, self.now))
+            .filter(|file| remove(&file.path))
+            .map(|file| (file.size, 1))
+            .reduce(|| (0, 0), |a, b| (a.0 + b.0, a.1 + b.1))
+    }
+
+    /// Removes manifests without results; from then on manifests are accounted for by
+    /// what they are rather than by an average.
+    fn sweep_manifests(&mut self) {
+        let live: HashSet<ResultKey> = self.scan.contents.entries.iter().map(|e| e.key).collect();
+        let meter = Meter::new(
+            self.progress,
+            "reading manifests",
+            self.scan.manifests.len(),
+        );
+        let (size, count) = self
+            .scan
+            .manifests
+            .par_iter()
+            .filter(|file| {
+                meter.step();
+                self.is_dead(file, &live) && remove(&file.path)
+            })
+            .map(|file| (file.size, 1))
+            .reduce(|| (0, 0), |a, b| (a.0 + b.0, a.1 + b.1));
+        let all: u64 = self.scan.manifests.iter().map(|file| file.size).sum();
+        let contents = &mut self.scan.contents;
+        contents.per_entry = 0;
+        contents.fixed = contents.fixed - self.scan.manifest_rest + all - size;
+        self.report.manifests += count;
+    }
+
+    /// Whether no set of a manifest names a result that exists.
+    ///
+    /// Results stored since the scan are looked for one by one; they are in place before
+    /// their manifest is.
+    fn is_dead(&self, file: &FileEntry, live: &HashSet<ResultKey>) -> bool {
+        let exists = |key: ResultKey| fs::exists(&self.store.layout.result(key));
+        fs::read(&file.path)
+            .ok()
+            .and_then(|bytes| InputManifest::decode(&bytes).ok())
+            .is_some_and(|manifest| {
+                let mut sets = manifest.sets().iter();
+                !sets.any(|set| live.contains(&set.result) || exists(set.result))
+            })
+    }
+}
+
+/// Removes a file; one that is gone already is as good.
+fn remove(path: &Path) -> bool {
+    fs::remove_file(path).map_or_else(|e| e.is_not_found(), |()| true)
+}
+
+/// Whether a file is older than `age`, or so far in the future that its time is no use.
+pub(super) fn is_stale(file: &FileEntry, age: Duration, now: SystemTime) -> bool {
+    match now.duration_since(file.modified) {
+        Ok(found) => found > age,
+        Err(ahead) => ahead.duration() > age,
+    }
+}

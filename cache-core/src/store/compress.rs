@@ -1,0 +1,81 @@
+//! Compressing blobs that went cold.
+//!
+//! The compressed file is written to `tmp/` and renamed to `<digest>.zst` before the raw
+//! file goes. Readers try the raw name, then the other, so at every moment they find one
+//! of the two. The content is verified on the way: a blob that was damaged while it lay
+//! in the store is removed rather than preserved.
+
+use std::io::{self, Read, Write as _};
+use std::time::SystemTime;
+
+use super::scan::disk_size;
+use super::{Store, StoreError};
+use crate::digest::{Digest, READ_BUFFER};
+use crate::error::{PathContext as _, PathError};
+use crate::fs;
+
+/// The zstd level.
+///
+/// On rustc's outputs level 1 leaves 28 %, 3 leaves 26 %, 9 leaves 24 % at a quarter of
+/// the speed. Decompressing, which is what a later hit pays, runs at about 1 GB/s at
+/// every level.
+const LEVEL: i32 = 3;
+
+/// What became of a blob.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Compressed {
+    /// It has been.
+    To {
+        /// What it takes on disk now, bytes.
+        size: u64,
+        /// When the compressed file was written.
+        modified: SystemTime,
+    },
+    /// It stays raw, because compressing would gain nothing.
+    NotSmaller,
+    /// It is not there, or was damaged and has been removed.
+    Gone,
+}
+
+impl Store {
+    /// Compresses a raw blob.
+    pub(crate) fn compress_blob(&self, digest: Digest) -> Result<Compressed, StoreError> {
+        let raw = self.layout.blob(digest);
+        let mut source = match fs::open(&raw) {
+            Ok(file) => file,
+            Err(e) if e.is_not_found() => return Ok(Compressed::Gone),
+            Err(e) => return Err(e.into()),
+        };
+        let tmp = fs::TempFile::create_with_mode(&self.layout.part("tmp"), 0o444)?;
+        let mut encoder = zstd::Encoder::new(tmp.file(), LEVEL).context("compress", &raw)?;
+        let mut hasher = blake3::Hasher::new();
+        let mut buffer = vec![0; READ_BUFFER];
+        let mut len = 0;
+        loop {
+            let n = match source.read(&mut buffer) {
+                Ok(0) => break,
+                Ok(n) => n,
+                Err(e) if e.kind() == io::ErrorKind::Interrupted => continue,
+                Err(e) => return Err(PathError::new("read", &raw, e).into()),
+            };
+            let piece = buffer.get(..n).unwrap_or_default();
+            hasher.update(piece);
+            encoder.write_all(piece).context("write", tmp.path())?;
+            len += n as u64;
+        }
+        encoder.finish().context("write", tmp.path())?;
+        if Digest::from(hasher.finalize()) != digest {
+            fs::remove_file(&raw)?;
+            return Ok(Compressed::Gone);
+        }
+        let metadata = fs::metadata(tmp.path())?;
+        let size = disk_size(metadata.len());
+        let modified = metadata.modified().context("look at", tmp.path())?;
+        if size >= disk_size(len) {
+            return Ok(Compressed::NotSmaller);
+        }
+        tmp.persist(&raw.with_extension("zst"))?;
+        fs::remove_file(&raw)?;
+        Ok(Compressed::To { size, modified })
+    }
+}

@@ -1,0 +1,90 @@
+//! Where things are in the cache directory.
+//!
+//! ```text
+//! <dir>/CACHEDIR.TAG
+//! <dir>/v1/manifests/ab/<key>        input manifests, replaced atomically
+//! <dir>/v1/results/ab/<key>          compile results, immutable; mtime = last use
+//! <dir>/v1/blobs/ab/<digest>         outputs, raw, immutable, mode 0444
+//! <dir>/v1/blobs/ab/<digest>.zst     the same, compressed, once cold
+//! <dir>/v1/toolchains/<digest>       memoised compiler identities
+//! <dir>/v1/names/ab/<digest>         names of variables found in files of code
+//! <dir>/v1/memo                      table of stat-keyed digests
+//! <dir>/v1/stats/<n>                 counters
+//! <dir>/v1/gc                        what the last collection left
+//! <dir>/v1/tmp/                      files being written
+//! <dir>/v1/lock                      held by a running GC
+//! ```
+//! `ab` stands for the first two hexadecimal digits of the name that follows.
+
+use std::path::{Path, PathBuf};
+
+use crate::digest::{Digest, ManifestKey, ResultKey};
+
+/// The directory of the one format this release reads and writes.
+pub const FORMAT: &str = "v1";
+
+/// The content of `CACHEDIR.TAG`, see <https://bford.info/cachedir/>.
+pub const CACHEDIR_TAG: &str = "Signature: 8a477f597d28d172789f06886806bc55\n\
+    # This directory is a cache made by cachewrap; backups may leave it out.\n";
+
+/// Paths inside one cache directory.
+#[derive(Clone, Debug)]
+pub struct Layout {
+    dir: PathBuf,
+    format: PathBuf,
+}
+
+impl Layout {
+    /// The layout of the cache directory `dir`.
+    pub fn new(dir: impl Into<PathBuf>) -> Self {
+        let dir = dir.into();
+        let format = dir.join(FORMAT);
+        Self { dir, format }
+    }
+
+    /// The cache directory itself.
+    pub fn dir(&self) -> &Path {
+        &self.dir
+    }
+
+    /// The directory of this format version.
+    pub fn format_dir(&self) -> &Path {
+        &self.format
+    }
+
+    /// A subdirectory of the format directory.
+    pub fn part(&self, name: &str) -> PathBuf {
+        self.format.join(name)
+    }
+
+    /// An input manifest's file.
+    pub fn manifest(&self, key: ManifestKey) -> PathBuf {
+        self.sharded("manifests", key.0)
+    }
+
+    /// A compile result's file.
+    pub fn result(&self, key: ResultKey) -> PathBuf {
+        self.sharded("results", key.0)
+    }
+
+    /// A raw blob's file; the compressed one has `.zst` appended.
+    pub fn blob(&self, digest: Digest) -> PathBuf {
+        self.sharded("blobs", digest)
+    }
+
+    /// The memoised names of one file of code.
+    pub fn names(&self, code: Digest) -> PathBuf {
+        self.sharded("names", code)
+    }
+
+    fn sharded(&self, part: &str, digest: Digest) -> PathBuf {
+        let hex = digest.to_hex();
+        let shard = hex.get(..2).unwrap_or_default();
+        let mut path = PathBuf::with_capacity(self.format.as_os_str().len() + part.len() + 80);
+        path.push(&self.format);
+        path.push(part);
+        path.push(shard);
+        path.push(&hex);
+        path
+    }
+}

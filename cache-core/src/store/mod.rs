@@ -1,0 +1,186 @@
+//! The store: manifests, results and blobs as plain files in one directory.
+//!
+//! Rules that every writer keeps, so that any number of processes may share the
+//! directory, die at any moment, and find nothing worse than a miss:
+//! - A file is written under a fresh name in `tmp/` and renamed to its place. Readers
+//!   see all of it or none of it.
+//! - Blobs are in place before the result that names them, the result before the
+//!   manifest that names it.
+//! - Nothing is fsynced. After a power cut a file may be torn or empty; its checksum or
+//!   digest then fails, and it is a miss. Syncing would cost milliseconds a unit to
+//!   protect what can be made again.
+//! - A blob is verified against its digest every time it is placed; what fails is
+//!   removed.
+//! - A reader survives any file vanishing under it: `None` is a miss.
+
+mod blobs;
+mod clear;
+mod collection;
+mod compress;
+mod gc;
+mod layout;
+mod progress;
+pub mod retention;
+mod scan;
+mod verify;
+
+use std::path::Path;
+
+pub use blobs::Placed;
+pub use clear::Cleared;
+pub use gc::{CollectOptions, Collected, GcReport, run_gc};
+pub use layout::{CACHEDIR_TAG, FORMAT, Layout};
+pub use progress::Progress;
+pub use scan::{Usage, disk_size};
+pub use verify::{Damage, Finding, VerifyReport};
+
+use crate::codec::DecodeError;
+use crate::digest::{ManifestKey, ResultKey};
+use crate::error::{PathContext as _, PathError};
+use crate::fs;
+use crate::manifest::InputManifest;
+use crate::result::CompileResult;
+
+/// Why the store did not do what was asked; a miss is not an error.
+#[derive(Debug, thiserror::Error)]
+pub enum StoreError {
+    /// The file system refused.
+    #[error(transparent)]
+    Path(#[from] PathError),
+    /// A file is damaged. It has been removed where that is possible.
+    #[error("{what} {name} is damaged")]
+    Corrupt {
+        /// Manifest, result or blob.
+        what: &'static str,
+        /// The key or digest.
+        name: String,
+    },
+    /// A file belongs to another release and was left alone.
+    #[error("{what} {name} was written by another version of cachewrap (layout {found})")]
+    UnknownVersion {
+        /// Manifest or result.
+        what: &'static str,
+        /// The key.
+        name: String,
+        /// The layout version found.
+        found: u8,
+    },
+    /// A value could not be encoded.
+    #[error("cannot encode: {0}")]
+    Encode(#[from] bincode::error::EncodeError),
+}
+
+/// An open cache directory.
+#[derive(Clone, Debug)]
+pub struct Store {
+    layout: Layout,
+    read_only: bool,
+}
+
+impl Store {
+    /// Names the directory without touching it; parts are made when first written.
+    pub fn new(dir: impl AsRef<Path>, read_only: bool) -> Self {
+        Self {
+            layout: Layout::new(dir.as_ref()),
+            read_only,
+        }
+    }
+
+    /// Where things are.
+    pub fn layout(&self) -> &Layout {
+        &self.layout
+    }
+
+    /// Whether nothing may be written.
+    pub fn is_read_only(&self) -> bool {
+        self.read_only
+    }
+
+    /// Makes the directories, private to the user (0700) if they are new.
+    pub fn prepare(&self) -> Result<(), PathError> {
+        let tmp = self.layout.part("tmp");
+        if fs::is_dir(&tmp) {
+            return Ok(());
+        }
+        fs::create_private_dir_all(self.layout.dir())?;
+        let tag = self.layout.dir().join("CACHEDIR.TAG");
+        if !fs::exists(&tag) {
+            fs::write(&tag, CACHEDIR_TAG.as_bytes())?;
+        }
+        fs::create_dir_all(&tmp)
+    }
+
+    /// The manifest of a key; `None` when there is none.
+    pub fn manifest(&self, key: ManifestKey) -> Result<Option<InputManifest>, StoreError> {
+        let path = self.layout.manifest(key);
+        self.read(&path, "manifest", InputManifest::decode)
+    }
+
+    /// Replaces the manifest of a key.
+    pub fn put_manifest(
+        &self,
+        key: ManifestKey,
+        manifest: &InputManifest,
+    ) -> Result<(), StoreError> {
+        let bytes = manifest.encode()?;
+        Ok(self.replace(&self.layout.manifest(key), &bytes)?)
+    }
+
+    /// The result of a key; `None` when there is none.
+    pub fn result(&self, key: ResultKey) -> Result<Option<CompileResult>, StoreError> {
+        let path = self.layout.result(key);
+        self.read(&path, "result", CompileResult::decode)
+    }
+
+    /// Stores a result whose blobs are already stored.
+    pub fn put_result(&self, key: ResultKey, result: &CompileResult) -> Result<(), StoreError> {
+        let bytes = result.encode()?;
+        Ok(self.replace(&self.layout.result(key), &bytes)?)
+    }
+
+    /// Marks a result as used now, for retention. Failing to is harmless.
+    pub fn touch_result(&self, key: ResultKey) {
+        if !self.read_only {
+            fs::touch(&self.layout.result(key));
+        }
+    }
+
+    /// Writes a small file atomically.
+    pub(crate) fn replace(&self, path: &Path, bytes: &[u8]) -> Result<(), PathError> {
+        self.prepare()?;
+        let tmp = fs::TempFile::create(&self.layout.part("tmp"))?;
+        std::io::Write::write_all(&mut tmp.file(), bytes).context("write", tmp.path())?;
+        tmp.persist_in_new_dirs(path)
+    }
+
+    fn read<T>(
+        &self,
+        path: &Path,
+        what: &'static str,
+        decode: impl Fn(&[u8]) -> Result<T, DecodeError>,
+    ) -> Result<Option<T>, StoreError> {
+        let bytes = match fs::read(path) {
+            Ok(bytes) => bytes,
+            Err(e) if e.is_not_found() => return Ok(None),
+            Err(e) => return Err(e.into()),
+        };
+        let name = || {
+            let name = path.file_name().unwrap_or_default();
+            name.to_string_lossy().into_owned()
+        };
+        match decode(&bytes) {
+            Ok(value) => Ok(Some(value)),
+            Err(DecodeError::UnknownVersion { found }) => Err(StoreError::UnknownVersion {
+                what,
+                name: name(),
+                found,
+            }),
+            Err(DecodeError::Corrupt) => {
+                if !self.read_only {
+                    let _ = fs::remove_file(path);
+                }
+                Err(StoreError::Corrupt { what, name: name() })
+            }
+        }
+    }
+}

@@ -1,0 +1,247 @@
+//! Looking through the whole store.
+//!
+//! A scan reads every result and looks at every other file. Others work in the store
+//! meanwhile, so a scan is a view that never existed at one moment:
+//! - Files vanish between being listed and being read; they are left out.
+//! - Results are read before blobs are listed. A result is stored after its blobs, so
+//!   a result that was seen has its blobs in the list, unless they are gone for good.
+//! - Files of other releases are counted and otherwise left alone.
+//!
+//! Only the GC, `stats` and `verify` scan; the cost of a hit does not depend on the
+//! number of entries.
+
+use std::collections::{BTreeMap, HashMap};
+use std::path::{Path, PathBuf};
+use std::time::{Duration, SystemTime};
+
+use rayon::prelude::*;
+
+use super::Store;
+use super::retention::{Contents, Entry, StoredBlob};
+use crate::codec::DecodeError;
+use crate::digest::{Digest, ResultKey};
+use crate::error::PathError;
+use crate::fs;
+use crate::result::CompileResult;
+
+/// How much later than its creation a result must have been touched to count as hit.
+///
+/// Its creation time is in whole seconds and is taken before the file is written.
+const HIT_MARGIN: Duration = Duration::from_secs(5);
+
+/// What one block of a file system usually is, bytes.
+const BLOCK: u64 = 4096;
+
+/// What a file of `len` bytes takes on most file systems: whole blocks.
+///
+/// All sizes of the store are sums of this, because a store holds many small files.
+pub fn disk_size(len: u64) -> u64 {
+    len.div_ceil(BLOCK).saturating_mul(BLOCK)
+}
+
+/// A file that is not an entry of its own.
+#[derive(Clone, Debug)]
+pub(crate) struct FileEntry {
+    pub(crate) path: PathBuf,
+    pub(crate) size: u64,
+    pub(crate) modified: SystemTime,
+}
+
+/// What is in the store.
+#[derive(Debug, Default)]
+pub(crate) struct Scan {
+    /// Results and blobs.
+    pub(crate) contents: Contents,
+    pub(crate) manifests: Vec<FileEntry>,
+    /// What the entries' shares leave of the manifests' size; counted as fixed.
+    pub(crate) manifest_rest: u64,
+    /// Memoised toolchains and names.
+    pub(crate) memos: Vec<FileEntry>,
+    pub(crate) tmp: Vec<FileEntry>,
+    /// Results that cannot be decoded.
+    pub(crate) damaged: Vec<FileEntry>,
+    /// Results of another release.
+    pub(crate) foreign: Vec<FileEntry>,
+}
+
+/// Numbers and sizes of what is in the store, for people.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Usage {
+    /// Size of everything, bytes in whole blocks.
+    pub size: u64,
+    /// Stored results.
+    pub results: u64,
+    /// Of these, how many were used since they were stored.
+    pub hit_results: u64,
+    /// Input manifests.
+    pub manifests: u64,
+    /// Stored contents.
+    pub blobs: u64,
+    /// Of these, how many are compressed.
+    pub compressed_blobs: u64,
+    /// Size of all blobs, bytes in whole blocks.
+    pub blob_size: u64,
+    /// How many results each toolchain made.
+    pub toolchains: BTreeMap<Digest, u64>,
+}
+
+impl Store {
+    /// Counts what is in the store. Takes time in proportion to the number of entries.
+    pub fn usage(&self) -> Result<Usage, PathError> {
+        let scan = self.scan()?;
+        let contents = &scan.contents;
+        let count = |n: usize| n as u64;
+        let mut toolchains = BTreeMap::new();
+        for entry in &contents.entries {
+            *toolchains.entry(entry.toolchain).or_default() += 1;
+        }
+        let compressed = contents.blobs.values().filter(|b| b.raw.is_none()).count();
+        Ok(Usage {
+            size: contents.size(),
+            results: count(contents.entries.len()),
+            hit_results: count(contents.entries.iter().filter(|e| e.hit).count()),
+            manifests: count(scan.manifests.len()),
+            blobs: count(contents.blobs.len()),
+            compressed_blobs: count(compressed),
+            blob_size: contents.blobs.values().map(StoredBlob::size).sum(),
+            toolchains,
+        })
+    }
+
+    pub(crate) fn scan(&self) -> Result<Scan, PathError> {
+        let mut scan = Scan::default();
+        for found in self.each_sharded("results", read_result)? {
+            match found {
+                Found::Entry(entry) => scan.contents.entries.push(entry),
+                Found::Damaged(file) => scan.damaged.push(file),
+                Found::Foreign(file) => scan.foreign.push(file),
+            }
+        }
+        scan.contents.blobs = self.blobs()?;
+        scan.contents.foreign = !scan.foreign.is_empty();
+        scan.manifests = self.each_sharded("manifests", file_entry)?;
+        scan.memos = self.each_sharded("names", file_entry)?;
+        scan.memos.extend(flat(&self.layout.part("toolchains"))?);
+        scan.tmp = flat(&self.layout.part("tmp"))?;
+        let rest = [
+            flat(self.layout.format_dir())?,
+            flat(&self.layout.part("stats"))?,
+        ]
+        .concat();
+        let apart = [&scan.memos, &scan.tmp, &scan.damaged, &scan.foreign, &rest];
+        scan.contents.fixed = apart.into_iter().flatten().map(|file| file.size).sum();
+        let manifests: u64 = scan.manifests.iter().map(|file| file.size).sum();
+        let entries = scan.contents.entries.len() as u64;
+        scan.contents.per_entry = manifests.checked_div(entries).unwrap_or(0);
+        scan.manifest_rest = manifests - scan.contents.per_entry * entries;
+        scan.contents.fixed += scan.manifest_rest;
+        Ok(scan)
+    }
+
+    fn blobs(&self) -> Result<HashMap<Digest, StoredBlob>, PathError> {
+        let mut blobs: HashMap<Digest, StoredBlob> = HashMap::new();
+        for (digest, compressed, file) in self.each_sharded("blobs", |listed| {
+            let (digest, compressed) = blob_name(&listed.path)?;
+            Some((digest, compressed, file_entry(listed)?))
+        })? {
+            let blob = blobs.entry(digest).or_insert(StoredBlob {
+                raw: None,
+                compressed: None,
+                modified: file.modified,
+            });
+            blob.modified = blob.modified.max(file.modified);
+            let size = if compressed {
+                &mut blob.compressed
+            } else {
+                &mut blob.raw
+            };
+            *size = Some(file.size);
+        }
+        Ok(blobs)
+    }
+
+    /// Runs `look` on every file of a part with two-digit subdirectories, in parallel.
+    pub(crate) fn each_sharded<T: Send>(
+        &self,
+        part: &str,
+        look: impl Fn(&fs::Listed) -> Option<T> + Sync,
+    ) -> Result<Vec<T>, PathError> {
+        let shards = fs::list_or_empty(&self.layout.part(part))?;
+        let found: Result<Vec<Vec<T>>, PathError> = shards
+            .par_iter()
+            .filter(|shard| shard.file_type.is_dir())
+            .map(|shard| {
+                let files = fs::list_or_empty(&shard.path)?;
+                Ok(files.iter().filter_map(&look).collect())
+            })
+            .collect();
+        Ok(found?.into_iter().flatten().collect())
+    }
+}
+
+enum Found {
+    Entry(Entry),
+    Damaged(FileEntry),
+    Foreign(FileEntry),
+}
+
+fn read_result(listed: &fs::Listed) -> Option<Found> {
+    let file = file_entry(listed)?;
+    let key = ResultKey(Digest::from_hex(listed.name.to_str()?)?);
+    let result = match fs::read(&listed.path) {
+        Ok(bytes) => CompileResult::decode(&bytes),
+        Err(e) if e.is_not_found() => return None,
+        Err(_) => Err(DecodeError::Corrupt),
+    };
+    let result = match result {
+        Ok(result) => result,
+        Err(DecodeError::Corrupt) => return Some(Found::Damaged(file)),
+        Err(DecodeError::UnknownVersion { .. }) => return Some(Found::Foreign(file)),
+    };
+    let created = SystemTime::UNIX_EPOCH.checked_add(Duration::from_secs(result.created));
+    let hit = created
+        .and_then(|created| file.modified.duration_since(created).ok())
+        .is_some_and(|later| later > HIT_MARGIN);
+    let mut blobs: Vec<Digest> = result.blobs().map(|blob| blob.digest).collect();
+    blobs.sort_unstable();
+    blobs.dedup();
+    Some(Found::Entry(Entry {
+        key,
+        size: file.size,
+        blobs,
+        last_use: file.modified,
+        hit,
+        toolchain: result.toolchain,
+    }))
+}
+
+/// The digest that a blob's file is named after, and whether it is the compressed one.
+pub(crate) fn blob_name(path: &Path) -> Option<(Digest, bool)> {
+    let name = path.file_name()?.to_str()?;
+    match name.strip_suffix(".zst") {
+        Some(hex) => Some((Digest::from_hex(hex)?, true)),
+        None => Some((Digest::from_hex(name)?, false)),
+    }
+}
+
+fn file_entry(listed: &fs::Listed) -> Option<FileEntry> {
+    let metadata = fs::symlink_metadata(&listed.path).ok()?;
+    metadata.is_file().then(|| FileEntry {
+        path: listed.path.clone(),
+        size: disk_size(metadata.len()),
+        modified: metadata.modified().unwrap_or(SystemTime::UNIX_EPOCH),
+    })
+}
+
+/// The files right inside a directory.
+fn flat(dir: &Path) -> Result<Vec<FileEntry>, PathError> {
+    let listed = fs::list_or_empty(dir)?;
+    let mut files: Vec<FileEntry> = listed.iter().filter_map(file_entry).collect();
+    for file in &mut files {
+        // The memo is sparse: what was never written of it takes no room.
+        if file.path.file_name() == Some("memo".as_ref()) {
+            file.size = file.size.min(fs::allocated_size(&file.path));
+        }
+    }
+    Ok(files)
+}

@@ -1,0 +1,113 @@
+//! The `RUSTC_WRAPPER`: serves a compiler call from the cache, or runs the compiler.
+//!
+//! Whatever goes wrong on our side, a panic included, ends in running the real compiler.
+
+use std::ffi::OsString;
+use std::io::{IsTerminal as _, Read as _, Write as _};
+use std::os::unix::process::CommandExt as _;
+use std::process::{Command, ExitCode, Stdio};
+use std::time::SystemTime;
+
+use cache_core::{Config, Environment, Log, Outcome, Request, Status, Store, SystemRunner};
+
+fn main() -> ExitCode {
+    let argv: Vec<OsString> = std::env::args_os().skip(1).collect();
+    let Some(program) = argv.first() else {
+        eprintln!(
+            "cachewrap: set RUSTC_WRAPPER=cachewrap and run cargo; see `cargo cachewrap --help`"
+        );
+        return ExitCode::from(2);
+    };
+    if program == GC {
+        return collect();
+    }
+    // A panic while serving must not look like a compiler's.
+    if let Ok(Some(status)) = std::panic::catch_unwind(|| serve(&argv)) {
+        end(status)
+    } else {
+        let rest = argv.get(1..).unwrap_or_default();
+        let error = Command::new(program).args(rest).exec();
+        eprintln!(
+            "cachewrap: cannot run {}: {error}",
+            program.to_string_lossy()
+        );
+        ExitCode::from(127)
+    }
+}
+
+/// `None`: the compiler is yet to be run.
+fn serve(argv: &[OsString]) -> Option<Status> {
+    let env = Environment::of_process();
+    let loaded = Config::load(&env);
+    if *loaded.config.disable {
+        return None;
+    }
+    for problem in &loaded.problems {
+        let log = Log::new(loaded.config.log.value.clone());
+        log.warn_once(&problem.to_string(), || problem.to_string());
+    }
+    let request = Request {
+        argv,
+        env: &env,
+        cwd: &std::env::current_dir().ok()?,
+        config: &loaded.config,
+        runner: &SystemRunner,
+        stdin: &read_stdin,
+        stderr_is_terminal: std::io::stderr().is_terminal(),
+    };
+    // A closed stream is the reader's choice, as it is for the compiler.
+    let mut stdout = |piece: &[u8]| drop(std::io::stdout().write_all(piece));
+    let mut stderr = |line: &[u8]| drop(std::io::stderr().write_all(line));
+    match cache_core::run(&request, &mut stdout, &mut stderr).ok()? {
+        Outcome::Bypass(_) => None,
+        Outcome::Hit { status } => Some(Status::Code(status)),
+        Outcome::Miss { status, full, .. } => {
+            if full {
+                start_gc();
+            }
+            Some(status)
+        }
+    }
+}
+
+/// The argument with which the wrapper starts itself to bound the store.
+const GC: &str = "--cachewrap-gc";
+
+/// Starts a collection that outlives this process and belongs to no terminal. That it
+/// does not start is no harm: the next process to store something tries again.
+fn start_gc() {
+    let Ok(program) = std::env::current_exe() else {
+        return;
+    };
+    let mut gc = Command::new(program);
+    gc.arg(GC).process_group(0);
+    gc.stdin(Stdio::null())
+        .stdout(Stdio::null())
+        .stderr(Stdio::null());
+    let _ = gc.spawn();
+}
+
+fn collect() -> ExitCode {
+    let config = Config::load(&Environment::of_process()).config;
+    let store = Store::new(&config.dir.value, *config.read_only);
+    match cache_core::run_gc(&store, &config, SystemTime::now()) {
+        Ok(_) => ExitCode::SUCCESS,
+        Err(_) => ExitCode::FAILURE,
+    }
+}
+
+fn read_stdin() -> Option<Vec<u8>> {
+    let mut stdin = std::io::stdin();
+    let mut bytes = Vec::new();
+    (!stdin.is_terminal() && stdin.read_to_end(&mut bytes).is_ok()).then_some(bytes)
+}
+
+fn end(status: Status) -> ExitCode {
+    match status {
+        Status::Code(code) => std::process::exit(code),
+        Status::Signal(signal) => {
+            cache_core::die_by_signal(signal);
+            ExitCode::FAILURE
+        }
+    }
+}

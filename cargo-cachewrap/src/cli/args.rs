@@ -1,0 +1,189 @@
+//! The arguments, and the manual that `--help` prints.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use cache_core::parse_size;
+use clap::{Args, Parser};
+use clap_complete::Shell;
+
+const AFTER_HELP: &str = "\
+Getting started:
+  cargo cachewrap setup --global      let cargo use the cache for every project
+  cargo build                         the first build fills the cache
+  cargo cachewrap stats               what it did
+
+  RUSTC_WRAPPER=cachewrap cargo build uses the cache without changing any file.
+
+Settings are environment variables, or keys in config.toml; `cargo cachewrap config`
+shows them with their present values, `cargo cachewrap help config` explains them.
+
+Exit status: 0 if all went well, 1 if something could not be done or is not in order,
+2 if the arguments or the settings are wrong.";
+
+const CONFIG_HELP: &str = "\
+Shows every setting, its value, and where the value comes from: the default, the
+configuration file, or an environment variable. The environment beats the file.
+
+The file is $XDG_CONFIG_HOME/cachewrap/config.toml (or ~/.config/cachewrap/config.toml),
+or what CACHEWRAP_CONFIG names. Its keys are those shown here, for instance:
+
+    max-size = \"20G\"
+    env = [\"DATABASE_URL\"]
+
+  dir         CACHEWRAP_DIR         Where the cache is
+  max-size    CACHEWRAP_MAX_SIZE    Its bound; K, M, G, T are powers of 1000,
+                                    Ki, Mi, Gi, Ti powers of 1024
+  trim-paths  CACHEWRAP_TRIM_PATHS  Paths replaced in what the compiler writes, so that
+                                    other checkouts can use it: workspace, all or off
+  read-only   CACHEWRAP_READ_ONLY   Use what is there, store nothing
+  disable     CACHEWRAP_DISABLE     Only run the compiler
+  recache     CACHEWRAP_RECACHE     Compile everything and store it anew
+  log         CACHEWRAP_LOG         off, error, warn, info, debug or trace, to standard
+                                    error; `debug:/a/file` or `/a/file` writes to a file
+  env         CACHEWRAP_ENV         Further variables that outcomes depend on
+  key-salt    CACHEWRAP_KEY_SALT    Text that separates one cache from another
+  observe     CACHEWRAP_OBSERVE     auto, or off: do not watch what compilations read
+  gc          CACHEWRAP_GC          auto, or off: do not enforce the bound by itself";
+
+/// The whole command line.
+#[derive(Debug, Parser)]
+#[command(
+    name = "cargo-cachewrap",
+    bin_name = "cargo cachewrap",
+    version,
+    about = "Looks after the compilation cache that RUSTC_WRAPPER=cachewrap fills",
+    after_help = AFTER_HELP,
+    max_term_width = 100
+)]
+pub(super) struct Arguments {
+    #[command(subcommand)]
+    pub(super) subcommand: Subcommand,
+}
+
+#[derive(Debug, clap::Subcommand)]
+pub(super) enum Subcommand {
+    /// Show hits, misses, bypasses, time saved, and the size of the cache
+    Stats(StatsArgs),
+    /// Remove entries until the cache is small enough
+    ///
+    /// Entries that were never hit go first, then those not used for the longest time.
+    /// Before any entry goes to make room, outputs are compressed, which costs a later hit a
+    /// little. Results whose files are missing, and files that nothing refers to, go as well.
+    ///
+    /// Without options the configured max-size is enforced, as the cache does by itself in the
+    /// background when a build makes it too large.
+    Prune(PruneArgs),
+    /// Remove everything in the cache, and the counters
+    ///
+    /// Only a directory that cachewrap made is cleared, and only what this release stored there.
+    Clear,
+    /// Show the settings and where they come from
+    #[command(long_about = CONFIG_HELP)]
+    Config(ConfigArgs),
+    /// Read everything in the cache and report what is damaged
+    ///
+    /// Damaged entries are never served: each is checked when it is used, and only costs a
+    /// compile. The exit status is 1 if something was found and not repaired.
+    Verify(VerifyArgs),
+    /// Check that everything is in place: wrapper, directory, toolchain, system
+    ///
+    /// The exit status is 1 if the cache cannot work as things are.
+    Doctor,
+    /// Let cargo use the cache, by `build.rustc-wrapper` in a cargo configuration file
+    ///
+    /// Without --global or --path the file is .cargo/config.toml in the root of the current
+    /// workspace. Comments and formatting of the file stay.
+    Setup(SetupArgs),
+    /// Print a completion script for a shell
+    ///
+    /// For bash: cargo cachewrap completions bash > ~/.local/share/bash-completion/completions/cargo-cachewrap
+    Completions {
+        /// The shell
+        shell: Shell,
+    },
+}
+
+#[derive(Debug, Args)]
+pub(super) struct StatsArgs {
+    /// Print JSON
+    #[arg(long)]
+    pub(super) json: bool,
+    /// Let the counters begin at zero again after showing them; the cache stays
+    #[arg(long)]
+    pub(super) zero: bool,
+}
+
+#[derive(Debug, Args)]
+pub(super) struct PruneArgs {
+    /// The size to come down to, such as 10G, 512MiB or 0
+    #[arg(long, value_name = "SIZE", value_parser = size)]
+    pub(super) max: Option<u64>,
+    /// Remove entries not used for so long, such as 30d, 12h or "2weeks 1day"
+    #[arg(long, value_name = "DURATION", value_parser = humantime::parse_duration)]
+    pub(super) older_than: Option<Duration>,
+    /// Remove what this toolchain produced: a part of its version or directory, such as 1.85.0
+    /// or nightly, or the beginning of its digest, as `stats` shows them; may be repeated
+    #[arg(long, value_name = "TOOLCHAIN")]
+    pub(super) toolchain: Vec<String>,
+    /// Only tell what would be done; what compressing would save is estimated
+    #[arg(long)]
+    pub(super) dry_run: bool,
+}
+
+#[derive(Debug, Args)]
+pub(super) struct ConfigArgs {
+    /// Print JSON
+    #[arg(long)]
+    pub(super) json: bool,
+}
+
+#[derive(Debug, Args)]
+pub(super) struct VerifyArgs {
+    /// Remove what is damaged
+    #[arg(long)]
+    pub(super) repair: bool,
+}
+
+#[derive(Debug, Args)]
+pub(super) struct SetupArgs {
+    /// Undo an earlier setup of the same file
+    #[arg(long)]
+    pub(super) undo: bool,
+    /// Edit the configuration in cargo's home, which holds for all projects of this user
+    #[arg(long, conflicts_with = "path")]
+    pub(super) global: bool,
+    /// Edit this configuration file
+    #[arg(long, value_name = "FILE")]
+    pub(super) path: Option<PathBuf>,
+    /// Replace another wrapper that is set; --undo puts it back
+    #[arg(long, conflicts_with = "undo")]
+    pub(super) force: bool,
+}
+
+fn size(text: &str) -> Result<u64, String> {
+    parse_size(text).ok_or_else(|| "expected a size such as 10G, 512MiB or 1.5T".to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory as _;
+
+    use super::*;
+
+    #[test]
+    fn the_command_line_is_consistent() {
+        Arguments::command().debug_assert();
+    }
+
+    #[test]
+    fn every_setting_is_explained() {
+        for name in cache_core::SettingName::ALL {
+            let explained = CONFIG_HELP.lines().any(|line| {
+                let mut words = line.split_whitespace();
+                words.next() == Some(name.key()) && words.next() == Some(name.variable())
+            });
+            assert!(explained, "{name:?}");
+        }
+    }
+}

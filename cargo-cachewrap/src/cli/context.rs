@@ -1,0 +1,41 @@
+//! What every subcommand starts from.
+
+use std::path::PathBuf;
+
+use cache_core::{Config, Environment, Loaded, Store};
+
+use super::output::{Failure, Out};
+
+/// The process's surroundings, read once.
+pub(super) struct Context {
+    pub(super) env: Environment,
+    pub(super) cwd: PathBuf,
+    pub(super) out: Out,
+}
+
+impl Context {
+    pub(super) fn of_process() -> Result<Self, Failure> {
+        let env = Environment::of_process();
+        let cwd = std::env::current_dir();
+        Ok(Self {
+            cwd: cwd.map_err(|e| Failure::Failed(format!("no current directory: {e}")))?,
+            out: Out::of_process(&env),
+            env,
+        })
+    }
+
+    /// The settings; what is wrong with them is an error here.
+    pub(super) fn config(&self) -> Result<Config, Failure> {
+        let Loaded { config, problems } = Config::load(&self.env);
+        if problems.is_empty() {
+            return Ok(config);
+        }
+        let problems: Vec<String> = problems.iter().map(ToString::to_string).collect();
+        Err(Failure::Usage(problems.join("\nerror: ")))
+    }
+}
+
+/// The store that the settings name.
+pub(super) fn store(config: &Config) -> Store {
+    Store::new(&*config.dir, *config.read_only)
+}

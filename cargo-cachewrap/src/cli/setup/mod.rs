@@ -1,0 +1,104 @@
+//! `setup`: the wrapper in a configuration file of cargo.
+
+mod edit;
+
+use std::io::Write as _;
+use std::path::PathBuf;
+use std::process::Command;
+
+use super::args::SetupArgs;
+use super::context::Context;
+use super::output::Failure;
+use super::rustc_wrapper::{NAME, cargo_home, config_file, parse};
+use super::{doctor, files};
+use edit::{EditError, Edited};
+
+pub(super) fn run(cx: &mut Context, args: &SetupArgs) -> Result<(), Failure> {
+    let file = file(cx, args)?;
+    let old = files::read_optional(&file)?;
+    let text = old.clone().unwrap_or_default();
+    let mut document = parse(&text, &file)?;
+    let shown = file.display();
+    let failed = |e: EditError| Failure::Failed(format!("{e} in {shown}"));
+    if args.undo {
+        match edit::unset(&mut document).map_err(failed)? {
+            Edited::Already => writeln!(cx.out, "No wrapper is set in {shown}")?,
+            Edited::Changed => {
+                let new = document.to_string();
+                if new.trim().is_empty() {
+                    files::remove_with_empty_dir(&file)?;
+                } else {
+                    files::replace(&file, &new)?;
+                }
+                writeln!(cx.out, "Cargo no longer uses the cache by {shown}")?;
+            }
+        }
+        return Ok(());
+    }
+    let wrapper = wrapper(cx)?;
+    match edit::set(&mut document, &wrapper, args.force).map_err(failed)? {
+        Edited::Already => writeln!(cx.out, "{shown} sets the wrapper already")?,
+        Edited::Changed => {
+            files::replace(&file, &document.to_string())?;
+            writeln!(cx.out, "Cargo uses the cache by {shown}")?;
+        }
+    }
+    Ok(())
+}
+
+/// The file to edit.
+fn file(cx: &Context, args: &SetupArgs) -> Result<PathBuf, Failure> {
+    if let Some(path) = &args.path {
+        let path = cx.cwd.join(path);
+        if path.is_dir() {
+            let message = format!(
+                "{} is a directory; --path names a configuration file, such as {}",
+                path.display(),
+                path.join(".cargo/config.toml").display()
+            );
+            return Err(Failure::Usage(message));
+        }
+        return Ok(path);
+    }
+    if args.global {
+        let home = cargo_home(&cx.env);
+        let home =
+            home.ok_or_else(|| Failure::Failed("neither CARGO_HOME nor HOME is set".into()))?;
+        return Ok(config_file(&home));
+    }
+    Ok(config_file(&workspace_root(cx)?.join(".cargo")))
+}
+
+fn workspace_root(cx: &Context) -> Result<PathBuf, Failure> {
+    let cargo = cx.env.get_nonempty("CARGO").unwrap_or("cargo".as_ref());
+    let output = Command::new(cargo)
+        .args(["locate-project", "--workspace", "--message-format=plain"])
+        .current_dir(&cx.cwd)
+        .output()
+        .map_err(|e| Failure::Failed(format!("failed to run {}: {e}", cargo.display())))?;
+    if !output.status.success() {
+        let message = "this is not a cargo project; use --global or --path FILE";
+        return Err(Failure::Usage(message.into()));
+    }
+    let manifest = String::from_utf8_lossy(&output.stdout);
+    let root = PathBuf::from(manifest.trim_end());
+    Ok(root.parent().unwrap_or(&cx.cwd).to_owned())
+}
+
+/// The wrapper as cargo should start it: by name where the search path has it, so that
+/// the file may be shared, else by the path of the one beside this program.
+fn wrapper(cx: &Context) -> Result<String, Failure> {
+    if files::find_program(NAME, &cx.env).is_some() {
+        return Ok(NAME.to_owned());
+    }
+    let beside = doctor::wrapper_beside_us().ok_or_else(|| {
+        Failure::Failed(format!(
+            "cannot find the program `{NAME}`, neither in PATH nor beside this one; `cargo install cargo-cachewrap` installs both"
+        ))
+    })?;
+    let not_text = |path: PathBuf| Failure::Failed(format!("{} is not UTF-8", path.display()));
+    beside
+        .into_os_string()
+        .into_string()
+        .map_err(|path| not_text(path.into()))
+}

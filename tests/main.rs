@@ -1,0 +1,27 @@
+//! Black-box tests: the real cargo drives the real wrapper on small projects.
+//!
+//! Every case owns a temporary directory with a project, a cache directory and a compiler shim that
+//! logs each real compile. A test states which crates may be compiled (exact lists) and compares
+//! everything a user can see with a build of the same state without the cache.
+//!
+//! All topics share one executable: it links once and lets the test runner fill the processors.
+//! `CACHEWRAP_UNDER_TEST=/path/to/wrapper` runs the suite against another wrapper, and
+//! `CACHEWRAP_COUNTS=off` leaves the compile counts out: against a script that only execs its
+//! arguments, what then still fails is a fault of the suite.
+
+mod harness;
+
+mod edits;
+mod fail_open;
+mod interrupted;
+mod linked_units;
+mod native_inputs;
+mod odd_places;
+mod proc_macros;
+mod random_edits;
+mod relocate;
+mod store_faults;
+mod toolchains;
+mod warm;
+mod wrapper_chains;
+mod wrong_hits;

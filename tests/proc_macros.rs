@@ -1,0 +1,383 @@
+//! Procedural macros run arbitrary code: what they read without telling rustc is an input all the
+//! same, whether a crate uses them directly or through a library that re-exports them.
+
+use std::fs;
+use std::os::unix::fs::symlink;
+
+use crate::harness::{Case, bin_manifest, compare, lib_manifest, macro_manifest, manifest};
+
+/// How the program gets at the macro.
+const ROUTES: [&str; 2] = ["direct", "reexported"];
+
+/// `app` prints what the macro `text!()` of the crate `mac` expands to.
+fn project(route: &str, body: &str) -> Case {
+    let case = Case::new();
+    let user = if route == "direct" { "mac" } else { "facade" };
+    case.write("Cargo.toml", bin_manifest("app", &[user]))
+        .write(
+            "src/main.rs",
+            format!("fn main() {{ println!(\"{{:?}}\", {user}::text!()); }}"),
+        )
+        .write("mac/Cargo.toml", macro_manifest("mac"))
+        .write(
+            "mac/src/lib.rs",
+            format!(
+                "use proc_macro::{{Literal, TokenStream, TokenTree}};\n\
+                 #[proc_macro]\npub fn text(_: TokenStream) -> TokenStream {{\n\
+                 let text: String = {{ {body} }};\n\
+                 TokenTree::from(Literal::string(&text)).into()\n}}\n"
+            ),
+        );
+    if route != "direct" {
+        case.write("facade/Cargo.toml", lib_manifest("facade", &["mac"]))
+            .write("facade/src/lib.rs", "pub use mac::text;");
+    }
+    case
+}
+
+#[test]
+fn a_macro_reads_a_file() {
+    for route in ROUTES {
+        let case = project(
+            route,
+            "std::fs::read_to_string(\"note.txt\").unwrap_or_default()",
+        );
+        case.write("note.txt", "one");
+        compare(&case, &["build"]).ok();
+        compare(&case, &["build"]).ok().compiles(&[]);
+        case.write("note.txt", "two");
+        compare(&case, &["build"]).ok().compiles(&["app"]);
+        case.remove("note.txt");
+        compare(&case, &["build"]).ok().compiles(&["app"]);
+        case.write("note.txt", "one");
+        compare(&case, &["build"]).ok().compiles(&[]);
+    }
+}
+
+#[test]
+fn a_file_that_a_macro_looked_for_appears() {
+    let case = project(
+        "direct",
+        "format!(\"{}\", std::path::Path::new(\"marker\").exists())",
+    );
+    compare(&case, &["build"]).ok();
+    case.write("marker", "");
+    compare(&case, &["build"]).ok().compiles(&["app"]);
+    case.remove("marker");
+    compare(&case, &["build"]).ok().compiles(&[]);
+}
+
+#[test]
+fn a_macro_lists_a_directory() {
+    for route in ROUTES {
+        let case = project(
+            route,
+            "let mut names: Vec<_> = std::fs::read_dir(\"notes\").unwrap()\
+             .map(|e| e.unwrap().file_name().into_string().unwrap()).collect();\
+             names.sort(); names.join(\",\")",
+        );
+        case.write("notes/a", "");
+        compare(&case, &["build"]).ok();
+        case.write("notes/b", "");
+        compare(&case, &["build"]).ok().compiles(&["app"]);
+        case.rename("notes/b", "notes/c");
+        compare(&case, &["build"]).ok().compiles(&["app"]);
+        case.remove("notes/c");
+        compare(&case, &["build"]).ok().compiles(&[]);
+    }
+}
+
+#[test]
+fn a_macro_walks_nested_directories() {
+    let case = project(
+        "direct",
+        "fn walk(d: &std::path::Path) -> usize { std::fs::read_dir(d).unwrap().map(|e| {\
+         let p = e.unwrap().path(); if p.is_dir() { walk(&p) } else { 1 } }).sum() }\
+         walk(\"notes\".as_ref()).to_string()",
+    );
+    case.write("notes/deep/deeper/a", "");
+    compare(&case, &["build"]).ok();
+    case.write("notes/deep/deeper/b", "");
+    compare(&case, &["build"]).ok().compiles(&["app"]);
+    case.remove("notes/deep/deeper/b");
+    compare(&case, &["build"]).ok().compiles(&[]);
+}
+
+#[test]
+fn a_macro_reads_the_environment() {
+    for route in ROUTES {
+        let mut case = project(route, "format!(\"{:?}\", std::env::var(\"MACRO_MOOD\"))");
+        for (value, compiles) in [
+            (None, true),
+            (Some("glad"), true),
+            (Some("sad"), true),
+            (Some(""), true),
+            (None, false),
+            (Some("glad"), false),
+        ] {
+            match value {
+                Some(value) => case.env("MACRO_MOOD", value),
+                None => case.unset("MACRO_MOOD"),
+            };
+            let build = compare(&case, &["build"]).ok();
+            assert_eq!(
+                build.compiled.contains(&"app".to_owned()),
+                compiles,
+                "{route} {value:?}"
+            );
+        }
+    }
+}
+
+#[test]
+fn a_variable_that_no_macro_names_changes_nothing() {
+    let mut case = project("direct", "String::from(\"constant\")");
+    compare(&case, &["build"]).ok();
+    case.env("SOMETHING_ELSE", "entirely");
+    compare(&case, &["build"]).ok().compiles(&[]);
+}
+
+#[test]
+fn the_code_of_a_macro_changes() {
+    for route in ROUTES {
+        let case = project(route, "String::from(\"one\")");
+        compare(&case, &["build"]).ok();
+        case.edit("mac/src/lib.rs", "one", "two");
+        let build = compare(&case, &["build"]).ok();
+        assert!(build.compiled.contains(&"mac".to_owned()));
+        assert!(build.compiled.contains(&"app".to_owned()));
+        case.edit("mac/src/lib.rs", "two", "one");
+        compare(&case, &["build"]).ok().compiles(&[]);
+    }
+}
+
+#[test]
+fn a_dependency_of_a_macro_changes() {
+    let case = project("direct", "helper::text()");
+    case.write(
+        "mac/Cargo.toml",
+        lib_manifest("mac", &["helper"]) + "[lib]\nproc-macro = true\n",
+    )
+    .write("helper/Cargo.toml", lib_manifest("helper", &[]))
+    .write(
+        "helper/src/lib.rs",
+        "pub fn text() -> String { String::from(\"one\") }",
+    );
+    compare(&case, &["build"]).ok();
+    case.edit("helper/src/lib.rs", "one", "two");
+    compare(&case, &["build"])
+        .ok()
+        .compiles(&["app", "helper", "mac"]);
+    case.edit("helper/src/lib.rs", "two", "one");
+    compare(&case, &["build"]).ok().compiles(&[]);
+}
+
+#[test]
+fn a_macro_reads_what_the_build_script_declared() {
+    let case = project(
+        "direct",
+        "std::fs::read_to_string(std::env::var(\"OUT_DIR\").unwrap() + \"/schema\").unwrap()",
+    );
+    case.write("schema.txt", "one").write(
+        "build.rs",
+        "fn main() { println!(\"cargo::rerun-if-changed=schema.txt\");\n\
+         let out = std::env::var(\"OUT_DIR\").unwrap();\n\
+         std::fs::copy(\"schema.txt\", out + \"/schema\").unwrap(); }",
+    );
+    compare(&case, &["build"]).ok();
+    compare(&case, &["build"]).ok().compiles(&[]);
+    case.write("schema.txt", "two");
+    compare(&case, &["build"]).ok().compiles(&["app"]);
+    case.write("schema.txt", "one");
+    compare(&case, &["build"]).ok().compiles(&[]);
+}
+
+#[test]
+fn a_macro_runs_a_program() {
+    let case = project(
+        "direct",
+        "String::from_utf8(std::process::Command::new(\"./tool.sh\").output().unwrap().stdout).unwrap()",
+    );
+    case.write("tool.sh", "#!/bin/sh\ncat data.txt\n")
+        .write("data.txt", "one");
+    make_executable(&case, "tool.sh");
+    compare(&case, &["build"]).ok();
+    compare(&case, &["build"]).ok().compiles(&[]);
+    case.write("data.txt", "two");
+    compare(&case, &["build"]).ok().compiles(&["app"]);
+    case.write("tool.sh", "#!/bin/sh\necho changed\n");
+    make_executable(&case, "tool.sh");
+    compare(&case, &["build"]).ok().compiles(&["app"]);
+}
+
+#[test]
+fn a_macro_asks_for_the_current_directory_in_two_checkouts() {
+    let mut case = project(
+        "direct",
+        "std::env::current_dir().unwrap().display().to_string()",
+    );
+    compare(&case, &["build"]).ok();
+    case.copy_project("elsewhere");
+    compare(&case, &["build"]).ok();
+}
+
+#[test]
+fn a_macro_reads_the_manifest_directory_in_two_checkouts() {
+    let mut case = project(
+        "direct",
+        "std::fs::read_to_string(std::env::var(\"CARGO_MANIFEST_DIR\").unwrap() + \"/note.txt\").unwrap()",
+    );
+    case.write("note.txt", "first checkout");
+    compare(&case, &["build"]).ok();
+    case.copy_project("elsewhere");
+    case.write("note.txt", "second checkout");
+    compare(&case, &["build"]).ok();
+}
+
+#[test]
+fn a_macro_that_panics_does_so_every_time() {
+    let case = project(
+        "direct",
+        "std::fs::read_to_string(\"must-exist\").expect(\"the file\")",
+    );
+    for _ in 0..2 {
+        compare(&case, &["build"]).fails();
+    }
+    case.write("must-exist", "here");
+    compare(&case, &["build"]).ok();
+    case.remove("must-exist");
+    compare(&case, &["build"]).fails();
+}
+
+#[test]
+fn a_macro_in_a_test_crate_of_the_same_package() {
+    let case = project("direct", "std::fs::read_to_string(\"note.txt\").unwrap()");
+    case.write("note.txt", "one")
+        .write(
+            "Cargo.toml",
+            manifest("app", "[dev-dependencies]\nmac = { path = \"mac\" }"),
+        )
+        .write("src/main.rs", "fn main() {}")
+        .write(
+            "tests/reads.rs",
+            "#[test]\nfn reads() { assert_eq!(mac::text!(), \"one\"); }",
+        );
+    let args = ["test", "--no-run", "--test", "reads"];
+    compare(&case, &args).ok();
+    compare(&case, &args).ok().compiles(&[]);
+    case.write("note.txt", "two");
+    compare(&case, &args).ok().compiles(&["reads[test]"]);
+}
+
+fn make_executable(case: &Case, name: &str) {
+    use std::os::unix::fs::PermissionsExt;
+
+    fs::set_permissions(case.path(name), fs::Permissions::from_mode(0o755))
+        .expect("the script should become executable");
+}
+
+#[test]
+fn a_macro_resolves_a_link_that_is_pointed_elsewhere() {
+    for body in [
+        "std::fs::read_to_string(std::fs::canonicalize(\"current\").unwrap()).unwrap()",
+        "std::fs::read_link(\"current\").unwrap().display().to_string()",
+        "std::fs::symlink_metadata(\"current\").unwrap().len().to_string()",
+    ] {
+        let case = project("direct", body);
+        case.write("a.txt", "one").write("second.txt", "two");
+        symlink("a.txt", case.path("current")).expect("the link should be creatable");
+        compare(&case, &["build"]).ok();
+        case.remove("current");
+        symlink("second.txt", case.path("current")).expect("the link should be creatable");
+        compare(&case, &["build"]).ok().compiles(&["app"]);
+        case.remove("current");
+        symlink("a.txt", case.path("current")).expect("the link should be creatable");
+        compare(&case, &["build"]).ok().compiles(&[]);
+    }
+}
+
+#[test]
+fn a_program_that_a_macro_runs_changes_into_a_linked_directory() {
+    for script in ["cd current && cat note.txt", "grep -rh '' current/"] {
+        let case = project(
+            "direct",
+            &format!(
+                "let out = std::process::Command::new(\"sh\").args([\"-c\", {script:?}])\
+                 .output().unwrap(); String::from_utf8(out.stdout).unwrap()"
+            ),
+        );
+        case.write("first/note.txt", "one")
+            .write("second/note.txt", "two");
+        symlink("first", case.path("current")).expect("the link should be creatable");
+        compare(&case, &["build"]).ok();
+        case.remove("current");
+        symlink("second", case.path("current")).expect("the link should be creatable");
+        compare(&case, &["build"]).ok().compiles(&["app"]);
+    }
+}
+
+#[test]
+fn a_macro_asks_only_for_the_size_of_a_file() {
+    let case = project(
+        "direct",
+        "std::fs::metadata(\"note.txt\").unwrap().len().to_string()",
+    );
+    case.write("note.txt", "one");
+    compare(&case, &["build"]).ok();
+    case.write("note.txt", "longer");
+    compare(&case, &["build"]).ok().compiles(&["app"]);
+}
+
+#[test]
+fn what_a_macro_leaves_behind_is_there_after_every_build() {
+    for (body, left, gone) in [
+        ("std::fs::create_dir(\"made\").unwrap();", "made", false),
+        (
+            "std::os::unix::fs::symlink(\"nowhere\", \"made\").unwrap();",
+            "made",
+            false,
+        ),
+        ("let _ = std::fs::remove_file(\"spent\");", "spent", true),
+    ] {
+        let case = project("direct", &format!("{body} String::new()"));
+        for _ in 0..2 {
+            case.wipe();
+            if gone {
+                case.write(left, "");
+            }
+            case.cargo(&["build"]).ok();
+            let found = fs::symlink_metadata(case.path(left)).ok();
+            assert_eq!(found.is_none(), gone, "{body}");
+            match found {
+                Some(found) if found.is_dir() => {
+                    fs::remove_dir(case.path(left)).expect("the directory should be removable");
+                }
+                Some(_) => {
+                    case.remove(left);
+                }
+                None => {}
+            }
+        }
+    }
+}
+
+#[test]
+fn a_macro_looks_into_a_directory_that_is_also_a_library_search_path() {
+    let dir = "let dir = std::env::current_dir().unwrap().join(\"native\");";
+    for body in [
+        "dir.join(\"more\").exists().to_string()",
+        "std::fs::read_dir(dir).unwrap().count().to_string()",
+    ] {
+        let case = project("direct", &format!("{dir} {body}"));
+        case.write("native/one", "").write(
+            "build.rs",
+            "fn main() {\n\
+             let dir = std::env::var(\"CARGO_MANIFEST_DIR\").unwrap();\n\
+             println!(\"cargo:rustc-link-search=native={dir}/native\");\n\
+             println!(\"cargo:rerun-if-changed=build.rs\");\n}",
+        );
+        compare(&case, &["build"]).ok();
+        case.write("native/more", "");
+        compare(&case, &["build"]).ok().compiles(&["app"]);
+    }
+}

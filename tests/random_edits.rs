@@ -1,0 +1,66 @@
+//! Random small workspaces under random edits, compared with uncached builds after each.
+//!
+//! `CACHEWRAP_TEST_SEED` repeats a run, `CACHEWRAP_TEST_STEPS` makes it longer. Every step is printed
+//! with the seed, so that a failure names its cause.
+
+mod workspace;
+
+use crate::harness::{Case, compare};
+use workspace::{Random, Workspace};
+
+fn setting(name: &str, default: u64) -> u64 {
+    std::env::var(name).map_or(default, |value| {
+        value
+            .parse()
+            .unwrap_or_else(|_| panic!("{name} should be a number, not {value:?}"))
+    })
+}
+
+#[test]
+fn cached_and_uncached_builds_agree_after_every_edit() {
+    let steps = setting("CACHEWRAP_TEST_STEPS", 12);
+    let seed = setting("CACHEWRAP_TEST_SEED", 20);
+    let mut random = Random::new(seed);
+    let mut case = Case::new();
+    let mut workspace = Workspace::generate(&mut random);
+    workspace.write(&mut case);
+    println!("seed {seed}: {workspace:#?}");
+    compare(&case, &["build"]).ok();
+    for step in 1..=steps {
+        // A fifth of the steps undoes everything so far: all of that has been built before.
+        let edit = workspace.edit(&mut random);
+        workspace.write(&mut case);
+        println!("seed {seed}, step {step}: {edit}");
+        let command = match random.below(6) {
+            0 => "check",
+            1 => "test",
+            _ => "build",
+        };
+        let args = if command == "test" {
+            &["test", "--no-run"][..]
+        } else {
+            &[command]
+        };
+        let cached = compare(&case, args);
+        if cached.status.success() && random.below(3) == 0 {
+            compare(&case, args).ok().compiles(&[]);
+        }
+    }
+}
+
+#[test]
+fn going_back_to_a_state_compiles_nothing() {
+    let mut random = Random::new(setting("CACHEWRAP_TEST_SEED", 20) ^ 0x5eed);
+    let mut case = Case::new();
+    let mut workspace = Workspace::generate(&mut random);
+    workspace.write(&mut case);
+    compare(&case, &["build"]).ok();
+    let first = workspace.clone();
+    for _ in 0..3 {
+        println!("{}", workspace.edit(&mut random));
+    }
+    workspace.write(&mut case);
+    compare(&case, &["build"]);
+    first.write(&mut case);
+    compare(&case, &["build"]).ok().compiles(&[]);
+}

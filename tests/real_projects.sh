@@ -1,0 +1,147 @@
+#!/bin/sh
+# Builds hyperfine and ripgrep with and without the cache and counts the compiler's real runs.
+#
+#   tests/real_projects.sh DIRECTORY [PROJECT-VERSION…]
+#
+# DIRECTORY keeps the sources between runs. CACHEWRAP names the wrapper (default: the one of this
+# workspace's target directory, release before debug), MODES the subset of
+# "build release check test clippy" to run. For each mode: a bare build, a cold cached build, and a
+# cached build after the target directory was removed, which must compile nothing but the probes of
+# build scripts that fail on purpose: a failed compile is never stored. They are counted by
+# themselves. The programs of bare and cached builds must say the same. Exits with 1 if anything differs.
+set -eu
+
+here=$(CDPATH='' cd -- "$(dirname -- "$0")" && pwd)
+directory=${1:?usage: real_projects.sh DIRECTORY [PROJECT-VERSION...]}
+shift
+[ $# -gt 0 ] || set -- hyperfine-1.19.0 ripgrep-14.1.1
+mkdir -p "$directory"
+directory=$(CDPATH='' cd -- "$directory" && pwd)
+modes=${MODES:-build release check test clippy}
+
+if [ -z "${CACHEWRAP:-}" ]; then
+  built=${CARGO_TARGET_DIR:-$here/../target}
+  for profile in release debug; do
+    CACHEWRAP=$built/$profile/cachewrap
+    [ -x "$CACHEWRAP" ] && break
+  done
+fi
+if [ ! -x "$CACHEWRAP" ]; then
+  echo "real_projects.sh: build the wrapper first, or set CACHEWRAP" >&2
+  exit 2
+fi
+CACHEWRAP=$(CDPATH='' cd -- "$(dirname -- "$CACHEWRAP")" && pwd)/$(basename -- "$CACHEWRAP")
+
+# The user's own settings must not reach the builds.
+unset RUSTFLAGS RUSTC_WRAPPER RUSTC_WORKSPACE_WRAPPER CARGO_TARGET_DIR CARGO_INCREMENTAL RUSTC
+for name in $(env | sed -n 's/^\(CACHEWRAP_[A-Z_]*\)=.*/\1/p'); do unset "$name"; done
+sysroot=$(rustc --print sysroot)
+export PATH="$sysroot/bin:$PATH"
+export CACHEWRAP_DIR="$directory/cache"
+log=$directory/log
+mkdir -p "$directory/bin"
+for name in rustc clippy-driver; do
+  sed -e "s|@LOG@|'$log'|" -e "s|@REAL@|'$sysroot/bin/$name'|" "$here/harness/shim.sh" \
+    >"$directory/bin/$name"
+  chmod +x "$directory/bin/$name"
+done
+export RUSTC="$directory/bin/rustc"
+
+# Lets cargo itself download a package: as a dependency of an empty one.
+fetch() {
+  [ -d "$directory/$1" ] && return
+  scratch=$directory/scratch
+  rm -rf "$scratch"
+  mkdir -p "$scratch/src"
+  : >"$scratch/src/lib.rs"
+  cat >"$scratch/Cargo.toml" <<MANIFEST
+[package]
+name = "scratch"
+version = "0.0.0"
+edition = "2021"
+[dependencies]
+${1%-*} = "=${1##*-}"
+[workspace]
+MANIFEST
+  (cd "$scratch" && cargo fetch --quiet)
+  crate=$(find "${CARGO_HOME:-$HOME/.cargo}/registry/cache" -name "$1.crate" | head -n 1)
+  tar -xzf "$crate" -C "$directory"
+  rm -rf "$scratch"
+  (cd "$directory/$1" && cargo fetch --quiet --locked)
+}
+
+# One build of the project in the current directory: $1 is the mode, $2 "bare" or "cached".
+# Sets `seconds`, `count` and `probes`.
+run() {
+  rm -rf target
+  : >"$log"
+  wrapper=
+  [ "$2" = bare ] || wrapper=$CACHEWRAP
+  begin=$(date +%s%N)
+  case $1 in
+    build) set -- build ;;
+    release) set -- build --release ;;
+    check) set -- check ;;
+    test) set -- test --no-run ;;
+    # What `cargo clippy` does, with the counting driver.
+    clippy) set -- check --config "env.CLIPPY_ARGS=''" ;;
+  esac
+  driver=
+  [ "$1 ${2:-}" != "check --config" ] || driver=$directory/bin/clippy-driver
+  if ! env RUSTC_WRAPPER="$wrapper" RUSTC_WORKSPACE_WRAPPER="$driver" \
+    cargo "$@" --locked --offline >"$directory/output" 2>&1; then
+    cat "$directory/output" >&2
+    exit 1
+  fi
+  seconds=$(awk -v begin="$begin" -v end="$(date +%s%N)" 'BEGIN { printf "%.1f", (end - begin) / 1e9 }')
+  probes=$(grep -c 'probe]$' "$log") || true
+  count=$(($(wc -l <"$log") - probes))
+}
+
+# What the built program says.
+sample() {
+  case $1 in
+    hyperfine-*) program=target/$2/hyperfine && "$program" --version && "$program" --help ;;
+    ripgrep-*)
+      program=target/$2/rg && "$program" --version && "$program" --sort path -n 'fn main' .
+      ;;
+  esac
+}
+
+failures=0
+table="project mode bare(units+probes) cold(units+probes) warm(units+probes) bare(s) cold(s) warm(s)"
+for project; do
+  fetch "$project"
+  cd "$directory/$project"
+  for mode in $modes; do
+    rm -rf "$CACHEWRAP_DIR"
+    profile=debug
+    [ "$mode" != release ] || profile=release
+    row="$project $mode"
+    times=
+    for state in bare cold warm; do
+      run "$mode" "$state"
+      row="$row $count+$probes"
+      times="$times $seconds"
+      case $mode in build | release) sample "$project" "$profile" >"$directory/said-$state" ;; esac
+    done
+    table="$table
+$row$times"
+    if [ "$count" -ne 0 ]; then
+      echo "FAILED: the warm $mode of $project compiled: $(grep -v 'probe]$' "$log" | sort | tr '\n' ' ')"
+      failures=$((failures + 1))
+    fi
+    case $mode in
+      build | release)
+        for state in cold warm; do
+          if ! cmp -s "$directory/said-bare" "$directory/said-$state"; then
+            echo "FAILED: the program of the $state $mode of $project differs from the bare one"
+            failures=$((failures + 1))
+          fi
+        done
+        ;;
+    esac
+  done
+done
+echo "$table" | awk '{ printf "%-18s %-8s", $1, $2; for (i = 3; i <= NF; i++) printf " %18s", $i; print "" }'
+[ "$failures" -eq 0 ]

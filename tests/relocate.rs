@@ -1,0 +1,342 @@
+//! One cache for every checkout: what comes out the same anywhere is compiled once.
+
+use std::fs;
+use std::os::unix::fs::symlink;
+
+use crate::harness::{Case, bin_manifest, compare, lib_manifest, manifest, tree_contains};
+
+const EVERYTHING: [&str; 3] = ["build", "--workspace", "--all-targets"];
+
+#[test]
+fn a_second_checkout_compiles_nothing() {
+    for args in [
+        &EVERYTHING[..],
+        &["build", "--release"],
+        &["check"],
+        &["clippy"],
+        &["test", "--no-run"],
+    ] {
+        let mut case = Case::fixture("kinds");
+        compare(&case, args).ok();
+        case.copy_project("somewhere/else");
+        compare(&case, args).ok().compiles(&[]);
+    }
+}
+
+#[test]
+fn a_moved_project_compiles_nothing() {
+    let mut case = Case::fixture("kinds");
+    compare(&case, &EVERYTHING).ok();
+    case.wipe();
+    let moved = case.root().join("moved");
+    fs::rename(case.path(""), &moved).expect("the project should be movable");
+    case.enter(moved);
+    compare(&case, &EVERYTHING).ok().compiles(&[]);
+}
+
+#[test]
+fn another_target_directory_compiles_nothing() {
+    let mut case = Case::fixture("kinds");
+    compare(&case, &EVERYTHING).ok();
+    for dir in ["renamed", "nested/below/project", "/outside"] {
+        let dir = match dir.strip_prefix('/') {
+            Some(outside) => case.root().join(outside),
+            None => case.path(dir),
+        };
+        case.env("CARGO_TARGET_DIR", dir);
+        compare(&case, &EVERYTHING).ok().compiles(&[]);
+    }
+}
+
+#[test]
+fn a_target_directory_behind_a_link_compiles_nothing() {
+    let case = Case::fixture("kinds");
+    compare(&case, &EVERYTHING).ok();
+    let real = case.root().join("real-target");
+    for _ in 0..2 {
+        case.wipe();
+        let _ = fs::remove_file(case.target());
+        fs::create_dir_all(&real).expect("the directory should be creatable");
+        symlink(&real, case.target()).expect("the link should be creatable");
+        case.cargo(&EVERYTHING).ok().compiles(&[]);
+        assert_eq!(case.printed("debug/kinds"), "13 3 42");
+    }
+}
+
+#[test]
+fn a_project_behind_a_link_compiles_nothing() {
+    let mut case = Case::fixture("kinds");
+    compare(&case, &EVERYTHING).ok();
+    let link = case.root().join("link");
+    symlink(case.path(""), &link).expect("the link should be creatable");
+    case.enter(link);
+    case.wipe();
+    case.cargo(&EVERYTHING).ok().compiles(&[]);
+}
+
+#[test]
+fn restored_files_never_name_the_first_checkout() {
+    for args in [&EVERYTHING[..], &["build", "--release"]] {
+        let mut case = Case::fixture("kinds");
+        case.cargo(args).ok();
+        let first = case.path("");
+        let first = first.components().as_path().to_owned();
+        case.copy_project("somewhere/else");
+        case.cargo(args).ok().compiles(&[]);
+        let mut found = tree_contains(&case.target(), &first);
+        // What a build script did is cargo's own record; its run is not ours.
+        found.retain(|path| {
+            !path
+                .components()
+                .any(|part| part.as_os_str() == "incremental")
+        });
+        assert!(
+            found.is_empty(),
+            "{} is named in {found:#?}",
+            first.display()
+        );
+    }
+}
+
+#[test]
+fn diagnostics_and_dep_info_name_this_checkout() {
+    let mut case = Case::fixture("kinds");
+    // Outside the workspace, so that rustc is given absolute paths.
+    case.write("../outer/Cargo.toml", manifest("outer", ""))
+        .write("../outer/src/lib.rs", "pub fn f() { let unseen = 1; }")
+        .edit(
+            "Cargo.toml",
+            "[dependencies]",
+            "[dependencies]\nouter = { path = \"../outer\" }",
+        )
+        .remove("Cargo.lock");
+    compare(&case, &["build"]).ok();
+    case.copy_project("elsewhere/project")
+        .write("../outer/Cargo.toml", manifest("outer", ""))
+        .write("../outer/src/lib.rs", "pub fn f() { let unseen = 1; }");
+    compare(&case, &["build"]).ok();
+}
+
+/// A library that includes code with a warning from `OUT_DIR`, which rustc is given by absolute path.
+fn warning_in_generated_code() -> Case {
+    let case = Case::new();
+    case.write("Cargo.toml", manifest("generated", ""))
+        .write(
+            "build.rs",
+            "fn main() {\n\
+             let out = std::path::PathBuf::from(std::env::var(\"OUT_DIR\").unwrap());\n\
+             std::fs::write(out.join(\"code.rs\"), \"pub fn f() { let unseen = 1; }\").unwrap();\n}",
+        )
+        .write(
+            "src/lib.rs",
+            "include!(concat!(env!(\"OUT_DIR\"), \"/code.rs\"));",
+        );
+    case
+}
+
+#[test]
+fn diagnostics_in_generated_code_name_this_checkout() {
+    for args in [
+        &["build"][..],
+        &["build", "--color=always"],
+        &["build", "--message-format=short"],
+    ] {
+        let mut case = warning_in_generated_code();
+        for _ in 0..2 {
+            case.wipe();
+            let bare = case.bare_cargo(args).ok();
+            case.wipe();
+            let cached = case.cargo(args).ok();
+            let warnings = |text: &str| -> Vec<String> {
+                let lines = text.lines().filter(|line| line.contains("code.rs"));
+                lines.map(str::to_owned).collect()
+            };
+            assert_eq!(warnings(&cached.stderr), warnings(&bare.stderr), "{args:?}");
+            case.copy_project("elsewhere/project");
+        }
+    }
+}
+
+#[test]
+fn with_trimming_off_nothing_wrong_is_served() {
+    let mut case = Case::fixture("kinds");
+    case.env("CACHEWRAP_TRIM_PATHS", "off");
+    compare(&case, &EVERYTHING).ok();
+    compare(&case, &EVERYTHING).ok().compiles(&[]);
+    let first = case.path("").components().as_path().to_owned();
+    case.copy_project("elsewhere");
+    compare(&case, &EVERYTHING).ok();
+    assert_eq!(
+        tree_contains(&case.target().join("debug/deps"), &first),
+        Vec::<std::path::PathBuf>::new()
+    );
+}
+
+#[test]
+fn with_trimming_off_outputs_are_those_of_bare_rustc() {
+    let mut case = Case::fixture("kinds");
+    case.env("CACHEWRAP_TRIM_PATHS", "off")
+        .env("CARGO_INCREMENTAL", "0");
+    let program =
+        |case: &Case| fs::read(case.target().join("debug/kinds")).expect("it should exist");
+    case.bare_cargo(&["build"]).ok();
+    let bare = program(&case);
+    for _ in 0..2 {
+        case.wipe();
+        case.cargo(&["build"]).ok();
+        assert!(
+            program(&case) == bare,
+            "the program's bytes should equal those of bare rustc"
+        );
+    }
+}
+
+#[test]
+fn every_setting_of_trimming_gives_a_working_program() {
+    for setting in ["workspace", "all", "off"] {
+        let mut case = Case::fixture("kinds");
+        case.env("CACHEWRAP_TRIM_PATHS", setting);
+        compare(&case, &EVERYTHING).ok();
+        compare(&case, &EVERYTHING).ok().compiles(&[]);
+    }
+}
+
+/// A library whose function returns the value of an expression; after `INCLUDED` it includes what
+/// its build script generates.
+fn value_of(expression: &str) -> Case {
+    let (items, expression) = match expression.strip_prefix("INCLUDED") {
+        Some(rest) => (
+            "include!(concat!(env!(\"OUT_DIR\"), \"/generated.rs\"));\n",
+            rest,
+        ),
+        None => ("", expression),
+    };
+    let case = Case::new();
+    case.write("Cargo.toml", bin_manifest("app", &["base"]))
+        .write(
+            "src/main.rs",
+            "fn main() { println!(\"{}\", base::value()); }",
+        )
+        .write("base/Cargo.toml", lib_manifest("base", &[]))
+        .write("base/build.rs", BUILD_SCRIPT)
+        .write(
+            "base/src/lib.rs",
+            format!("{items}pub fn value() -> String {{ {expression} }}\n"),
+        );
+    case
+}
+
+const BUILD_SCRIPT: &str = "fn main() { let out = std::env::var(\"OUT_DIR\").unwrap();\n\
+     println!(\"cargo::rerun-if-changed=build.rs\");\n\
+     std::fs::write(out + \"/generated.rs\", \"pub const G: u8 = 1;\").unwrap(); }";
+
+#[test]
+fn directories_used_as_values_are_those_of_this_checkout() {
+    for expression in [
+        "env!(\"OUT_DIR\").into()",
+        "env!(\"CARGO_MANIFEST_DIR\").into()",
+        "concat!(env!(\"CARGO_MANIFEST_DIR\"), \"/data\").into()",
+        "option_env!(\"CARGO_MANIFEST_DIR\").unwrap_or(\"none\").to_uppercase()",
+        // The value leaves no bytes of the path behind.
+        "{ const N: usize = env!(\"CARGO_MANIFEST_DIR\").len(); N.to_string() }",
+        "{ const N: usize = env!(\"OUT_DIR\").len(); N.to_string() }",
+        // Beside an include of the same directory.
+        "INCLUDED { format!(\"{}{G}\", env!(\"OUT_DIR\")) }",
+        "INCLUDED { const N: usize = env!(\"OUT_DIR\").len(); format!(\"{N}{G}\") }",
+    ] {
+        let mut case = value_of(expression);
+        compare(&case, &["build"]).ok();
+        let first = case.printed("debug/app");
+        case.copy_project("a/much/longer/place");
+        compare(&case, &["build"]).ok();
+        assert_ne!(case.printed("debug/app"), first, "{expression}");
+    }
+}
+
+#[test]
+fn included_output_directories_hit_everywhere_with_all_that_depends_on_them() {
+    let mut case = value_of(
+        "INCLUDED format!(\"{G}{}\", include_str!(concat!(env!(\"OUT_DIR\"), \"/generated.rs\")).len())",
+    );
+    compare(&case, &["build"]).ok();
+    case.copy_project("a/much/longer/place");
+    compare(&case, &["build"]).ok().compiles(&[]);
+}
+
+#[test]
+fn the_macros_file_and_panics_name_what_plain_builds_name() {
+    let mut case = Case::new();
+    case.write("Cargo.toml", bin_manifest("app", &["base"]))
+        .write(
+            "src/main.rs",
+            "fn main() { println!(\"{} {}\", file!(), base::place()); base::fail(); }",
+        )
+        .write("base/Cargo.toml", lib_manifest("base", &[]))
+        .write(
+            "base/src/lib.rs",
+            "pub fn place() -> &'static str { file!() }\npub fn fail() { panic!(\"on purpose\") }\n",
+        );
+    compare(&case, &["build"]).ok();
+    case.copy_project("elsewhere");
+    compare(&case, &["build"]).ok().compiles(&[]);
+}
+
+#[test]
+fn a_users_own_remapping_is_kept() {
+    let mut case = value_of("file!().into()");
+    let flags = |case: &Case| format!("--remap-path-prefix={}=/src", case.path("").display());
+    case.env("RUSTFLAGS", flags(&case));
+    compare(&case, &["build"]).ok();
+    compare(&case, &["build"]).ok().compiles(&[]);
+}
+
+#[test]
+fn two_checkouts_that_differ_do_not_mix() {
+    let mut case = Case::fixture("kinds");
+    let first = case.path("");
+    compare(&case, &["build"]).ok();
+    case.copy_project("elsewhere")
+        .write("src/words.txt", "just two\n");
+    compare(&case, &["build"])
+        .ok()
+        .compiles(&["kinds", "kinds"]);
+    assert_eq!(case.printed("debug/kinds"), "13 2 42");
+    case.enter(first);
+    compare(&case, &["build"]).ok().compiles(&[]);
+    assert_eq!(case.printed("debug/kinds"), "13 3 42");
+}
+
+#[test]
+fn a_directory_named_by_a_macro_of_another_crate_is_that_of_this_checkout() {
+    let mut case = Case::new();
+    case.write("Cargo.toml", bin_manifest("app", &["helper"]))
+        .write("src/main.rs", "fn main() { println!(\"{}\", helper::len!()); }")
+        .write("helper/Cargo.toml", lib_manifest("helper", &[]))
+        .write(
+            "helper/src/lib.rs",
+            "#[macro_export]\nmacro_rules! len { () => { const { env!(\"CARGO_MANIFEST_DIR\").len() } } }",
+        );
+    compare(&case, &["build"]).ok();
+    case.copy_project("a/longer/path");
+    compare(&case, &["build"]).ok();
+}
+
+#[test]
+fn a_directory_between_other_literals_is_that_of_this_checkout() {
+    let mut case = Case::new();
+    case.write("Cargo.toml", bin_manifest("app", &["helper"]))
+        .write(
+            "src/main.rs",
+            // Literals lie side by side in the program, without anything between them.
+            "static WORDS: [&str; 5] = [\"alpha\", \"beta\", helper::dir!(), \"gamma\", \"delta\"];\n\
+             fn main() { println!(\"{:?}\", std::hint::black_box(&WORDS)); }",
+        )
+        .write("helper/Cargo.toml", lib_manifest("helper", &[]))
+        .write(
+            "helper/src/lib.rs",
+            "#[macro_export]\nmacro_rules! dir { () => { env!(\"CARGO_MANIFEST_DIR\") } }",
+        );
+    compare(&case, &["build"]).ok();
+    case.copy_project("elsewhere");
+    compare(&case, &["build"]).ok();
+}

@@ -1,0 +1,229 @@
+//! Which compiler and standard library a result belongs to.
+
+use std::fs;
+use std::os::unix::fs::symlink;
+use std::path::Path;
+
+use walkdir::WalkDir;
+
+use crate::harness::{Case, Mode, Toolchain, compare, manifest};
+
+const SHOUTS: &str = "fn main() {\n    let none: Option<u8> = std::hint::black_box(None);\n    \
+                      std::panic::catch_unwind(|| none.unwrap()).unwrap_err();\n}\n";
+
+/// What an `unwrap` of `None` prints, and the same in another standard library.
+const MESSAGE: &[u8] = b"called `Option::unwrap()` on a `None` value";
+const OTHER: &[u8] = b"CALLED `Option::unwrap()` on a `None` value";
+
+/// A sysroot of links to the real standard library.
+///
+/// Nothing may ever be written through these links: files are replaced in `dir` only.
+fn own_sysroot(dir: &Path) -> Toolchain {
+    let real = Toolchain::current();
+    for entry in WalkDir::new(real.lib_dir().join("rustlib"))
+        .into_iter()
+        .flatten()
+    {
+        let relative = entry
+            .path()
+            .strip_prefix(real.sysroot())
+            .expect("it is below the sysroot");
+        let own = dir.join(relative);
+        if entry.file_type().is_dir() {
+            fs::create_dir_all(&own).expect("the directory should be creatable");
+        } else {
+            symlink(entry.path(), &own).expect("the link should be creatable");
+        }
+    }
+    Toolchain::at(dir)
+}
+
+/// [`own_sysroot`] with a copy of the compiler: it finds its sysroot from where its library lies.
+fn own_toolchain(dir: &Path) -> Toolchain {
+    let (real, own) = (Toolchain::current(), own_sysroot(dir));
+    fs::create_dir(dir.join("bin")).expect("the directory should be creatable");
+    fs::copy(real.bin("rustc"), own.bin("rustc")).expect("the compiler should be copyable");
+    symlink(real.bin("cargo"), own.bin("cargo")).expect("the link should be creatable");
+    for entry in fs::read_dir(real.lib_dir())
+        .expect("it should be readable")
+        .flatten()
+    {
+        if entry.path().is_file() {
+            let copy = own.lib_dir().join(entry.file_name());
+            fs::copy(entry.path(), copy).expect("the library should be copyable");
+        }
+    }
+    own
+}
+
+/// Replaces a text in the core library of a toolchain that [`own_toolchain`] made.
+fn patch_core(case: &Case, toolchain: &Toolchain, from: &[u8], to: &[u8]) {
+    let library = WalkDir::new(toolchain.sysroot())
+        .into_iter()
+        .flatten()
+        .map(walkdir::DirEntry::into_path)
+        .find(|path| {
+            let name = path.file_name().unwrap_or_default().to_string_lossy();
+            name.starts_with("libcore-") && name.ends_with(".rlib")
+        })
+        .expect("a toolchain has a core library");
+    let dir = library.parent().expect("the library is in a directory");
+    let dir = dir.canonicalize().expect("the directory should exist");
+    assert!(
+        dir.starts_with(case.root()),
+        "{} is not ours to change",
+        dir.display()
+    );
+    let bytes = fs::read(&library).expect("the library should be readable");
+    let place = bytes
+        .windows(from.len())
+        .position(|window| window == from)
+        .expect("the text should be in the library");
+    let (before, rest) = bytes.split_at(place);
+    let after = rest.split_at(from.len()).1;
+    let bytes = [before, to, after].concat();
+    let fresh = library.with_extension("fresh");
+    fs::write(&fresh, bytes).expect("the library should be writable");
+    // Same size and time: only the content tells.
+    let modified = library
+        .metadata()
+        .and_then(|metadata| metadata.modified())
+        .expect("the library has a time");
+    fs::File::options()
+        .write(true)
+        .open(&fresh)
+        .and_then(|file| file.set_modified(modified))
+        .expect("the time should be settable");
+    fs::rename(fresh, library).expect("the library should be replaceable");
+}
+
+fn program() -> Case {
+    let case = Case::new();
+    case.write("Cargo.toml", manifest("app", ""))
+        .write("src/main.rs", SHOUTS);
+    case
+}
+
+#[test]
+fn a_standard_library_is_replaced_in_place() {
+    let mut case = program();
+    let toolchain = own_toolchain(&case.root().join("toolchain"));
+    case.use_toolchain(toolchain.clone());
+    compare(&case, &["build"]).ok();
+    compare(&case, &["build"]).ok().compiles(&[]);
+    patch_core(&case, &toolchain, MESSAGE, OTHER);
+    compare(&case, &["build"]).ok().compiles(&["app"]);
+    patch_core(&case, &toolchain, OTHER, MESSAGE);
+    compare(&case, &["build"]).ok().compiles(&[]);
+}
+
+#[test]
+fn a_link_to_the_toolchain_is_pointed_elsewhere() {
+    let mut case = program();
+    let other = own_toolchain(&case.root().join("other"));
+    patch_core(&case, &other, MESSAGE, OTHER);
+    let link = case.root().join("current");
+    symlink(Toolchain::current().sysroot(), &link).expect("the link should be creatable");
+    case.use_toolchain(Toolchain::at(&link));
+    compare(&case, &["build"]).ok();
+    fs::remove_file(&link).expect("the link should be removable");
+    symlink(other.sysroot(), &link).expect("the link should be creatable");
+    compare(&case, &["build"]).ok().compiles(&["app"]);
+}
+
+/// The same without the counting script, which is one more thing to look behind.
+#[test]
+fn a_link_to_the_compiler_itself_is_pointed_elsewhere() {
+    let mut case = program();
+    let other = own_toolchain(&case.root().join("other"));
+    patch_core(&case, &other, MESSAGE, OTHER);
+    let link = case.root().join("current");
+    case.env("RUSTC", link.join("bin/rustc"));
+    for sysroot in [Toolchain::current().sysroot(), other.sysroot()] {
+        let _ = fs::remove_file(&link);
+        symlink(sysroot, &link).expect("the link should be creatable");
+        compare(&case, &["build"]).ok();
+    }
+}
+
+#[test]
+fn another_sysroot_is_another_result() {
+    let mut case = program();
+    let other = own_sysroot(&case.root().join("other"));
+    patch_core(&case, &other, MESSAGE, OTHER);
+    for (sysroot, compiled) in [
+        (Toolchain::current().sysroot(), &["app"][..]),
+        (other.sysroot(), &["app"]),
+        (Toolchain::current().sysroot(), &[]),
+    ] {
+        case.env("RUSTFLAGS", format!("--sysroot={}", sysroot.display()));
+        compare(&case, &["build"]).ok().compiles(compiled);
+    }
+}
+
+#[test]
+fn another_release_channel_is_another_result() {
+    let Some(nightly) = Toolchain::nightly() else {
+        eprintln!("skipped: no nightly toolchain is installed");
+        return;
+    };
+    let mut case = program();
+    compare(&case, &["build"]).ok();
+    case.use_toolchain(nightly);
+    compare(&case, &["build"]).ok().compiles(&["app"]);
+    case.use_toolchain(Toolchain::current().clone());
+    compare(&case, &["build"]).ok().compiles(&[]);
+}
+
+/// The specification of the host with another vendor.
+fn specification(vendor: &str) -> String {
+    let output = std::process::Command::new(Toolchain::current().bin("rustc"))
+        .env_remove("LD_LIBRARY_PATH")
+        .env("RUSTC_BOOTSTRAP", "1")
+        .args(["-Zunstable-options", "--print=target-spec-json"])
+        .output()
+        .expect("rustc should run");
+    let mut json: serde_json::Value =
+        serde_json::from_slice(&output.stdout).expect("a target specification is JSON");
+    let object = json.as_object_mut().expect("it is an object");
+    object.insert("vendor".into(), vendor.into());
+    object.remove("is-builtin");
+    json.to_string()
+}
+
+#[test]
+fn a_target_specification_changes() {
+    for by_name in [false, true] {
+        let mut case = Case::new();
+        case.env("RUSTC_BOOTSTRAP", "1");
+        case.env("RUST_TARGET_PATH", case.path("targets"));
+        fs::create_dir(case.path("out")).expect("the directory should be creatable");
+        // A missing module is an error that needs no standard library.
+        case.write(
+            "lib.rs",
+            "#![feature(no_core)]\n#![no_core]\n#[cfg(target_vendor = \"acme\")]\nmod missing;\n",
+        );
+        let target = if by_name {
+            "--target=special"
+        } else {
+            "--target=targets/special.json"
+        };
+        let args = [
+            "--crate-name=a",
+            "--crate-type=lib",
+            "--emit=dep-info,metadata",
+            "-Zunstable-options",
+            "--out-dir=out",
+            target,
+            "lib.rs",
+        ];
+        for vendor in ["unknown", "acme", "unknown", "acme"] {
+            case.write("targets/special.json", specification(vendor));
+            let bare = case.rustc(Mode::Bare, &args);
+            let cached = case.rustc(Mode::Cached, &args);
+            assert_eq!(cached.status, bare.status, "{vendor}\n{cached:?}");
+            assert_eq!(cached.stderr, bare.stderr);
+            assert_eq!(bare.status.success(), vendor == "unknown", "{bare:?}");
+        }
+    }
+}
