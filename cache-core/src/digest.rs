@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 ///
 /// BLAKE3 reaches its full SIMD width from about 16 KiB on; 128 KiB halves the
 /// system calls again and still fits into the L2 cache of current processors.
-pub(crate) const READ_BUFFER: usize = 128 * 1024;
+const READ_BUFFER: usize = 128 * 1024;
 
 /// The BLAKE3 hash of some content, 32 bytes.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -22,24 +22,8 @@ impl Digest {
     }
 
     /// Hashes everything `reader` yields and counts it.
-    pub fn of_reader(mut reader: impl Read) -> io::Result<BlobRef> {
-        let mut hasher = blake3::Hasher::new();
-        let mut buffer = vec![0; READ_BUFFER];
-        let mut len = 0;
-        loop {
-            let n = match reader.read(&mut buffer) {
-                Ok(0) => break,
-                Ok(n) => n,
-                Err(e) if e.kind() == io::ErrorKind::Interrupted => continue,
-                Err(e) => return Err(e),
-            };
-            hasher.update(buffer.get(..n).unwrap_or_default());
-            len += n as u64;
-        }
-        Ok(BlobRef {
-            digest: hasher.finalize().into(),
-            len,
-        })
+    pub fn of_reader(reader: impl Read) -> io::Result<BlobRef> {
+        hash_pieces(reader, |e| e, |_| Ok(()))
     }
 
     /// The raw bytes.
@@ -64,6 +48,36 @@ impl Digest {
         let hash = blake3::Hash::from_hex(hex).ok()?;
         Some(Self(*hash.as_bytes()))
     }
+}
+
+/// Hashes everything `reader` yields, and hands each piece of it to `piece` in order.
+///
+/// `cannot_read` turns an error of the reader into one that the caller can tell from its
+/// own.
+pub(crate) fn hash_pieces<E>(
+    mut reader: impl Read,
+    cannot_read: impl FnOnce(io::Error) -> E,
+    mut piece: impl FnMut(&[u8]) -> Result<(), E>,
+) -> Result<BlobRef, E> {
+    let mut hasher = blake3::Hasher::new();
+    let mut buffer = vec![0; READ_BUFFER];
+    let mut len = 0;
+    loop {
+        let n = match reader.read(&mut buffer) {
+            Ok(0) => break,
+            Ok(n) => n,
+            Err(e) if e.kind() == io::ErrorKind::Interrupted => continue,
+            Err(e) => return Err(cannot_read(e)),
+        };
+        let read = buffer.get(..n).unwrap_or_default();
+        hasher.update(read);
+        piece(read)?;
+        len += n as u64;
+    }
+    Ok(BlobRef {
+        digest: hasher.finalize().into(),
+        len,
+    })
 }
 
 impl From<blake3::Hash> for Digest {

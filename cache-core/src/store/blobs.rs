@@ -10,7 +10,7 @@ use std::fs::File;
 use std::io::{self, Read, Write};
 use std::path::{Path, PathBuf};
 
-use crate::digest::{BlobRef, Digest, READ_BUFFER};
+use crate::digest::{BlobRef, hash_pieces};
 use crate::error::{PathContext as _, PathError};
 use crate::fs;
 
@@ -50,28 +50,13 @@ impl Store {
         mut inspect: impl FnMut(&[u8]),
     ) -> Result<BlobRef, StoreError> {
         self.prepare()?;
-        let mut source = fs::open(from)?;
+        let source = fs::open(from)?;
         let tmp = fs::TempFile::create_with_mode(&self.layout.part("tmp"), 0o444)?;
-        let mut hasher = blake3::Hasher::new();
-        let mut len = 0;
-        let mut buffer = vec![0; READ_BUFFER];
-        loop {
-            let n = match source.read(&mut buffer) {
-                Ok(0) => break,
-                Ok(n) => n,
-                Err(e) if e.kind() == io::ErrorKind::Interrupted => continue,
-                Err(e) => return Err(PathError::new("read", from, e).into()),
-            };
-            let piece = buffer.get(..n).unwrap_or_default();
-            hasher.update(piece);
+        let cannot_read = |e| PathError::new("read", from, e);
+        let blob = hash_pieces(source, cannot_read, |piece| {
             inspect(piece);
-            tmp.file().write_all(piece).context("write", tmp.path())?;
-            len += n as u64;
-        }
-        let blob = BlobRef {
-            digest: hasher.finalize().into(),
-            len,
-        };
+            tmp.file().write_all(piece).context("write", tmp.path())
+        })?;
         // Also over one that is there: it may be damaged, and the new time tells a
         // collection that scanned before that it is needed again.
         tmp.persist_in_new_dirs(&self.layout.blob(blob.digest))?;
@@ -150,22 +135,10 @@ fn copy_hashing(
     mut to: impl Write,
     expected_len: u64,
 ) -> Result<BlobRef, CopyError> {
-    let mut source = source.take(expected_len.saturating_add(1));
-    let mut hasher = blake3::Hasher::new();
-    let mut buffer = vec![0; READ_BUFFER];
-    let mut len = 0;
-    loop {
-        let n = match source.read(&mut buffer) {
-            Ok(0) => break,
-            Ok(n) => n,
-            Err(e) if e.kind() == io::ErrorKind::Interrupted => continue,
-            Err(_) => return Err(CopyError::Read),
-        };
-        let piece = buffer.get(..n).unwrap_or_default();
-        hasher.update(piece);
-        to.write_all(piece).map_err(CopyError::Write)?;
-        len += n as u64;
-    }
-    let digest: Digest = hasher.finalize().into();
-    Ok(BlobRef { digest, len })
+    let source = source.take(expected_len.saturating_add(1));
+    hash_pieces(
+        source,
+        |_| CopyError::Read,
+        |piece| to.write_all(piece).map_err(CopyError::Write),
+    )
 }

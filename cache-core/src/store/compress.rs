@@ -5,12 +5,12 @@
 //! of the two. The content is verified on the way: a blob that was damaged while it lay
 //! in the store is removed rather than preserved.
 
-use std::io::{self, Read, Write as _};
+use std::io::Write as _;
 use std::time::SystemTime;
 
 use super::scan::disk_size;
 use super::{Store, StoreError};
-use crate::digest::{Digest, READ_BUFFER};
+use crate::digest::{Digest, hash_pieces};
 use crate::error::{PathContext as _, PathError};
 use crate::fs;
 
@@ -41,37 +41,26 @@ impl Store {
     /// Compresses a raw blob.
     pub(crate) fn compress_blob(&self, digest: Digest) -> Result<Compressed, StoreError> {
         let raw = self.layout.blob(digest);
-        let mut source = match fs::open(&raw) {
+        let source = match fs::open(&raw) {
             Ok(file) => file,
             Err(e) if e.is_not_found() => return Ok(Compressed::Gone),
             Err(e) => return Err(e.into()),
         };
         let tmp = fs::TempFile::create_with_mode(&self.layout.part("tmp"), 0o444)?;
         let mut encoder = zstd::Encoder::new(tmp.file(), LEVEL).context("compress", &raw)?;
-        let mut hasher = blake3::Hasher::new();
-        let mut buffer = vec![0; READ_BUFFER];
-        let mut len = 0;
-        loop {
-            let n = match source.read(&mut buffer) {
-                Ok(0) => break,
-                Ok(n) => n,
-                Err(e) if e.kind() == io::ErrorKind::Interrupted => continue,
-                Err(e) => return Err(PathError::new("read", &raw, e).into()),
-            };
-            let piece = buffer.get(..n).unwrap_or_default();
-            hasher.update(piece);
-            encoder.write_all(piece).context("write", tmp.path())?;
-            len += n as u64;
-        }
+        let cannot_read = |e| PathError::new("read", &raw, e);
+        let found = hash_pieces(source, cannot_read, |piece| {
+            encoder.write_all(piece).context("write", tmp.path())
+        })?;
         encoder.finish().context("write", tmp.path())?;
-        if Digest::from(hasher.finalize()) != digest {
+        if found.digest != digest {
             fs::remove_file(&raw)?;
             return Ok(Compressed::Gone);
         }
         let metadata = fs::metadata(tmp.path())?;
         let size = disk_size(metadata.len());
         let modified = metadata.modified().context("look at", tmp.path())?;
-        if size >= disk_size(len) {
+        if size >= disk_size(found.len) {
             return Ok(Compressed::NotSmaller);
         }
         tmp.persist(&raw.with_extension("zst"))?;
