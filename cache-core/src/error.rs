@@ -30,6 +30,11 @@ impl PathError {
         self.source.kind() == io::ErrorKind::NotFound
     }
 
+    /// Whether a directory is where a file was expected.
+    pub(crate) fn is_directory(&self) -> bool {
+        self.source.kind() == io::ErrorKind::IsADirectory
+    }
+
     /// Whether this one file may not be used, while others beside it might.
     pub(crate) fn is_refusal(&self) -> bool {
         matches!(

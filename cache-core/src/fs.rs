@@ -193,18 +193,28 @@ pub(crate) fn touch(path: &Path) {
     }
 }
 
-/// A file under a fresh name, removed when dropped unless it was given its place.
+/// A path in `dir` that nobody else uses.
 ///
-/// `tempfile` would ask the system for random bytes and open with `O_EXCL` in a loop;
-/// on the hot path the process id and a counter are unique enough, and `O_EXCL` still
-/// catches what a dead process with the same id left behind.
+/// `tempfile` would ask the system for random bytes; on the hot path the process id and
+/// a counter are unique enough, and whoever creates the file exclusively still catches
+/// what a dead process with the same id left behind.
+pub(crate) fn fresh_path(dir: &Path) -> PathBuf {
+    let pid = std::process::id();
+    let n = NEXT.fetch_add(1, Ordering::Relaxed);
+    let now = std::time::SystemTime::UNIX_EPOCH
+        .elapsed()
+        .map_or(0, |d| d.subsec_nanos());
+    dir.join(format!(".cachewrap-{pid}-{n}-{now:x}"))
+}
+
+static NEXT: AtomicU32 = AtomicU32::new(0);
+
+/// A file under a fresh name, removed when dropped unless it was given its place.
 pub(crate) struct TempFile {
     file: File,
     path: PathBuf,
     kept: bool,
 }
-
-static NEXT: AtomicU32 = AtomicU32::new(0);
 
 impl TempFile {
     /// Creates one in `dir`, mode 0666 less the umask.
@@ -214,13 +224,8 @@ impl TempFile {
 
     /// Creates one in `dir` with the given mode less the umask.
     pub(crate) fn create_with_mode(dir: &Path, mode: u32) -> Result<Self, PathError> {
-        let pid = std::process::id();
         loop {
-            let n = NEXT.fetch_add(1, Ordering::Relaxed);
-            let now = std::time::SystemTime::UNIX_EPOCH
-                .elapsed()
-                .map_or(0, |d| d.subsec_nanos());
-            let path = dir.join(format!(".cachewrap-{pid}-{n}-{now:x}"));
+            let path = fresh_path(dir);
             let opened = OpenOptions::new()
                 .read(true)
                 .write(true)
@@ -249,25 +254,21 @@ impl TempFile {
     }
 
     /// Gives the file its place, replacing what is there.
-    pub(crate) fn persist(mut self, to: &Path) -> Result<(), PathError> {
+    pub(crate) fn persist(&mut self, to: &Path) -> Result<(), PathError> {
         rename(&self.path, to)?;
         self.kept = true;
         Ok(())
     }
 
     /// Like [`persist`](Self::persist), creating the parent directory if it is missing.
-    pub(crate) fn persist_in_new_dirs(mut self, to: &Path) -> Result<(), PathError> {
-        if let Err(e) = rename(&self.path, to) {
-            if !e.is_not_found() {
-                return Err(e);
-            }
-            if let Some(parent) = to.parent() {
+    pub(crate) fn persist_in_new_dirs(&mut self, to: &Path) -> Result<(), PathError> {
+        match (self.persist(to), to.parent()) {
+            (Err(e), Some(parent)) if e.is_not_found() => {
                 create_dir_all(parent)?;
+                self.persist(to)
             }
-            rename(&self.path, to)?;
+            (done, _) => done,
         }
-        self.kept = true;
-        Ok(())
     }
 }
 

@@ -7,7 +7,8 @@
 //! event  = hit | miss | bypass          units, and what became of them
 //!        | not_stored                   misses whose outcome was not kept
 //!        | saved_us | compile_us        microseconds of compiling, avoided and done
-//!        | stored_bytes                 bytes written to the store, never decreasing
+//!        | stored_bytes                 bytes written to the store, in whole blocks as the
+//!                                       GC counts them, never decreasing
 //!        | fault | corrupt              errors of ours; damaged files met
 //! detail = lowercase words joined by "-", a reason: `miss.no-entry`
 //! ```
@@ -64,7 +65,7 @@ pub const NOT_STORED: &str = "not_stored";
 pub const SAVED_US: &str = "saved_us";
 /// Compile time spent in misses, microseconds.
 pub const COMPILE_US: &str = "compile_us";
-/// Bytes written to the store.
+/// Bytes written to the store, in whole blocks.
 pub const STORED_BYTES: &str = "stored_bytes";
 /// Errors of the cache that a build went on without.
 pub const FAULT: &str = "fault";

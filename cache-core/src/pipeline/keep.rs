@@ -19,6 +19,7 @@ use crate::rustc::invocation::{Action, Source};
 use crate::rustc::messages;
 use crate::rustc::record::Recorder;
 use crate::rustc::seen::{self, Known, NotStored};
+use crate::stats::STORED_BYTES;
 use crate::store::StoreError;
 
 use super::unit::dep_info_tells_all;
@@ -91,8 +92,11 @@ impl Job<'_> {
             }
         }
         inputs.extend(self.message_inputs(ran));
-        count(self.store, &[("stored_bytes", captured.bytes)]);
-        self.put(inputs, ran, captured.outputs).map_err(|e| {
+        let named = self.put(inputs, ran, captured.outputs);
+        // Blobs take room even if nothing came to name them.
+        let size = captured.size + named.as_ref().unwrap_or(&0);
+        count(self.store, &[(STORED_BYTES, size)]);
+        named.map(drop).map_err(|e| {
             self.fault(&e);
             NotStored::Store
         })
@@ -187,12 +191,13 @@ impl Job<'_> {
             .collect()
     }
 
+    /// Stores the result and names it in the manifest; says what both take on disk.
     fn put(
         &self,
         inputs: Vec<Input>,
         ran: &Ran<'_>,
         outputs: Vec<Output>,
-    ) -> Result<(), StoreError> {
+    ) -> Result<u64, StoreError> {
         let unit = &self.unit;
         let key = result_key(unit.key, &inputs);
         let result = CompileResult {
@@ -205,7 +210,7 @@ impl Job<'_> {
             duration_us: u64::try_from(ran.run.duration.as_micros()).unwrap_or(u64::MAX),
             created: SystemTime::UNIX_EPOCH.elapsed().map_or(0, |d| d.as_secs()),
         };
-        self.store.put_result(key, &result)?;
+        let size = self.store.put_result(key, &result)?;
         let mut manifest = match self.store.manifest(unit.key) {
             Ok(manifest) => manifest.unwrap_or_default(),
             // Never overwritten: it belongs to another release.
@@ -213,7 +218,7 @@ impl Job<'_> {
             Err(_) => InputManifest::default(),
         };
         manifest.add(inputs, key);
-        self.store.put_manifest(unit.key, &manifest)
+        Ok(size + self.store.put_manifest(unit.key, &manifest)?)
     }
 
     fn message_template(&self, messages: &[u8]) -> Template {

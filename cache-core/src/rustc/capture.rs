@@ -14,7 +14,7 @@ use crate::input::FileType;
 use crate::result::{Content, Output, Role};
 use crate::roots::{Root, Roots, Scanner};
 use crate::stamp::Stamp;
-use crate::store::{Store, StoreError};
+use crate::store::{Store, StoreError, disk_size};
 
 use super::dep_info;
 use super::invocation::Invocation;
@@ -25,8 +25,8 @@ pub(crate) struct Captured {
     pub(crate) outputs: Vec<Output>,
     /// The roots whose paths the outputs contain.
     pub(crate) contained: Vec<Root>,
-    /// Bytes of the outputs.
-    pub(crate) bytes: u64,
+    /// What the stored outputs take on disk, bytes.
+    pub(crate) size: u64,
 }
 
 /// Where outputs go, as this invocation says.
@@ -110,7 +110,7 @@ pub(crate) fn capture(
     let mut captured = Captured {
         outputs: Vec::new(),
         contained: Vec::new(),
-        bytes: 0,
+        size: 0,
     };
     for path in outputs {
         let role = places.role(path).ok_or(NotStored::UnknownOutput)?;
@@ -126,7 +126,7 @@ pub(crate) fn capture(
                     StoreError::Path(e) if e.path == *path => NotStored::UnknownOutput,
                     _ => NotStored::Store,
                 })?;
-            captured.bytes += blob.len;
+            captured.size += disk_size(blob.len);
             Content::Blob(blob)
         };
         captured.outputs.push(Output {

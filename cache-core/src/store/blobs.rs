@@ -34,7 +34,7 @@ impl Placed {
 
     /// Gives the file its name, replacing what is there. A directory in its place is an
     /// error, as it is for the compiler.
-    pub fn commit(self) -> Result<(), PathError> {
+    pub fn commit(mut self) -> Result<(), PathError> {
         self.file.persist(&self.to)
     }
 }
@@ -59,7 +59,7 @@ impl Store {
         })?;
         // Also over one that is there: it may be damaged, and the new time tells a
         // collection that scanned before that it is needed again.
-        tmp.persist_in_new_dirs(&self.layout.blob(blob.digest))?;
+        self.settle(tmp, &self.layout.blob(blob.digest))?;
         Ok(blob)
     }
 
@@ -94,9 +94,7 @@ impl Store {
             Err(CopyError::Write(e)) => return Err(PathError::new("write", to, e).into()),
             Ok(_) | Err(CopyError::Read) => {}
         }
-        if !self.read_only {
-            let _ = fs::remove_file(&path);
-        }
+        self.discard(&path);
         Err(StoreError::Corrupt {
             what: "blob",
             name: blob.digest.to_hex(),

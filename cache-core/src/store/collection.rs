@@ -203,7 +203,7 @@ impl<'a> Collection<'a> {
         files
             .par_iter()
             .filter(|file| age.is_zero() || is_stale(file, age, self.now))
-            .filter(|file| remove(&file.path))
+            .filter(|file| remove_any(&file.path))
             .map(|file| (file.size, 1))
             .reduce(|| (0, 0), |a, b| (a.0 + b.0, a.1 + b.1))
     }
@@ -253,6 +253,11 @@ impl<'a> Collection<'a> {
 /// Removes a file; one that is gone already is as good.
 fn remove(path: &Path) -> bool {
     fs::remove_file(path).map_or_else(|e| e.is_not_found(), |()| true)
+}
+
+/// The same for whatever is there, a directory too.
+fn remove_any(path: &Path) -> bool {
+    fs::remove_any(path).map_or_else(|e| e.is_not_found(), |()| true)
 }
 
 /// Whether a file is older than `age`, or so far in the future that its time is no use.

@@ -63,7 +63,7 @@ impl Store {
         if size >= disk_size(found.len) {
             return Ok(Compressed::NotSmaller);
         }
-        tmp.persist(&raw.with_extension("zst"))?;
+        self.settle(tmp, &raw.with_extension("zst"))?;
         fs::remove_file(&raw)?;
         Ok(Compressed::To { size, modified })
     }

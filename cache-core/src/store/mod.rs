@@ -116,14 +116,15 @@ impl Store {
         self.read(&path, "manifest", InputManifest::decode)
     }
 
-    /// Replaces the manifest of a key.
+    /// Replaces the manifest of a key; says what it takes on disk, bytes.
     pub fn put_manifest(
         &self,
         key: ManifestKey,
         manifest: &InputManifest,
-    ) -> Result<(), StoreError> {
+    ) -> Result<u64, StoreError> {
         let bytes = manifest.encode()?;
-        Ok(self.replace(&self.layout.manifest(key), &bytes)?)
+        self.replace(&self.layout.manifest(key), &bytes)?;
+        Ok(disk_size(bytes.len() as u64))
     }
 
     /// The result of a key; `None` when there is none.
@@ -132,10 +133,11 @@ impl Store {
         self.read(&path, "result", CompileResult::decode)
     }
 
-    /// Stores a result whose blobs are already stored.
-    pub fn put_result(&self, key: ResultKey, result: &CompileResult) -> Result<(), StoreError> {
+    /// Stores a result whose blobs are already stored; says what it takes on disk, bytes.
+    pub fn put_result(&self, key: ResultKey, result: &CompileResult) -> Result<u64, StoreError> {
         let bytes = result.encode()?;
-        Ok(self.replace(&self.layout.result(key), &bytes)?)
+        self.replace(&self.layout.result(key), &bytes)?;
+        Ok(disk_size(bytes.len() as u64))
     }
 
     /// Marks a result as used now, for retention. Failing to is harmless.
@@ -150,7 +152,32 @@ impl Store {
         self.prepare()?;
         let tmp = fs::TempFile::create(&self.layout.part("tmp"))?;
         std::io::Write::write_all(&mut tmp.file(), bytes).context("write", tmp.path())?;
-        tmp.persist_in_new_dirs(path)
+        self.settle(tmp, path)
+    }
+
+    /// Gives a finished file its place, replacing whatever is there.
+    pub(crate) fn settle(&self, mut tmp: fs::TempFile, to: &Path) -> Result<(), PathError> {
+        match tmp.persist_in_new_dirs(to) {
+            Err(e) if e.is_directory() => {
+                self.discard(to);
+                tmp.persist(to)
+            }
+            done => done,
+        }
+    }
+
+    /// Removes what should not be in the store, as far as that is allowed. A directory
+    /// in a file's place leaves it at once, whatever it contains.
+    pub(crate) fn discard(&self, path: &Path) {
+        if self.read_only {
+            return;
+        }
+        if fs::remove_file(path).is_err_and(|e| e.is_directory()) {
+            let aside = fs::fresh_path(&self.layout.part("tmp"));
+            if fs::rename(path, &aside).is_ok() {
+                let _ = fs::remove_any(&aside);
+            }
+        }
     }
 
     fn read<T>(
@@ -160,15 +187,17 @@ impl Store {
         decode: impl Fn(&[u8]) -> Result<T, DecodeError>,
     ) -> Result<Option<T>, StoreError> {
         let bytes = match fs::read(path) {
-            Ok(bytes) => bytes,
+            Ok(bytes) => Some(bytes),
             Err(e) if e.is_not_found() => return Ok(None),
+            Err(e) if e.is_directory() => None,
             Err(e) => return Err(e.into()),
         };
+        let decoded = bytes.map_or(Err(DecodeError::Corrupt), |bytes| decode(&bytes));
         let name = || {
             let name = path.file_name().unwrap_or_default();
             name.to_string_lossy().into_owned()
         };
-        match decode(&bytes) {
+        match decoded {
             Ok(value) => Ok(Some(value)),
             Err(DecodeError::UnknownVersion { found }) => Err(StoreError::UnknownVersion {
                 what,
@@ -176,9 +205,7 @@ impl Store {
                 found,
             }),
             Err(DecodeError::Corrupt) => {
-                if !self.read_only {
-                    let _ = fs::remove_file(path);
-                }
+                self.discard(path);
                 Err(StoreError::Corrupt { what, name: name() })
             }
         }

@@ -11,6 +11,7 @@
 //! number of entries.
 
 use std::collections::{BTreeMap, HashMap};
+use std::fs::Metadata;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
 
@@ -122,7 +123,7 @@ impl Store {
         scan.manifests = self.each_sharded("manifests", file_entry)?;
         scan.memos = self.each_sharded("names", file_entry)?;
         scan.memos.extend(flat(&self.layout.part("toolchains"))?);
-        scan.tmp = flat(&self.layout.part("tmp"))?;
+        scan.tmp = left_over(&self.layout.part("tmp"))?;
         let rest = [
             flat(self.layout.format_dir())?,
             flat(&self.layout.part("stats"))?,
@@ -226,11 +227,22 @@ pub(crate) fn blob_name(path: &Path) -> Option<(Digest, bool)> {
 
 fn file_entry(listed: &fs::Listed) -> Option<FileEntry> {
     let metadata = fs::symlink_metadata(&listed.path).ok()?;
-    metadata.is_file().then(|| FileEntry {
+    metadata.is_file().then(|| entry_of(listed, &metadata))
+}
+
+fn entry_of(listed: &fs::Listed, metadata: &Metadata) -> FileEntry {
+    FileEntry {
         path: listed.path.clone(),
         size: disk_size(metadata.len()),
         modified: metadata.modified().unwrap_or(SystemTime::UNIX_EPOCH),
-    })
+    }
+}
+
+/// Whatever is right inside a directory in which everything is on its way out.
+fn left_over(dir: &Path) -> Result<Vec<FileEntry>, PathError> {
+    let listed = fs::list_or_empty(dir)?;
+    let look = |listed| Some(entry_of(listed, &fs::symlink_metadata(&listed.path).ok()?));
+    Ok(listed.iter().filter_map(look).collect())
 }
 
 /// The files right inside a directory.
