@@ -104,6 +104,27 @@ fn a_macro_walks_nested_directories() {
 }
 
 #[test]
+fn a_macro_reads_a_variable_whose_name_it_puts_together() {
+    for route in ROUTES {
+        let case = project(
+            route,
+            "let name = [\"CARGO\", \"PKG\", \"DESCRIPTION\"].join(\"_\");\
+             std::env::var(name).unwrap_or_default()",
+        );
+        case.edit(
+            "Cargo.toml",
+            "[package]",
+            "[package]\ndescription = \"one\"",
+        );
+        compare(&case, &["build"]).ok();
+        case.edit("Cargo.toml", "\"one\"", "\"two\"");
+        compare(&case, &["build"]).ok().compiles(&["app"]);
+        case.edit("Cargo.toml", "\"two\"", "\"one\"");
+        compare(&case, &["build"]).ok().compiles(&[]);
+    }
+}
+
+#[test]
 fn a_macro_reads_the_environment() {
     for route in ROUTES {
         let mut case = project(route, "format!(\"{:?}\", std::env::var(\"MACRO_MOOD\"))");

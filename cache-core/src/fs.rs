@@ -5,10 +5,12 @@ use std::fs::{File, Metadata, OpenOptions};
 use std::io::{self, Read as _};
 use std::os::unix::fs::{DirBuilderExt as _, MetadataExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
+use std::sync::LazyLock;
 use std::sync::atomic::{AtomicU32, Ordering};
 
 use crate::digest::{BlobRef, Digest};
 use crate::error::{PathContext as _, PathError};
+use crate::stamp::Stamp;
 
 pub(crate) fn open(path: &Path) -> Result<File, PathError> {
     File::open(path).context("open", path)
@@ -193,6 +195,34 @@ pub(crate) fn touch(path: &Path) {
     }
 }
 
+/// Makes `to` share the storage of `from` where the file system can (Btrfs, XFS), each
+/// keeping its own content when the other is written to. `false`: `to` is unchanged.
+pub(crate) fn reflink(from: &File, to: &File) -> bool {
+    rustix::fs::ioctl_ficlone(to, from).is_ok()
+}
+
+/// Whether two changes of a file never leave the same change time, if `stat` was called
+/// between them.
+///
+/// Linux 6.13 and later promise it for these file systems (multigrain timestamps,
+/// `Documentation/filesystems/multigrain-ts.rst`); elsewhere times advance by ticks of
+/// some milliseconds.
+pub(crate) fn tells_every_change(path: &Path) -> bool {
+    const EXT4: i64 = 0xef53;
+    const XFS: i64 = 0x5846_5342;
+    const BTRFS: i64 = 0x9123_683e;
+    const TMPFS: i64 = 0x0102_1994;
+    static KERNEL: LazyLock<bool> = LazyLock::new(|| {
+        let name = rustix::system::uname();
+        let release = name.release().to_string_lossy();
+        let mut numbers = release.split(|c: char| !c.is_ascii_digit());
+        let mut next = || numbers.next().and_then(|n| n.parse::<u32>().ok());
+        (next(), next()) >= (Some(6), Some(13))
+    });
+    *KERNEL
+        && rustix::fs::statfs(path).is_ok_and(|fs| [EXT4, XFS, BTRFS, TMPFS].contains(&fs.f_type))
+}
+
 /// A path in `dir` that nobody else uses.
 ///
 /// `tempfile` would ask the system for random bytes; on the hot path the process id and
@@ -251,6 +281,11 @@ impl TempFile {
 
     pub(crate) fn path(&self) -> &Path {
         &self.path
+    }
+
+    pub(crate) fn stamp(&self) -> Option<Stamp> {
+        let metadata = self.file.metadata().ok()?;
+        Some(Stamp::from_metadata(&metadata))
     }
 
     /// Gives the file its place, replacing what is there.

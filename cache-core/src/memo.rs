@@ -22,7 +22,9 @@
 //! changed behind the memo's back would have to be written within the clock tick of the
 //! stamp that was recorded. Therefore a file whose last change is no older than a tick
 //! when it is hashed is not recorded (as git does with "racily clean" entries); it is
-//! hashed again the next time.
+//! hashed again the next time. Where the kernel gives every change that follows a `stat`
+//! a time of its own, there are no such files, and outputs are remembered as soon as
+//! they are placed or stored.
 
 use std::fs::File;
 use std::os::unix::fs::FileExt as _;
@@ -69,7 +71,7 @@ impl Memo {
         let blob = fs::digest(path)?;
         // Only what was the same file before and after is worth remembering.
         if Stamp::of(path).as_ref() == Some(stamp) && blob.len == stamp.size {
-            self.put(stamp, blob);
+            self.put(path, stamp, blob);
         }
         Ok(blob)
     }
@@ -86,14 +88,18 @@ impl Memo {
         parse_slot(slot)
     }
 
-    /// Remembers a digest, unless the file could still change under the same stamp.
-    pub(crate) fn put(&self, stamp: &Stamp, blob: BlobRef) {
+    /// Remembers the digest of a file's content, unless it could still change under the
+    /// same stamp. The content must have been the same since before the stamp was taken.
+    pub(crate) fn put(&self, path: &Path, stamp: &Stamp, blob: BlobRef) {
+        if !stamp.is_racy(stamp::now()) || fs::tells_every_change(path) {
+            self.write(stamp, blob);
+        }
+    }
+
+    fn write(&self, stamp: &Stamp, blob: BlobRef) {
         let Some(table) = self.table.as_ref().filter(|_| self.writable) else {
             return;
         };
-        if stamp.is_racy(stamp::now()) {
-            return;
-        }
         let (bucket, key) = place(stamp);
         let mut bytes = [0; BUCKET];
         let _ = table.read_at(&mut bytes, bucket * BUCKET as u64);
@@ -171,7 +177,7 @@ mod tests {
     fn digests_are_remembered_by_the_whole_stamp() {
         let dir = tempfile::tempdir().unwrap();
         let blob = BlobRef::of(b"abc");
-        memo(dir.path()).put(&old_stamp(9), blob);
+        memo(dir.path()).write(&old_stamp(9), blob);
         let memo = memo(dir.path());
         assert_eq!(memo.get(&old_stamp(9)), Some(blob));
         assert_eq!(memo.get(&old_stamp(8)), None);
@@ -189,8 +195,27 @@ mod tests {
             ctime: stamp::now(),
             ..old_stamp(9)
         };
-        memo(dir.path()).put(&fresh, BlobRef::of(b"abc"));
+        // Of another kind than any that tells every change.
+        let path = Path::new("/proc/self/status");
+        memo(dir.path()).put(path, &fresh, BlobRef::of(b"abc"));
         assert_eq!(memo(dir.path()).get(&fresh), None);
+    }
+
+    #[test]
+    fn where_every_change_is_told_a_fresh_file_is_remembered_and_never_mistaken() {
+        let dir = tempfile::tempdir().unwrap();
+        if !fs::tells_every_change(dir.path()) {
+            eprintln!("skipped: change times here advance by ticks");
+            return;
+        }
+        let memo = memo(dir.path());
+        let path = dir.path().join("file");
+        for n in 0..2000_u32 {
+            fs::write(&path, &n.to_le_bytes()).unwrap();
+            let (stamp, blob) = memo.digest(&path).unwrap();
+            assert_eq!(blob, BlobRef::of(&n.to_le_bytes()), "the content before");
+            assert_eq!(memo.get(&stamp), Some(blob));
+        }
     }
 
     #[test]
@@ -209,7 +234,7 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let memo = memo(dir.path());
         for ino in 0..100_000 {
-            memo.put(&old_stamp(ino), BlobRef::of(&ino.to_le_bytes()));
+            memo.write(&old_stamp(ino), BlobRef::of(&ino.to_le_bytes()));
         }
         let known = (0..100_000).filter(|&ino| {
             let found = memo.get(&old_stamp(ino));

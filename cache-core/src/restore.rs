@@ -9,6 +9,8 @@
 use std::path::{Path, PathBuf};
 
 use crate::check::MissReason;
+use crate::digest::BlobRef;
+use crate::memo::Memo;
 use crate::result::{CompileResult, Content, Role};
 use crate::roots::Roots;
 use crate::run::Sink;
@@ -17,7 +19,7 @@ use crate::store::{Placed, Store, StoreError};
 
 /// Outputs waiting for their names, and the messages to replay.
 pub(crate) struct Restored {
-    files: Vec<(PathBuf, Option<Placed>)>,
+    files: Vec<(PathBuf, Option<BlobRef>, Option<Placed>)>,
     stdout: Vec<u8>,
     stderr: Vec<u8>,
 }
@@ -57,7 +59,11 @@ pub(crate) fn prepare(
             }
         };
         let placed = placed.ok_or(RestoreError::Miss(MissReason::Evicted))?;
-        files.push((path, Some(placed)));
+        let blob = match output.content {
+            Content::Blob(blob) => Some(blob),
+            Content::Text(_) => None,
+        };
+        files.push((path, blob, Some(placed)));
     }
     Ok(Restored {
         files,
@@ -71,6 +77,7 @@ impl Restored {
     pub(crate) fn replay(
         mut self,
         cwd: &Path,
+        memo: &Memo,
         stdout: Sink<'_>,
         stderr: Sink<'_>,
     ) -> Result<(), StoreError> {
@@ -81,19 +88,19 @@ impl Restored {
         for line in messages.split_inclusive(|&b| b == b'\n') {
             if let Some(path) = messages::artifact(line) {
                 let path = cwd.join(path);
-                self.commit(|place| *place == path)?;
+                self.commit(memo, |place| *place == path)?;
             }
             stderr(line);
         }
-        self.commit(|_| true)
+        self.commit(memo, |_| true)
     }
 
-    fn commit(&mut self, which: impl Fn(&PathBuf) -> bool) -> Result<(), StoreError> {
-        for (path, placed) in &mut self.files {
+    fn commit(&mut self, memo: &Memo, which: impl Fn(&PathBuf) -> bool) -> Result<(), StoreError> {
+        for (path, blob, placed) in &mut self.files {
             if which(path)
                 && let Some(placed) = placed.take()
             {
-                placed.commit()?;
+                placed.commit_noting(*blob, memo)?;
             }
         }
         Ok(())

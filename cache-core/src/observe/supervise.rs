@@ -2,11 +2,9 @@
 
 use std::collections::HashMap;
 use std::ffi::OsString;
-use std::fs::File;
 use std::io;
 use std::os::fd::OwnedFd;
 use std::os::unix::ffi::OsStringExt as _;
-use std::os::unix::fs::FileExt as _;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus};
 use std::sync::mpsc;
@@ -212,8 +210,10 @@ impl Intent {
             Self::Flags(flags) => flags,
             Self::OpenHow(address) => {
                 let mut bytes = [0; 8];
-                let mem = File::open(format!("/proc/{}/mem", call.tid)).ok()?;
-                mem.read_exact_at(&mut bytes, address).ok()?;
+                let n = sys::read_memory(call.tid, address, &mut bytes).ok()?;
+                if n != bytes.len() {
+                    return None;
+                }
                 u64::from_ne_bytes(bytes)
             }
         };
@@ -283,7 +283,6 @@ fn read_path(tid: u32, address: u64) -> Option<PathBuf> {
         // The call fails with EFAULT, or (statx) names the descriptor itself.
         return Some(PathBuf::new());
     }
-    let mem = File::open(format!("/proc/{tid}/mem")).ok()?;
     let mut path = Vec::new();
     // Memory is readable page by page, and a path may end just before a hole: never
     // read across a page boundary in one go.
@@ -293,7 +292,7 @@ fn read_path(tid: u32, address: u64) -> Option<PathBuf> {
         let in_page = 4096 - usize::try_from(address % 4096).ok()?;
         // Most paths are short; a short read touches less memory.
         let want = in_page.min(256);
-        let n = mem.read_at(buffer.get_mut(..want)?, address).ok()?;
+        let n = sys::read_memory(tid, address, buffer.get_mut(..want)?).ok()?;
         let piece = buffer.get(..n).filter(|piece| !piece.is_empty())?;
         if let Some(end) = memchr::memchr(0, piece) {
             path.extend_from_slice(piece.get(..end)?);

@@ -84,7 +84,7 @@ impl Job<'_> {
             Some(summary) => recorder.observed(summary, &dep_info)?,
             None => recorder.unobserved(&dep_info)?,
         };
-        let captured = capture::capture(&places, &outputs, &unit.roots, self.store)?;
+        let captured = capture::capture(&places, &outputs, &unit.roots, self.store, &unit.memo)?;
         let contained = self.contained(&captured.contained);
         for binding in recorder.bindings(&contained) {
             if !inputs.contains(&binding) {

@@ -11,6 +11,7 @@ use std::path::{Path, PathBuf};
 
 use crate::fs;
 use crate::input::FileType;
+use crate::memo::Memo;
 use crate::result::{Content, Output, Role};
 use crate::roots::{Root, Roots, Scanner};
 use crate::stamp::Stamp;
@@ -105,6 +106,7 @@ pub(crate) fn capture(
     outputs: &[PathBuf],
     roots: &Roots,
     store: &Store,
+    memo: &Memo,
 ) -> Result<Captured, NotStored> {
     let mut scanner = Scanner::new(roots);
     let mut captured = Captured {
@@ -120,12 +122,15 @@ pub(crate) fn capture(
             Content::Text(dep_info::template(&text, roots))
         } else {
             scanner.next_content();
-            let blob = store
-                .put_blob(path, |piece| scanner.scan(piece))
-                .map_err(|e| match e {
-                    StoreError::Path(e) if e.path == *path => NotStored::UnknownOutput,
-                    _ => NotStored::Store,
-                })?;
+            let stored = store.put_blob(path, |piece| scanner.scan(piece));
+            let blob = stored.map_err(|e| match e {
+                StoreError::Path(e) if e.path == *path => NotStored::UnknownOutput,
+                _ => NotStored::Store,
+            })?;
+            // The next unit will ask for its digest.
+            if let Some(now) = Stamp::of(path).filter(|now| now.same_content(&stamp)) {
+                memo.put(path, &now, blob);
+            }
             captured.size += disk_size(blob.len);
             Content::Blob(blob)
         };

@@ -11,6 +11,7 @@
 //! | `-C target-cpu=native` | the processor |
 //! | a custom target's file | content |
 //! | `RUSTC_*`, `CLIPPY_*`, and the list below | name and value |
+//! | `CARGO_PKG_*` | name and value: macros put such names together at run time |
 //! | `CACHEWRAP_ENV`, `CACHEWRAP_KEY_SALT` | names and values; text |
 //! | how paths are trimmed | its name; with `off` also the directory as it is |
 //!
@@ -92,7 +93,7 @@ pub(crate) fn manifest_key(invocation: &Invocation, parts: &KeyParts<'_>) -> Man
     let spec = parts.target_spec.as_ref();
     hasher.optional("target-spec", spec.map(|d| d.as_bytes().as_slice()));
     for (name, value) in parts.env.iter() {
-        if is_read_by_compiler(name) {
+        if is_read_while_compiling(name) {
             hasher.os("env", name);
             hasher.os("value", value);
         }
@@ -109,11 +110,12 @@ pub(crate) fn manifest_key(invocation: &Invocation, parts: &KeyParts<'_>) -> Man
     ManifestKey(hasher.finish())
 }
 
-fn is_read_by_compiler(name: &OsStr) -> bool {
+fn is_read_while_compiling(name: &OsStr) -> bool {
     let bytes = name.as_bytes();
     let listed = |list: &[&str]| list.iter().any(|known| name == *known);
     (bytes.starts_with(b"RUSTC_") && !listed(READ_BY_CARGO))
         || bytes.starts_with(b"CLIPPY_")
+        || bytes.starts_with(b"CARGO_PKG_")
         || listed(READ_BY_COMPILER)
 }
 

@@ -1,10 +1,11 @@
 //! Blobs: the content-addressed part of the store.
 //!
 //! A blob lies raw (`<digest>`) while it is hot, so that placing it is one copy, and
-//! compressed (`<digest>.zst`) once the GC found it cold. Placing always makes a new
-//! file: never a hard link, because cargo compares modification times, which hard
-//! links share between target directories, and because rustc and people write into
-//! outputs in place.
+//! compressed (`<digest>.zst`) once the GC found it cold. Taking in and placing always
+//! make a new file, which shares its storage with the old one where the file system can
+//! do that (reflinks), and never a hard link: cargo compares modification times, which
+//! hard links share between target directories, rustc and people write into outputs in
+//! place, and damage to the store must not reach a target directory.
 
 use std::fs::File;
 use std::io::{self, Read, Write};
@@ -13,6 +14,8 @@ use std::path::{Path, PathBuf};
 use crate::digest::{BlobRef, hash_pieces};
 use crate::error::{PathContext as _, PathError};
 use crate::fs;
+use crate::memo::Memo;
+use crate::stamp::Stamp;
 
 use super::{Store, StoreError};
 
@@ -37,6 +40,24 @@ impl Placed {
     pub fn commit(mut self) -> Result<(), PathError> {
         self.file.persist(&self.to)
     }
+
+    /// The same, and has the memo remember the digest of a file that was a blob: the
+    /// next unit will ask for it.
+    pub(crate) fn commit_noting(
+        mut self,
+        blob: Option<BlobRef>,
+        memo: &Memo,
+    ) -> Result<(), PathError> {
+        let written = blob.and_then(|blob| Some((blob, self.file.stamp()?)));
+        self.file.persist(&self.to)?;
+        if let Some((blob, written)) = written
+            && let Some(placed) = Stamp::of(&self.to)
+            && placed.same_content(&written)
+        {
+            memo.put(&self.to, &placed, blob);
+        }
+        Ok(())
+    }
 }
 
 impl Store {
@@ -53,10 +74,17 @@ impl Store {
         let source = fs::open(from)?;
         let tmp = fs::TempFile::create_with_mode(&self.layout.part("tmp"), 0o444)?;
         let cannot_read = |e| PathError::new("read", from, e);
-        let blob = hash_pieces(source, cannot_read, |piece| {
-            inspect(piece);
-            tmp.file().write_all(piece).context("write", tmp.path())
-        })?;
+        let blob = if fs::reflink(&source, tmp.file()) {
+            hash_pieces(tmp.file(), cannot_read, |piece| {
+                inspect(piece);
+                Ok(())
+            })
+        } else {
+            hash_pieces(source, cannot_read, |piece| {
+                inspect(piece);
+                tmp.file().write_all(piece).context("write", tmp.path())
+            })
+        }?;
         // Also over one that is there: it may be damaged, and the new time tells a
         // collection that scanned before that it is needed again.
         self.settle(tmp, &self.layout.blob(blob.digest))?;
@@ -80,6 +108,9 @@ impl Store {
         };
         let file = fs::TempFile::create_with_mode(dir, mode)?;
         let copied = match source {
+            Source::Raw(source) if fs::reflink(&source, file.file()) => {
+                copy_hashing(file.file(), io::sink(), blob.len)
+            }
             Source::Raw(source) => copy_hashing(source, file.file(), blob.len),
             Source::Zstd(source) => match zstd::Decoder::new(source) {
                 Ok(decoder) => copy_hashing(decoder, file.file(), blob.len),
