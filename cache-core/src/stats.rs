@@ -14,7 +14,8 @@
 //! ```
 //! A unit that misses counts once as `miss` and once as `miss.<reason>`; `bypass` and
 //! `not_stored` likewise. `hit.query` and `miss.query` are those of the hits and misses
-//! that were questions to the compiler (`-vV`, `--print`) rather than compilations.
+//! that were questions to the compiler (`-vV`, `--print`) rather than compilations, and
+//! `hit.waited` those of the hits whose result another process was just making.
 //! Names are free text to this module: a counter exists once it was counted.
 //!
 //! # How it works

@@ -170,7 +170,7 @@ impl Job<'_> {
         Some(format!("{name}{extra}.d"))
     }
 
-    fn incremental(&self) -> Option<PathBuf> {
+    pub(super) fn incremental(&self) -> Option<PathBuf> {
         let dir = self.unit.invocation.incremental.as_ref()?;
         Some(self.request.cwd.join(dir))
     }

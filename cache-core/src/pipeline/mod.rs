@@ -11,6 +11,7 @@
 //! whatever goes wrong around it only decides whether the result is stored.
 
 mod keep;
+mod turn;
 mod unit;
 
 use std::ffi::OsString;
@@ -23,6 +24,7 @@ use crate::digest::ResultKey;
 use crate::env::Environment;
 use crate::fs;
 use crate::log::Log;
+use crate::manifest::InputManifest;
 use crate::observe::Depth;
 use crate::restore::{self, RestoreError};
 use crate::run::{Command, Run, Runner, Sink, Status};
@@ -32,7 +34,7 @@ use crate::rustc::messages::{self, Restorer};
 use crate::rustc::place;
 use crate::rustc::seen::NotStored;
 use crate::stamp;
-use crate::store::{Store, StoreError};
+use crate::store::{Store, StoreError, Turn};
 
 use unit::Unit;
 
@@ -126,10 +128,12 @@ struct Job<'a> {
 impl Job<'_> {
     fn run(&mut self, stdout: Sink<'_>, stderr: Sink<'_>) -> std::io::Result<Outcome> {
         let name = self.unit.invocation.unit();
+        // Others that want the same wait until this goes out of scope.
+        let mut turn = Turn::Anybody;
         let reason = if *self.request.config.recache {
             MissReason::Recache
         } else {
-            match self.look_up(stdout, stderr) {
+            match self.look_up_in_turn(&mut turn, stdout, stderr) {
                 Ok(status) => {
                     self.log.say(LogLevel::Info, || format!("hit: {name}"));
                     return Ok(Outcome::Hit { status });
@@ -213,13 +217,53 @@ impl Job<'_> {
         });
     }
 
+    /// Serves the unit from the store, if need be once another process has compiled it.
+    fn look_up_in_turn(
+        &self,
+        turn: &mut Turn,
+        stdout: Sink<'_>,
+        stderr: Sink<'_>,
+    ) -> Result<i32, MissReason> {
+        let known = self.manifest();
+        let reason = match self.look_up(&known, stdout, stderr) {
+            Err(reason) => reason,
+            hit => return hit,
+        };
+        *turn = self.turn();
+        if matches!(turn, Turn::Anybody) {
+            return Err(reason);
+        }
+        // What was wrong with it has been said.
+        let Ok(manifest) = self.store.manifest(self.unit.key) else {
+            return Err(reason);
+        };
+        let again = Ok(manifest);
+        // Somebody may have been done just before it was our turn.
+        let idle = matches!(turn, Turn::Ours(_))
+            && matches!(reason, MissReason::NoEntry | MissReason::Changed(_))
+            && again == known;
+        if idle {
+            return Err(reason);
+        }
+        let hit = self.look_up(&again, stdout, stderr).map_err(|_| reason)?;
+        count(self.store, &[("hit.waited", 1)]);
+        Ok(hit)
+    }
+
+    fn manifest(&self) -> Result<Option<InputManifest>, MissReason> {
+        let manifest = self.store.manifest(self.unit.key);
+        manifest.map_err(|e| self.fault(&e))
+    }
+
     /// Serves the unit from the store, or says why not.
-    fn look_up(&self, stdout: Sink<'_>, stderr: Sink<'_>) -> Result<i32, MissReason> {
-        let manifest = self
-            .store
-            .manifest(self.unit.key)
-            .map_err(|e| self.fault(&e))?
-            .ok_or(MissReason::NoEntry)?;
+    fn look_up(
+        &self,
+        manifest: &Result<Option<InputManifest>, MissReason>,
+        stdout: Sink<'_>,
+        stderr: Sink<'_>,
+    ) -> Result<i32, MissReason> {
+        let manifest = manifest.as_ref().map_err(Clone::clone)?;
+        let manifest = manifest.as_ref().ok_or(MissReason::NoEntry)?;
         let argument = |name: &str| self.argument(name);
         let world = World {
             env: self.request.env,
@@ -229,7 +273,7 @@ impl Job<'_> {
             memo: &self.unit.memo,
             argument: &argument,
         };
-        let mut checker = Checker::new(&world, &manifest);
+        let mut checker = Checker::new(&world, manifest);
         let mut newest = None;
         for set in manifest.sets() {
             let reason = match checker.check(set) {

@@ -313,6 +313,16 @@ impl Invocation {
             })
     }
 
+    /// The files named with `--extern`.
+    pub(crate) fn externs(&self, cwd: &Path) -> impl Iterator<Item = PathBuf> {
+        self.values("extern").filter_map(move |value| {
+            let bytes = value.as_bytes();
+            let at = memchr::memchr(b'=', bytes)?;
+            let path = bytes.get(at + 1..)?;
+            Some(cwd.join(OsStr::from_bytes(path)))
+        })
+    }
+
     /// Whether a procedural macro (or another shared library) is named with `--extern`.
     pub(crate) fn loads_macros(&self) -> bool {
         let mut values = self.values("extern");

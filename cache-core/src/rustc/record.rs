@@ -113,7 +113,7 @@ impl Recorder<'_> {
                 }
             }
         }
-        for path in self.externs() {
+        for path in self.invocation.externs(self.cwd) {
             let stamp = Stamp::of(&path).ok_or(NotStored::Unreadable)?;
             if stamp.mtime >= self.started {
                 return Err(NotStored::Changed);
@@ -354,16 +354,6 @@ impl Recorder<'_> {
         (found == path).then(|| Input::Program {
             name: name.as_bytes().to_vec(),
             path: self.roots.relativize(path),
-        })
-    }
-
-    fn externs(&self) -> impl Iterator<Item = PathBuf> {
-        let values = self.invocation.values("extern");
-        values.filter_map(|value| {
-            let bytes = value.as_bytes();
-            let at = memchr::memchr(b'=', bytes)?;
-            let path = bytes.get(at + 1..)?;
-            Some(self.cwd.join(OsStr::from_bytes(path)))
         })
     }
 }

@@ -13,7 +13,8 @@
 //! falling into it one compile.
 //!
 //! Besides entries, these go:
-//! - files in `tmp/` older than `TMP_AGE`, left by processes that were killed;
+//! - files in `tmp/` and `running/` older than `TMP_AGE`, left by processes that were
+//!   killed;
 //! - manifests of which no set names a result that exists;
 //! - memoised toolchains and names not written for `MEMO_AGE`; they are made again
 //!   when needed;
@@ -108,7 +109,7 @@ pub struct GcReport {
     pub orphans: u64,
     /// Manifests removed; not known in a dry run.
     pub manifests: u64,
-    /// Files left behind in `tmp/` removed.
+    /// Files left behind by killed processes removed.
     pub tmp: u64,
     /// Memoised facts removed.
     pub memos: u64,

@@ -11,6 +11,7 @@
 //! <dir>/v1/memo                      table of stat-keyed digests
 //! <dir>/v1/stats/<n>                 counters
 //! <dir>/v1/gc                        what the last collection left
+//! <dir>/v1/running/<digest>          locked by who compiles that
 //! <dir>/v1/tmp/                      files being written
 //! <dir>/v1/lock                      held by a running GC
 //! ```
@@ -75,6 +76,11 @@ impl Layout {
     /// The memoised names of one file of code.
     pub fn names(&self, code: Digest) -> PathBuf {
         self.sharded("names", code)
+    }
+
+    /// The file locked by the process that runs a compilation.
+    pub(crate) fn running(&self, compilation: Digest) -> PathBuf {
+        self.part("running").join(compilation.to_hex())
     }
 
     fn sharded(&self, part: &str, digest: Digest) -> PathBuf {

@@ -22,6 +22,7 @@ mod layout;
 mod progress;
 pub mod retention;
 mod scan;
+mod turns;
 mod verify;
 
 use std::path::Path;
@@ -32,6 +33,7 @@ pub use gc::{CollectOptions, Collected, GcReport, run_gc};
 pub use layout::{CACHEDIR_TAG, FORMAT, Layout};
 pub use progress::Progress;
 pub use scan::{Usage, disk_size};
+pub(crate) use turns::Turn;
 pub use verify::{Damage, Finding, VerifyReport};
 
 use crate::codec::DecodeError;

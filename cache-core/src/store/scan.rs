@@ -58,6 +58,7 @@ pub(crate) struct Scan {
     pub(crate) manifest_rest: u64,
     /// Memoised toolchains and names.
     pub(crate) memos: Vec<FileEntry>,
+    /// Files being written, and the locks of those who write them.
     pub(crate) tmp: Vec<FileEntry>,
     /// Results that cannot be decoded.
     pub(crate) damaged: Vec<FileEntry>,
@@ -124,6 +125,7 @@ impl Store {
         scan.memos = self.each_sharded("names", file_entry)?;
         scan.memos.extend(flat(&self.layout.part("toolchains"))?);
         scan.tmp = left_over(&self.layout.part("tmp"))?;
+        scan.tmp.extend(left_over(&self.layout.part("running"))?);
         let rest = [
             flat(self.layout.format_dir())?,
             flat(&self.layout.part("stats"))?,

@@ -1,0 +1,284 @@
+//! Builds at the same time: identical compilations run once.
+
+use std::ffi::OsString;
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use crate::harness::{Case, Mode, bin_manifest, lib_manifest, quote, write_script};
+
+/// A program on top of a library.
+fn project() -> Case {
+    let case = Case::new();
+    case.write("Cargo.toml", bin_manifest("app", &["base"]))
+        .write(
+            "src/main.rs",
+            "fn main() { println!(\"{}\", base::value()); }",
+        )
+        .write("base/Cargo.toml", lib_manifest("base", &[]))
+        .write("base/src/lib.rs", "pub fn value() -> u32 { 7 }");
+    case
+}
+
+/// A process whose end compiles wait for: looking for it touches no file, so that it is
+/// nobody's input.
+struct Gate(Child);
+
+impl Gate {
+    fn closed() -> Self {
+        let child = Command::new("sleep").arg("1000").spawn();
+        Self(child.expect("sleep should start"))
+    }
+
+    fn open(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+impl Drop for Gate {
+    fn drop(&mut self) {
+        self.open();
+    }
+}
+
+/// Makes every compile write its process id to a directory, which it returns, and go on
+/// only when the gate, or the one that `GATE` names, is open.
+fn hold(case: &Case, gate: &Gate) -> PathBuf {
+    let dir = case.root().join("held");
+    fs::create_dir(&dir).expect("the directory should be creatable");
+    let rustc = case.bin().join("rustc");
+    let counting = case.bin().join("counting");
+    fs::rename(&rustc, &counting).expect("the shim should be movable");
+    write_script(
+        &rustc,
+        &format!(
+            "case \"$*\" in *'--crate-name ___'*|*-vV*|*--print*) ;;\n\
+             *) : >{dir}/$$; while kill -0 ${{GATE-{gate}}} 2>/dev/null; do sleep 0.01; done;;\n\
+             esac\nexec {counting} \"$@\"\n",
+            dir = quote(&dir),
+            gate = gate.0.id(),
+            counting = quote(&counting),
+        ),
+    );
+    dir
+}
+
+fn poll<T>(what: &str, mut probe: impl FnMut() -> Option<T>) -> T {
+    let start = Instant::now();
+    loop {
+        if let Some(value) = probe() {
+            return value;
+        }
+        assert!(
+            start.elapsed() < Duration::from_secs(60),
+            "{what} should happen"
+        );
+        thread::sleep(Duration::from_millis(5));
+    }
+}
+
+/// The compiles that a gate has held.
+fn held(dir: &Path) -> Vec<u32> {
+    let names = fs::read_dir(dir).into_iter().flatten().flatten();
+    names
+        .filter_map(|entry| entry.file_name().to_str()?.parse().ok())
+        .collect()
+}
+
+fn cargo(case: &Case, n: usize) -> Command {
+    let mut log = OsString::from("info:");
+    log.push(log_file(case));
+    let mut cargo = case.cargo_command(Mode::Cached, &["build"]);
+    cargo
+        .env("CARGO_TARGET_DIR", target(case, n))
+        .env("CACHEWRAP_LOG", log)
+        .stdout(Stdio::null())
+        .stderr(Stdio::piped());
+    cargo
+}
+
+/// Starts a build with a target directory of its own.
+fn start(case: &Case, n: usize) -> Child {
+    cargo(case, n).spawn().expect("cargo should start")
+}
+
+fn target(case: &Case, n: usize) -> PathBuf {
+    case.root().join(format!("target{n}"))
+}
+
+fn log_file(case: &Case) -> PathBuf {
+    case.root().join("wrapper.log")
+}
+
+/// How many wrappers have begun to wait.
+fn waiting(case: &Case) -> usize {
+    let log = fs::read_to_string(log_file(case)).unwrap_or_default();
+    log.matches("waiting for another process").count()
+}
+
+#[track_caller]
+fn await_waiting(case: &Case, count: usize) {
+    poll("waiting", || (waiting(case) == count).then_some(()));
+}
+
+#[track_caller]
+fn ends_well(case: &Case, n: usize, child: Child) {
+    let output = child.wait_with_output().expect("cargo should end");
+    assert!(output.status.success(), "{output:?}");
+    let program = target(case, n).join("debug/app");
+    let printed = Command::new(program).output().expect("it should run");
+    assert_eq!(String::from_utf8_lossy(&printed.stdout), "7\n");
+}
+
+#[track_caller]
+fn nothing_is_left(case: &Case) {
+    for part in ["tmp", "running"] {
+        let entries = fs::read_dir(case.cache().join("v1").join(part));
+        let names: Vec<_> = entries.into_iter().flatten().flatten().collect();
+        assert!(names.is_empty(), "{names:?}");
+    }
+}
+
+fn compiled(case: &Case) -> Vec<String> {
+    let mut names = case.compiled();
+    names.sort();
+    names
+}
+
+#[test]
+fn eight_builds_of_one_project_compile_each_unit_once() {
+    let case = project();
+    let mut gate = Gate::closed();
+    let dir = hold(&case, &gate);
+    let builds: Vec<_> = (0..8).map(|n| start(&case, n)).collect();
+    await_waiting(&case, 7);
+    assert_eq!(held(&dir).len(), 1);
+    gate.open();
+    for (n, build) in builds.into_iter().enumerate() {
+        ends_well(&case, n, build);
+    }
+    assert_eq!(compiled(&case), ["app", "base"]);
+    nothing_is_left(&case);
+}
+
+#[test]
+fn one_job_each_is_enough() {
+    let mut case = Case::fixture("kinds");
+    case.env("CARGO_BUILD_JOBS", "1");
+    let mut builds: Vec<_> = (0..2).map(|n| start(&case, n)).collect();
+    for build in &mut builds {
+        assert!(build.wait().expect("cargo should end").success());
+    }
+    case.env("CARGO_TARGET_DIR", target(&case, 3));
+    case.cargo(&["build"]).ok().compiles(&[]);
+    nothing_is_left(&case);
+}
+
+#[test]
+fn when_the_one_that_compiles_is_killed_one_of_the_others_does() {
+    let case = project();
+    let mut gate = Gate::closed();
+    let dir = hold(&case, &gate);
+    let killed = start(&case, 0);
+    let first = poll("the compile", || held(&dir).first().copied());
+    let others: Vec<_> = (1..4).map(|n| start(&case, n)).collect();
+    await_waiting(&case, 3);
+    signal("-KILL", parent(first));
+    let second = || held(&dir).into_iter().find(|pid| *pid != first);
+    poll("another compile", second);
+    gate.open();
+    for (n, build) in others.into_iter().enumerate() {
+        ends_well(&case, n + 1, build);
+    }
+    let killed = killed.wait_with_output().expect("cargo should end");
+    assert!(!killed.status.success());
+    assert_eq!(compiled(&case), ["app", "base"]);
+    nothing_is_left(&case);
+}
+
+#[test]
+fn nobody_waits_for_one_that_is_stopped() {
+    let case = project();
+    let gate = Gate::closed();
+    let dir = hold(&case, &gate);
+    let mut stopped = start(&case, 0);
+    let compiler = poll("the compile", || held(&dir).first().copied());
+    let wrapper = parent(compiler);
+    signal("-STOP", wrapper);
+    // The other one's compiles go straight through.
+    let mut other = cargo(&case, 1);
+    let other = other.env("GATE", "").spawn().expect("cargo should start");
+    await_waiting(&case, 1);
+    ends_well(&case, 1, other);
+    signal("-KILL", wrapper);
+    assert!(!stopped.wait().expect("cargo should end").success());
+    assert_eq!(compiled(&case), ["app", "base"]);
+}
+
+#[test]
+fn a_compile_that_cannot_be_stored_is_waited_for_once() {
+    let case = project();
+    case.write("base/src/lib.rs", "pub fn value() -> u32 { \"7\" }");
+    let (mut first, mut others) = (Gate::closed(), Gate::closed());
+    let dir = hold(&case, &first);
+    let mut builds = vec![start(&case, 0)];
+    poll("the compile", || held(&dir).first().copied());
+    for n in 1..5 {
+        let mut cargo = cargo(&case, n);
+        cargo.env("GATE", others.0.id().to_string());
+        builds.push(cargo.spawn().expect("cargo should start"));
+    }
+    await_waiting(&case, 4);
+    first.open();
+    // All of them at once, not one after the other.
+    poll("four compiles", || (held(&dir).len() == 5).then_some(()));
+    others.open();
+    for build in builds {
+        let output = build.wait_with_output().expect("cargo should end");
+        assert!(!output.status.success());
+        assert!(String::from_utf8_lossy(&output.stderr).contains("mismatched types"));
+    }
+    assert_eq!(waiting(&case), 4);
+    assert_eq!(compiled(&case), ["base"; 5]);
+    nothing_is_left(&case);
+}
+
+#[test]
+fn different_compilations_and_warm_incremental_ones_do_not_wait() {
+    let case = project();
+    // A session from an earlier build, of code that is no longer there.
+    let mut earlier = cargo(&case, 1);
+    earlier.env("CARGO_INCREMENTAL", "1");
+    let earlier = earlier.output().expect("cargo should run");
+    assert!(earlier.status.success());
+    case.edit("base/src/lib.rs", "{ 7 }", "{ 3 + 4 }");
+    let mut gate = Gate::closed();
+    let dir = hold(&case, &gate);
+    let mut builds = vec![(0, start(&case, 0))];
+    poll("the compile", || (held(&dir).len() == 1).then_some(()));
+    builds.push((1, start(&case, 1)));
+    poll("a second compile", || (held(&dir).len() == 2).then_some(()));
+    case.edit("base/src/lib.rs", "{ 3 + 4 }", "{ 4 + 3 }");
+    builds.push((2, start(&case, 2)));
+    poll("a third compile", || (held(&dir).len() == 3).then_some(()));
+    assert_eq!(waiting(&case), 0);
+    gate.open();
+    for (n, build) in builds {
+        ends_well(&case, n, build);
+    }
+}
+
+fn signal(name: &str, pid: u32) {
+    let status = Command::new("kill").args([name, &pid.to_string()]).status();
+    assert!(status.is_ok_and(|status| status.success()));
+}
+
+fn parent(pid: u32) -> u32 {
+    let status = fs::read_to_string(format!("/proc/{pid}/status")).expect("it should run");
+    let line = status.lines().find_map(|line| line.strip_prefix("PPid:"));
+    line.and_then(|pid| pid.trim().parse().ok())
+        .expect("a process has a parent")
+}
