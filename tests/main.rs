@@ -14,6 +14,7 @@ mod harness;
 mod concurrent;
 mod edits;
 mod fail_open;
+mod failing_io;
 mod interrupted;
 mod linked_units;
 mod native_inputs;

@@ -1,12 +1,13 @@
 //! Restoring: placing the outputs of a result and replaying its messages.
 //!
 //! All outputs are first written under temporary names beside their places and verified.
-//! Only when every one of them is good does the replay begin, so that a damaged store is
-//! still a miss and never half a hit. Then each file gets its name just before the
-//! message that announces it is emitted, which keeps what cargo relies on: that an
-//! announced file is there.
+//! Only when every one of them is good do they get their names, so that a damaged store
+//! is still a miss and never half a hit. Only when all have their names is the first
+//! message replayed: cargo relies on an announced file being there, and takes it ill to
+//! be told of one twice, first by us and then by the compiler that had to step in.
+//! Nothing is lost by not announcing metadata early, for renaming takes no time.
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use crate::check::MissReason;
 use crate::digest::BlobRef;
@@ -14,12 +15,11 @@ use crate::memo::Memo;
 use crate::result::{CompileResult, Content, Role};
 use crate::roots::Roots;
 use crate::run::Sink;
-use crate::rustc::messages;
 use crate::store::{Placed, Store, StoreError};
 
 /// Outputs waiting for their names, and the messages to replay.
 pub(crate) struct Restored {
-    files: Vec<(PathBuf, Option<BlobRef>, Option<Placed>)>,
+    files: Vec<(Option<BlobRef>, Placed)>,
     stdout: Vec<u8>,
     stderr: Vec<u8>,
 }
@@ -63,7 +63,7 @@ pub(crate) fn prepare(
             Content::Blob(blob) => Some(blob),
             Content::Text(_) => None,
         };
-        files.push((path, blob, Some(placed)));
+        files.push((blob, placed));
     }
     Ok(Restored {
         files,
@@ -74,34 +74,22 @@ pub(crate) fn prepare(
 
 impl Restored {
     /// Gives the files their names and replays the messages.
+    ///
+    /// After an error nothing has been said, so that the compiler can say all of it.
     pub(crate) fn replay(
-        mut self,
-        cwd: &Path,
+        self,
         memo: &Memo,
         stdout: Sink<'_>,
         stderr: Sink<'_>,
     ) -> Result<(), StoreError> {
+        for (blob, placed) in self.files {
+            placed.commit_noting(blob, memo)?;
+        }
         if !self.stdout.is_empty() {
             stdout(&self.stdout);
         }
-        let messages = std::mem::take(&mut self.stderr);
-        for line in messages.split_inclusive(|&b| b == b'\n') {
-            if let Some(path) = messages::artifact(line) {
-                let path = cwd.join(path);
-                self.commit(memo, |place| *place == path)?;
-            }
+        for line in self.stderr.split_inclusive(|&b| b == b'\n') {
             stderr(line);
-        }
-        self.commit(memo, |_| true)
-    }
-
-    fn commit(&mut self, memo: &Memo, which: impl Fn(&PathBuf) -> bool) -> Result<(), StoreError> {
-        for (path, blob, placed) in &mut self.files {
-            if which(path)
-                && let Some(placed) = placed.take()
-            {
-                placed.commit_noting(*blob, memo)?;
-            }
         }
         Ok(())
     }

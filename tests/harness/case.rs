@@ -214,6 +214,11 @@ impl Case {
         self.run(command)
     }
 
+    /// The wrapper without arguments yet.
+    pub(crate) fn wrapper_command(&self) -> Command {
+        self.command(&wrapper())
+    }
+
     /// The counting compiler without arguments yet.
     pub(crate) fn rustc_command(&self, mode: Mode) -> Command {
         let rustc = self.bin().join("rustc");

@@ -5,13 +5,20 @@ mod compare;
 mod crates;
 mod native;
 mod outcome;
+mod preload;
 mod snapshot;
 mod toolchain;
 
-pub(crate) use case::{Case, Mode};
+pub(crate) use case::{Case, Mode, copy_tree};
 pub(crate) use compare::{assert_fresh, compare, compare_in_place};
 pub(crate) use crates::{bin_manifest, lib_manifest, macro_manifest, manifest};
 pub(crate) use native::{archive, object};
 pub(crate) use outcome::Outcome;
+pub(crate) use preload::{Errno, Fault, Preload};
 pub(crate) use snapshot::tree_contains;
 pub(crate) use toolchain::{Toolchain, quote, write_script};
+
+/// Whether to try everything rather than a sample; set by hand, never in the checks of a change.
+pub(crate) fn thorough() -> bool {
+    std::env::var_os("CACHEWRAP_TEST_THOROUGH").is_some()
+}

@@ -314,7 +314,7 @@ impl Job<'_> {
                 RestoreError::Place(e) => self.fault(&e),
             })?;
         restored
-            .replay(self.request.cwd, &self.unit.memo, stdout, stderr)
+            .replay(&self.unit.memo, stdout, stderr)
             .map_err(|e| self.fault(&e))?;
         self.store.touch_result(key);
         let mut amounts = vec![("hit", 1), ("saved_us", result.duration_us)];
