@@ -3,7 +3,6 @@
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
-use std::process::Command;
 
 use walkdir::WalkDir;
 
@@ -135,38 +134,6 @@ fn read_only_mode_serves_hits_and_stores_nothing() {
     case.edit("src/main.rs", "asked to", "told to");
     compare(&case, &["build"]).ok().compiles(&["kinds"]);
     compare(&case, &["build"]).ok().compiles(&["kinds"]);
-}
-
-#[test]
-fn a_full_file_system() {
-    let mut case = Case::fixture("kinds");
-    let cache = case.cache();
-    fs::create_dir(&cache).expect("the directory should be creatable");
-    let mounted = is_root()
-        && Command::new("mount")
-            .args(["-t", "tmpfs", "-o", "size=64k", "cachewrap-test"])
-            .arg(&cache)
-            .status()
-            .is_ok_and(|status| status.success());
-    if !mounted {
-        eprintln!("skipped: a small file system can be mounted by root only");
-        return;
-    }
-    let unmount = Unmount(&cache);
-    works_without_a_cache(&mut case);
-    // To the last byte.
-    let _ = fs::write(cache.join("filler"), vec![0; 1 << 20]);
-    works_without_a_cache(&mut case);
-    drop(unmount);
-}
-
-struct Unmount<'a>(&'a Path);
-
-impl Drop for Unmount<'_> {
-    fn drop(&mut self) {
-        // Lazily: nothing may be left behind even if a test has failed.
-        let _ = Command::new("umount").arg("-l").arg(self.0).status();
-    }
 }
 
 #[test]

@@ -2,118 +2,45 @@
 //!
 //! `CACHEWRAP_TEST_THOROUGH=1` tries every operation of a miss with every error; otherwise a sample.
 
-use std::collections::BTreeMap;
 use std::fs;
-use std::path::PathBuf;
-use std::process::Command;
 
 use crate::harness::{
-    Case, Errno, Fault, Mode, Outcome, Preload, bin_manifest, copy_tree, lib_manifest, thorough,
+    Case, Direct, Errno, Fault, Mode, Preload, bin_manifest, copy_tree, lib_manifest, thorough,
 };
 
-/// A library that the compiler is run on directly, with and without the wrapper.
-struct Direct {
-    case: Case,
-    preload: Preload,
-    expected: Files,
-    messages: String,
-    builds: u32,
+/// A build that meets faults, and how many of them it has met.
+struct Faulty {
+    direct: Direct,
     faults: u32,
+    builds: u32,
 }
 
-type Files = BTreeMap<PathBuf, Vec<u8>>;
-
-const ARGS: &[&str] = &[
-    "--crate-name=base",
-    "--crate-type=lib",
-    "--edition=2021",
-    "--emit=dep-info,metadata,link",
-    "-Cmetadata=1",
-    "--out-dir=out",
-    "--error-format=json",
-    "--json=artifacts",
-    "base.rs",
-];
-
-impl Direct {
+impl Faulty {
     fn new() -> Self {
-        let mut case = Case::new();
-        case.write(
-            "base.rs",
-            "pub fn value() -> u32 { let unused = 1; include!(\"part.rs\") }\n",
-        )
-        .write("part.rs", "7");
-        // So that outputs are the same to the byte as without the wrapper.
-        case.env("CACHEWRAP_TRIM_PATHS", "off")
-            .env("CACHEWRAP_LOG", "error");
-        let preload = Preload::compile(case.root());
-        let mut direct = Self {
-            case,
-            preload,
-            expected: Files::new(),
-            messages: String::new(),
-            builds: 0,
+        let mut direct = Direct::new();
+        direct.builds_rightly("cold", |_| ());
+        Self {
+            direct,
             faults: 0,
-        };
-        let bare = direct.run(Mode::Bare, |_| ()).ok();
-        direct.expected = direct.outputs();
-        direct.messages = bare.stderr;
-        assert_eq!(direct.expected.len(), 3);
-        assert!(direct.messages.contains("unused variable"));
-        direct
-    }
-
-    fn outputs(&self) -> Files {
-        let files = fs::read_dir(self.case.path("out")).expect("it should be readable");
-        files
-            .flatten()
-            // Who cannot remove anything leaves its temporary files behind.
-            .filter(|file| {
-                !file
-                    .file_name()
-                    .as_encoded_bytes()
-                    .starts_with(b".cachewrap-")
-            })
-            .map(|file| {
-                let bytes = fs::read(file.path()).expect("an output should be readable");
-                (file.path(), bytes)
-            })
-            .collect()
-    }
-
-    fn run(&self, mode: Mode, prepare: impl FnOnce(&mut Command)) -> Outcome {
-        let _ = fs::remove_dir_all(self.case.path("out"));
-        fs::create_dir(self.case.path("out")).expect("it should be creatable");
-        let mut command = self.case.rustc_command(mode);
-        command.args(ARGS);
-        prepare(&mut command);
-        self.case.run(command)
-    }
-
-    /// Builds and compares everything that can be seen.
-    #[track_caller]
-    fn builds_rightly(&mut self, what: &str, prepare: impl FnOnce(&mut Command)) -> Outcome {
-        let outcome = self.run(Mode::Cached, prepare);
-        assert!(outcome.status.success(), "{what}: {outcome:#?}");
-        assert_eq!(outcome.stdout, "", "{what}");
-        assert_eq!(outcome.stderr, self.messages, "{what}");
-        assert!(self.outputs() == self.expected, "{what}: other outputs");
-        self.builds += 1;
-        outcome
+            builds: 1,
+        }
     }
 
     /// Builds with a fault, and twice without; `false` if the fault came too late.
     #[track_caller]
     fn survives(&mut self, fault: Fault) -> bool {
-        let preload = Preload::clone(&self.preload);
+        let preload = self.direct.preload.clone();
         let what = format!("{fault:?}");
-        self.builds_rightly(&what, |command| {
+        self.direct.builds_rightly(&what, |command| {
             preload.fault(command, fault);
         });
         let met = preload.fault_was_met();
         self.faults += u32::from(met);
-        self.builds_rightly(&format!("after {what}"), |_| ());
-        let warm = self.builds_rightly(&format!("long after {what}"), |_| ());
+        self.builds += 3;
+        self.direct.builds_rightly(&format!("after {what}"), |_| ());
+        let warm = self
+            .direct
+            .builds_rightly(&format!("long after {what}"), |_| ());
         assert!(warm.compiled.is_empty(), "{what} did lasting harm");
         met
     }
@@ -129,31 +56,30 @@ impl Direct {
 /// Each operation of a hit fails, alone and with all that follow.
 #[test]
 fn any_operation_of_a_hit() {
-    let mut direct = Direct::new();
-    direct.builds_rightly("cold", |_| ());
+    let mut faulty = Faulty::new();
     let mut at = 1;
     while faults(at)
         .into_iter()
-        .fold(false, |met, fault| direct.survives(fault) || met)
+        .fold(false, |met, fault| faulty.survives(fault) || met)
     {
         at += 1;
     }
     assert!(at > 50, "a hit should have more than {at} operations");
-    direct.report("hits");
+    faulty.report("hits");
 }
 
 /// Operations of a miss: the first ones, which open the store, all of them.
 #[test]
 fn any_operation_of_a_miss() {
-    let mut direct = Direct::new();
-    direct.builds_rightly("cold", |_| ());
+    let mut faulty = Faulty::new();
     let mut at = 1;
     loop {
         let mut met = false;
         for fault in faults(at) {
             // A key of its own makes it a miss.
-            direct.case.env("CACHEWRAP_KEY_SALT", format!("{fault:?}"));
-            met |= direct.survives(fault);
+            let salt = format!("{fault:?}");
+            faulty.direct.case.env("CACHEWRAP_KEY_SALT", salt);
+            met |= faulty.survives(fault);
         }
         if !met {
             break;
@@ -161,7 +87,7 @@ fn any_operation_of_a_miss() {
         at += if thorough() || at < 20 { 1 } else { 29 };
     }
     assert!(at > 300, "a miss should have more than {at} operations");
-    direct.report("misses");
+    faulty.report("misses");
 }
 
 /// What is tried at an operation.
@@ -179,7 +105,8 @@ fn faults(at: u32) -> Vec<Fault> {
 /// Operations of a collection that compresses and evicts.
 #[test]
 fn any_operation_of_a_collection() {
-    let mut direct = Direct::new();
+    let mut faulty = Faulty::new();
+    let direct = &mut faulty.direct;
     for salt in ["a", "b", "c"] {
         direct.case.env("CACHEWRAP_KEY_SALT", salt);
         direct.builds_rightly("cold", |_| ());
@@ -201,7 +128,8 @@ fn any_operation_of_a_collection() {
         // Its success is nobody's concern.
         let _ = gc.output();
         let met = direct.preload.fault_was_met();
-        direct.faults += u32::from(met);
+        faulty.faults += u32::from(met);
+        faulty.builds += 2;
         direct.builds_rightly(&format!("after {fault:?} in a collection"), |_| ());
         let warm = direct.builds_rightly("again", |_| ());
         assert!(warm.compiled.is_empty(), "{fault:?} did lasting harm");
@@ -214,7 +142,7 @@ fn any_operation_of_a_collection() {
         at > 50,
         "a collection should have more than {at} operations"
     );
-    direct.report("collections");
+    faulty.report("collections");
 }
 
 /// The same under cargo, which starts dependents at messages and must get each of them once.

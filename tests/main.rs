@@ -15,6 +15,7 @@ mod concurrent;
 mod edits;
 mod fail_open;
 mod failing_io;
+mod file_systems;
 mod interrupted;
 mod linked_units;
 mod native_inputs;

@@ -28,6 +28,12 @@ pub(crate) struct Stamp {
 /// The longest tick of Linux's coarse clock (`CONFIG_HZ=100`), nanoseconds.
 const TICK: i128 = 10_000_000;
 
+const SECOND: i128 = 1_000_000_000;
+
+/// The tick of file systems without fractions of a second: ext3 and its like count
+/// seconds, FAT pairs of them.
+const COARSE_TICK: i128 = 2 * SECOND;
+
 impl Stamp {
     /// Looks at a path, following links; `None` when nothing is there.
     pub(crate) fn of(path: &Path) -> Option<Self> {
@@ -59,7 +65,9 @@ impl Stamp {
     /// A change time in the future (a clock set back) is racy too. The modification time
     /// does not count: it can be set to anything.
     pub(crate) fn is_racy(&self, now: i128) -> bool {
-        self.ctime + TICK >= now
+        // Elsewhere one file in millions looks coarse, and is looked at once more.
+        let coarse = self.ctime % SECOND == 0;
+        self.ctime + if coarse { COARSE_TICK } else { TICK } >= now
     }
 
     /// Whether the content is the same as far as `other` tells. The change time is not

@@ -3,6 +3,7 @@
 mod case;
 mod compare;
 mod crates;
+mod direct;
 mod native;
 mod outcome;
 mod preload;
@@ -12,6 +13,7 @@ mod toolchain;
 pub(crate) use case::{Case, Mode, copy_tree};
 pub(crate) use compare::{assert_fresh, compare, compare_in_place};
 pub(crate) use crates::{bin_manifest, lib_manifest, macro_manifest, manifest};
+pub(crate) use direct::Direct;
 pub(crate) use native::{archive, object};
 pub(crate) use outcome::Outcome;
 pub(crate) use preload::{Errno, Fault, Preload};
