@@ -16,7 +16,7 @@ const WITHOUT_OVERRIDE: [&str; 4] = [
     "--",
 ];
 
-fn is_root() -> bool {
+pub(crate) fn is_root() -> bool {
     use std::os::unix::fs::MetadataExt;
 
     Path::new("/proc/self")
@@ -25,7 +25,7 @@ fn is_root() -> bool {
 }
 
 /// Lets permissions hold for the case's commands even if the tests run as root.
-fn obey_permissions(case: &mut Case) {
+pub(crate) fn obey_permissions(case: &mut Case) {
     if is_root() {
         case.launcher(&WITHOUT_OVERRIDE);
     }

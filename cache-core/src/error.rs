@@ -30,17 +30,20 @@ impl PathError {
         self.source.kind() == io::ErrorKind::NotFound
     }
 
-    /// Whether a directory is where a file was expected.
-    pub(crate) fn is_directory(&self) -> bool {
-        self.source.kind() == io::ErrorKind::IsADirectory
+    /// Whether a directory, a link or a device is where a plain file was expected.
+    pub(crate) fn is_no_file(&self) -> bool {
+        let link = Some(libc::ELOOP);
+        self.source.kind() == io::ErrorKind::IsADirectory || self.source.raw_os_error() == link
+    }
+
+    /// Whether the system would not let us.
+    pub(crate) fn is_denied(&self) -> bool {
+        self.source.kind() == io::ErrorKind::PermissionDenied
     }
 
     /// Whether this one file may not be used, while others beside it might.
     pub(crate) fn is_refusal(&self) -> bool {
-        matches!(
-            self.source.kind(),
-            io::ErrorKind::PermissionDenied | io::ErrorKind::IsADirectory
-        )
+        self.is_denied() || self.is_no_file()
     }
 }
 

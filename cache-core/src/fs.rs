@@ -17,7 +17,10 @@ pub(crate) fn open(path: &Path) -> Result<File, PathError> {
 }
 
 pub(crate) fn read(path: &Path) -> Result<Vec<u8>, PathError> {
-    let mut file = open(path)?;
+    read_all(open(path)?, path)
+}
+
+fn read_all(mut file: File, path: &Path) -> Result<Vec<u8>, PathError> {
     let len = file.metadata().map_or(0, |m| m.len());
     let mut bytes = Vec::with_capacity(usize::try_from(len).unwrap_or(0).saturating_add(1));
     file.read_to_end(&mut bytes).context("read", path)?;
@@ -37,15 +40,36 @@ pub(crate) fn digest(path: &Path) -> Result<BlobRef, PathError> {
     Digest::of_reader(open(path)?).context("read", path)
 }
 
-/// Opens a file for reading and writing, creating it if it is not there.
+/// Opens a plain file for reading. Anything else under that name, a link too, is an error
+/// that [`PathError::is_no_file`] tells; a pipe does not make anybody wait.
+pub(crate) fn open_plain(path: &Path) -> Result<File, PathError> {
+    plain(OpenOptions::new().read(true), path)
+}
+
+/// Reads a plain file.
+pub(crate) fn read_plain(path: &Path) -> Result<Vec<u8>, PathError> {
+    read_all(open_plain(path)?, path)
+}
+
+/// Opens a plain file for reading and writing, creating it if it is not there.
 pub(crate) fn open_or_create(path: &Path) -> Result<File, PathError> {
-    OpenOptions::new()
-        .read(true)
-        .write(true)
-        .create(true)
-        .truncate(false)
-        .open(path)
-        .context("open", path)
+    let mut options = OpenOptions::new();
+    plain(
+        options.read(true).write(true).create(true).truncate(false),
+        path,
+    )
+}
+
+fn plain(options: &mut OpenOptions, path: &Path) -> Result<File, PathError> {
+    let opened = options
+        .custom_flags(libc::O_NOFOLLOW | libc::O_NONBLOCK)
+        .open(path);
+    let file = opened.context("open", path)?;
+    if file.metadata().context("look at", path)?.is_file() {
+        return Ok(file);
+    }
+    let error = io::Error::from(io::ErrorKind::IsADirectory);
+    Err(PathError::new("open as a file", path, error))
 }
 
 /// Appends to a file, creating it if it is not there.
@@ -99,11 +123,13 @@ pub(crate) struct Listed {
     pub(crate) file_type: std::fs::FileType,
 }
 
-/// The names in a directory, in no order. A directory that is not there has none, and
+/// The names in a directory, in no order. What is not there or no directory has none, and
 /// names that vanish meanwhile are left out.
 pub(crate) fn list_or_empty(path: &Path) -> Result<Vec<Listed>, PathError> {
     let entries = match read_dir(path) {
-        Err(e) if e.is_not_found() => return Ok(Vec::new()),
+        Err(e) if e.is_not_found() || e.source.kind() == io::ErrorKind::NotADirectory => {
+            return Ok(Vec::new());
+        }
         entries => entries?,
     };
     let mut listed = Vec::new();
@@ -188,11 +214,10 @@ pub(crate) fn rename(from: &Path, to: &Path) -> Result<(), PathError> {
     std::fs::rename(from, to).context("rename into", to)
 }
 
-/// Sets a file's modification time to now, where that is allowed.
-pub(crate) fn touch(path: &Path) {
-    if let Ok(file) = File::open(path) {
-        let _ = file.set_modified(std::time::SystemTime::now());
-    }
+/// Sets a file's modification time to now.
+pub(crate) fn touch(path: &Path) -> Result<(), PathError> {
+    let now = std::time::SystemTime::now();
+    open(path)?.set_modified(now).context("touch", path)
 }
 
 /// Makes `to` share the storage of `from` where the file system can (Btrfs, XFS), each

@@ -34,6 +34,7 @@ use crate::digest::{BlobRef, Digest};
 use crate::error::PathError;
 use crate::fs;
 use crate::stamp::{self, Stamp};
+use crate::store::Store;
 
 const BUCKETS: u64 = 16384;
 const SLOT: usize = 64;
@@ -48,13 +49,24 @@ pub(crate) struct Memo {
 }
 
 impl Memo {
-    pub(crate) fn open(path: &Path, writable: bool) -> Self {
+    pub(crate) fn open(store: &Store) -> Self {
+        let path = store.layout().part("memo");
+        let writable = !store.is_read_only();
         let table = if writable {
-            fs::open_or_create(path).ok()
+            store.open_file(&path)
         } else {
-            fs::open(path).ok()
+            fs::open_plain(&path)
         };
-        Self { table, writable }
+        Self {
+            table: table.ok(),
+            writable,
+        }
+    }
+
+    /// Whether every slot of a table proves itself.
+    pub(crate) fn is_sound(table: &[u8]) -> bool {
+        let mut slots = table.chunks(SLOT);
+        slots.all(|slot| slot.iter().all(|&b| b == 0) || parse_slot(slot).is_some())
     }
 
     /// The digest of a file's content, from the table or by reading the file.
@@ -170,7 +182,9 @@ mod tests {
     }
 
     fn memo(dir: &Path) -> Memo {
-        Memo::open(&dir.join("memo"), true)
+        let store = Store::new(dir, false);
+        store.prepare().unwrap();
+        Memo::open(&store)
     }
 
     #[test]

@@ -116,7 +116,7 @@ fn occurring(
     candidates: &[(&OsStr, &OsStr)],
 ) -> Result<Vec<bool>, PathError> {
     let file = store.layout().names(code.blob.digest);
-    let mut known: BTreeMap<Vec<u8>, bool> = fs::read(&file)
+    let mut known: BTreeMap<Vec<u8>, bool> = fs::read_plain(&file)
         .ok()
         .and_then(|bytes| codec::decode(KIND, &bytes).ok())
         .unwrap_or_default();

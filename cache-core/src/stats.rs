@@ -121,11 +121,11 @@ impl Store {
 
     /// Adds to one shard; `false` if it is in use or not ours to change.
     fn count_in(&self, path: &Path, amounts: &[(&str, u64)]) -> Result<bool, StoreError> {
-        let file = match fs::open_or_create(path) {
+        let file = match self.open_file(path) {
             Err(e) if e.is_not_found() => {
                 self.prepare()?;
                 fs::create_dir_all(&self.layout().part("stats"))?;
-                fs::open_or_create(path)?
+                self.open_file(path)?
             }
             opened => opened?,
         };
@@ -204,9 +204,9 @@ impl Store {
 /// read again before that is believed.
 fn read_shard(path: &Path) -> Result<Counters, StoreError> {
     for _ in 0..50 {
-        let bytes = match fs::read(path) {
+        let bytes = match fs::read_plain(path) {
             Ok(bytes) => bytes,
-            Err(e) if e.is_not_found() => return Ok(Counters::new()),
+            Err(e) if e.is_not_found() || e.is_no_file() => return Ok(Counters::new()),
             Err(e) => return Err(e.into()),
         };
         match codec::decode(KIND, &bytes) {

@@ -316,7 +316,7 @@ impl Job<'_> {
         restored
             .replay(&self.unit.memo, stdout, stderr)
             .map_err(|e| self.fault(&e))?;
-        self.store.touch_result(key);
+        self.store.touch_result(key, &result);
         let mut amounts = vec![("hit", 1), ("saved_us", result.duration_us)];
         if self.unit.invocation.action == Action::Query {
             amounts.push(("hit.query", 1));

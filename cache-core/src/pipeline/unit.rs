@@ -47,7 +47,7 @@ impl Unit {
         if invocation.action == Action::Query && matches!(invocation.source, Source::File(_)) {
             return Err(BypassReason::QueryOfSource);
         }
-        let memo = Memo::open(&store.layout().part("memo"), !store.is_read_only());
+        let memo = Memo::open(store);
         let around = Surroundings {
             env,
             cwd,

@@ -318,7 +318,7 @@ fn is_compiler(driver: &Path) -> bool {
 }
 
 fn recall(file: &Path, driver: &Path) -> Option<Toolchain> {
-    let memoised: Memoised = codec::decode(KIND, &fs::read(file).ok()?).ok()?;
+    let memoised: Memoised = codec::decode(KIND, &fs::read_plain(file).ok()?).ok()?;
     let (sources, installed) = &memoised.sources;
     let same_program = |(path, program): &(Vec<u8>, Seen)| {
         let canonical = fs::canonicalize(Path::new(OsStr::from_bytes(path)));

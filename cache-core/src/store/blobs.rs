@@ -103,8 +103,18 @@ impl Store {
         let raw = self.layout.blob(blob.digest);
         let dir = to.parent().unwrap_or(Path::new("."));
         let mode = if executable { 0o777 } else { 0o666 };
-        let Some((source, path)) = Self::open_blob(&raw)? else {
-            return Ok(None);
+        let damaged = || StoreError::Corrupt {
+            what: "blob",
+            name: blob.digest.to_hex(),
+        };
+        let (source, path) = match Self::open_blob(&raw) {
+            Ok(Some(found)) => found,
+            Ok(None) => return Ok(None),
+            Err(e) if e.is_no_file() => {
+                self.discard(&e.path);
+                return Err(damaged());
+            }
+            Err(e) => return Err(e.into()),
         };
         let file = fs::TempFile::create_with_mode(dir, mode)?;
         let copied = match source {
@@ -126,20 +136,17 @@ impl Store {
             Ok(_) | Err(CopyError::Read) => {}
         }
         self.discard(&path);
-        Err(StoreError::Corrupt {
-            what: "blob",
-            name: blob.digest.to_hex(),
-        })
+        Err(damaged())
     }
 
     fn open_blob(raw: &Path) -> Result<Option<(Source, PathBuf)>, PathError> {
-        match fs::open(raw) {
+        match fs::open_plain(raw) {
             Ok(file) => return Ok(Some((Source::Raw(file), raw.to_owned()))),
             Err(e) if !e.is_not_found() => return Err(e),
             Err(_) => {}
         }
         let compressed = raw.with_extension("zst");
-        match fs::open(&compressed) {
+        match fs::open_plain(&compressed) {
             Ok(file) => Ok(Some((Source::Zstd(file), compressed))),
             Err(e) if e.is_not_found() => Ok(None),
             Err(e) => Err(e),

@@ -45,7 +45,7 @@ impl Store {
         if names.is_empty() {
             return Ok(Cleared::Nothing);
         }
-        let tag = dir.join("CACHEDIR.TAG");
+        let tag = self.layout.tag();
         let ours = fs::read(&tag).is_ok_and(|tag| tag == super::CACHEDIR_TAG.as_bytes());
         if !ours {
             return Ok(Cleared::NotOurs);

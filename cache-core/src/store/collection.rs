@@ -240,7 +240,7 @@ impl<'a> Collection<'a> {
     /// their manifest is.
     fn is_dead(&self, file: &FileEntry, live: &HashSet<ResultKey>) -> bool {
         let exists = |key: ResultKey| fs::exists(&self.store.layout.result(key));
-        fs::read(&file.path)
+        fs::read_plain(&file.path)
             .ok()
             .and_then(|bytes| InputManifest::decode(&bytes).ok())
             .is_some_and(|manifest| {

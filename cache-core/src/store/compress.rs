@@ -41,7 +41,7 @@ impl Store {
     /// Compresses a raw blob.
     pub(crate) fn compress_blob(&self, digest: Digest) -> Result<Compressed, StoreError> {
         let raw = self.layout.blob(digest);
-        let source = match fs::open(&raw) {
+        let source = match fs::open_plain(&raw) {
             Ok(file) => file,
             Err(e) if e.is_not_found() => return Ok(Compressed::Gone),
             Err(e) => return Err(e.into()),

@@ -173,14 +173,14 @@ impl Store {
     }
 
     fn gc_record(&self) -> Record {
-        let read = || codec::decode(KIND, &fs::read(&self.layout.part("gc")).ok()?).ok();
+        let read = || codec::decode(KIND, &fs::read_plain(&self.layout.part("gc")).ok()?).ok();
         read().unwrap_or_default()
     }
 
     /// The lock that a collection holds; `None` if it is held.
     pub(crate) fn gc_lock(&self) -> Result<Option<std::fs::File>, PathError> {
         let path = self.layout.part("lock");
-        let file = fs::open_or_create(&path)?;
+        let file = self.open_file(&path)?;
         let free = lock::try_exclusive(&file).context("lock", &path)?;
         Ok(free.then_some(file))
     }
@@ -218,6 +218,7 @@ impl Store {
         };
         in_pool(&|| {
             let stored_bytes = self.stored_bytes()?;
+            let _ = self.write_tag();
             let report = Collection::new(self, now, progress)?.run(&options.policy);
             let record = Record {
                 finished: seconds(now),

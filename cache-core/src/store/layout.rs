@@ -53,6 +53,11 @@ impl Layout {
         &self.format
     }
 
+    /// The file that tells backups what this is, and `clear` that it is ours.
+    pub(crate) fn tag(&self) -> PathBuf {
+        self.dir.join("CACHEDIR.TAG")
+    }
+
     /// A subdirectory of the format directory.
     pub fn part(&self, name: &str) -> PathBuf {
         self.format.join(name)

@@ -105,11 +105,17 @@ impl Store {
             return Ok(());
         }
         fs::create_private_dir_all(self.layout.dir())?;
-        let tag = self.layout.dir().join("CACHEDIR.TAG");
-        if !fs::exists(&tag) {
-            fs::write(&tag, CACHEDIR_TAG.as_bytes())?;
-        }
+        self.write_tag()?;
         fs::create_dir_all(&tmp)
+    }
+
+    /// Says what the directory is, if nothing does yet.
+    pub(crate) fn write_tag(&self) -> Result<(), PathError> {
+        let tag = self.layout.tag();
+        if fs::exists(&tag) {
+            return Ok(());
+        }
+        fs::write(&tag, CACHEDIR_TAG.as_bytes())
     }
 
     /// The manifest of a key; `None` when there is none.
@@ -143,9 +149,10 @@ impl Store {
     }
 
     /// Marks a result as used now, for retention. Failing to is harmless.
-    pub fn touch_result(&self, key: ResultKey) {
-        if !self.read_only {
-            fs::touch(&self.layout.result(key));
+    pub fn touch_result(&self, key: ResultKey, result: &CompileResult) {
+        if !self.read_only && fs::touch(&self.layout.result(key)).is_err_and(|e| e.is_denied()) {
+            // Only the owner of a file may set its time; so it becomes ours.
+            let _ = self.put_result(key, result);
         }
     }
 
@@ -160,11 +167,23 @@ impl Store {
     /// Gives a finished file its place, replacing whatever is there.
     pub(crate) fn settle(&self, mut tmp: fs::TempFile, to: &Path) -> Result<(), PathError> {
         match tmp.persist_in_new_dirs(to) {
-            Err(e) if e.is_directory() => {
+            Err(e) if e.is_no_file() => {
                 self.discard(to);
                 tmp.persist(to)
             }
             done => done,
+        }
+    }
+
+    /// Opens a file for reading and writing, creating it if it is not there. Anything but
+    /// a file in its place is removed: what is written to the store stays in it.
+    pub(crate) fn open_file(&self, path: &Path) -> Result<std::fs::File, PathError> {
+        match fs::open_or_create(path) {
+            Err(e) if e.is_no_file() => {
+                self.discard(path);
+                fs::open_or_create(path)
+            }
+            opened => opened,
         }
     }
 
@@ -174,7 +193,7 @@ impl Store {
         if self.read_only {
             return;
         }
-        if fs::remove_file(path).is_err_and(|e| e.is_directory()) {
+        if fs::remove_file(path).is_err_and(|e| e.is_no_file()) {
             let aside = fs::fresh_path(&self.layout.part("tmp"));
             if fs::rename(path, &aside).is_ok() {
                 let _ = fs::remove_any(&aside);
@@ -188,10 +207,10 @@ impl Store {
         what: &'static str,
         decode: impl Fn(&[u8]) -> Result<T, DecodeError>,
     ) -> Result<Option<T>, StoreError> {
-        let bytes = match fs::read(path) {
+        let bytes = match fs::read_plain(path) {
             Ok(bytes) => Some(bytes),
             Err(e) if e.is_not_found() => return Ok(None),
-            Err(e) if e.is_directory() => None,
+            Err(e) if e.is_no_file() => None,
             Err(e) => return Err(e.into()),
         };
         let decoded = bytes.map_or(Err(DecodeError::Corrupt), |bytes| decode(&bytes));

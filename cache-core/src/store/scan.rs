@@ -191,7 +191,7 @@ enum Found {
 fn read_result(listed: &fs::Listed) -> Option<Found> {
     let file = file_entry(listed)?;
     let key = ResultKey(Digest::from_hex(listed.name.to_str()?)?);
-    let result = match fs::read(&listed.path) {
+    let result = match fs::read_plain(&listed.path) {
         Ok(bytes) => CompileResult::decode(&bytes),
         Err(e) if e.is_not_found() => return None,
         Err(_) => Err(DecodeError::Corrupt),

@@ -127,11 +127,11 @@ impl Store {
     }
 
     fn open_running(&self, path: &Path) -> Result<File, PathError> {
-        match fs::open_or_create(path) {
+        match self.open_file(path) {
             Err(e) if e.is_not_found() => {
                 self.prepare()?;
                 fs::create_dir_all(&self.layout.part("running"))?;
-                fs::open_or_create(path)
+                self.open_file(path)
             }
             opened => opened,
         }

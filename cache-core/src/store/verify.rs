@@ -23,12 +23,13 @@ use rayon::prelude::*;
 
 use super::progress::{Meter, Progress};
 use super::scan::blob_name;
-use super::{Store, StoreError};
+use super::{CACHEDIR_TAG, Store, StoreError};
 use crate::codec::{self, DecodeError};
 use crate::digest::Digest;
 use crate::error::PathError;
 use crate::fs;
 use crate::manifest::InputManifest;
+use crate::memo::Memo;
 use crate::result::CompileResult;
 
 /// What is wrong with a file.
@@ -108,6 +109,7 @@ impl Store {
                 let gone = |e: PathError| e.is_not_found();
                 finding.removed = fs::remove_any(&finding.path).map_or_else(gone, |()| true);
             }
+            self.write_tag()?;
         }
         Ok(Some(report))
     }
@@ -181,12 +183,54 @@ impl<'a> Verifier<'a> {
         for (part, path, bytes, read) in read {
             self.note(part, path, bytes, read);
         }
-        self.check_frames("toolchains", |name| Digest::from_hex(name).is_some())?;
-        self.check_frames("stats", |name| {
-            name == "zero" || name.parse::<u32>().is_ok()
-        })?;
+        let is_digest = |name: &str| Digest::from_hex(name).is_some();
+        self.check_frames("toolchains", is_digest, codec::is_whole)?;
+        let is_shard = |name: &str| name == "zero" || name.parse::<u32>().is_ok();
+        // One is empty for the moment between its creation and the first count.
+        let is_count = |bytes: &[u8]| bytes.is_empty() || codec::is_whole(bytes);
+        self.check_frames("stats", is_shard, is_count)?;
+        self.check_flat();
         self.check_needs();
         Ok(self.report)
+    }
+
+    /// What lies right in the format directory.
+    fn check_flat(&mut self) {
+        let dirs = ["tmp", "running", "stats", "toolchains"];
+        for dir in dirs.into_iter().chain(Part::ALL.map(Part::name)) {
+            let path = self.store.layout.part(dir);
+            if fs::symlink_metadata(&path).is_ok_and(|metadata| !metadata.is_dir()) {
+                self.finding(path, Damage::Stray);
+            }
+        }
+        self.check_file("lock", |_| true);
+        self.check_file("gc", codec::is_whole);
+        self.check_file("memo", Memo::is_sound);
+        self.check_path(self.store.layout.tag(), |bytes| {
+            bytes == CACHEDIR_TAG.as_bytes()
+        });
+    }
+
+    fn check_file(&mut self, name: &str, is_sound: impl Fn(&[u8]) -> bool) {
+        self.check_path(self.store.layout.part(name), is_sound);
+    }
+
+    fn check_path(&mut self, path: PathBuf, is_sound: impl Fn(&[u8]) -> bool) {
+        // Some are written in place: what looks damaged may be whole a moment later.
+        for last in [false, false, true] {
+            match fs::read_plain(&path) {
+                Ok(bytes) if is_sound(&bytes) => {
+                    self.report.others += 1;
+                    self.report.bytes += bytes.len() as u64;
+                    return;
+                }
+                Ok(_) if last => return self.finding(path, Damage::Damaged),
+                Ok(_) => std::thread::yield_now(),
+                Err(e) if e.is_not_found() => return,
+                Err(e) if e.is_no_file() => return self.finding(path, Damage::Stray),
+                Err(e) => return self.finding(path, Damage::Unreadable(e.source)),
+            }
+        }
     }
 
     fn finding(&mut self, path: PathBuf, damage: Damage) {
@@ -206,7 +250,14 @@ impl<'a> Verifier<'a> {
                 self.finding(shard.path, Damage::Stray);
                 continue;
             };
-            for file in fs::list_or_empty(&shard.path)? {
+            let listed = match fs::list_or_empty(&shard.path) {
+                Ok(listed) => listed,
+                Err(e) => {
+                    self.finding(shard.path, Damage::Unreadable(e.source));
+                    continue;
+                }
+            };
+            for file in listed {
                 let digest = match part {
                     Part::Blobs => blob_name(&file.path).map(|(digest, _)| digest),
                     _ => file.name.to_str().and_then(Digest::from_hex),
@@ -245,24 +296,19 @@ impl<'a> Verifier<'a> {
     }
 
     /// Files right inside a directory, of which only the frame is known here.
-    fn check_frames(&mut self, dir: &str, belongs: fn(&str) -> bool) -> Result<(), PathError> {
+    fn check_frames(
+        &mut self,
+        dir: &str,
+        belongs: fn(&str) -> bool,
+        is_sound: fn(&[u8]) -> bool,
+    ) -> Result<(), PathError> {
         for file in fs::list_or_empty(&self.store.layout.part(dir))? {
             let known = file.name.to_str().is_some_and(belongs);
             if !known || !file.file_type.is_file() {
                 self.finding(file.path, Damage::Stray);
                 continue;
             }
-            match fs::read(&file.path) {
-                // A shard of counters is empty for the moment between creation and
-                // the first count.
-                Ok(bytes) if bytes.is_empty() || codec::is_whole(&bytes) => {
-                    self.report.others += 1;
-                    self.report.bytes += bytes.len() as u64;
-                }
-                Ok(_) => self.finding(file.path, Damage::Damaged),
-                Err(e) if e.is_not_found() => {}
-                Err(e) => self.finding(file.path, Damage::Unreadable(e.source)),
-            }
+            self.check_path(file.path, is_sound);
         }
         Ok(())
     }
@@ -302,7 +348,7 @@ fn check(part: Part, path: &Path) -> (u64, Read) {
     if part == Part::Blobs {
         return check_blob(path);
     }
-    let bytes = match fs::read(path) {
+    let bytes = match fs::read_plain(path) {
         Ok(bytes) => bytes,
         Err(e) => return (0, refused(e)),
     };
@@ -321,7 +367,7 @@ fn check(part: Part, path: &Path) -> (u64, Read) {
 }
 
 fn check_blob(path: &Path) -> (u64, Read) {
-    let file = match fs::open(path) {
+    let file = match fs::open_plain(path) {
         Ok(file) => file,
         Err(e) => return (0, refused(e)),
     };
