@@ -11,6 +11,7 @@
 
 mod harness;
 
+mod debugging;
 mod edits;
 mod fail_open;
 mod interrupted;

@@ -1,6 +1,6 @@
 # One function per case. To be sourced.
 
-all_cases="plain workspace chef user one_mount at_once killed deleted volume compose"
+all_cases=(plain workspace chef user one_mount at_once killed deleted volume compose)
 
 case_plain() {
   store=shared
