@@ -15,6 +15,7 @@ mod debugging;
 mod edits;
 mod fail_open;
 mod interrupted;
+mod layouts;
 mod linked_units;
 mod native_inputs;
 mod odd_places;
