@@ -65,6 +65,10 @@ case_one_mount() {
   edit server/src/main.rs 's/version 1/version 2/'
   build one-mount 4 && compiles server
   says one-mount 4 "version 2: 42 generated"
+  # Taken back: the layer of the sources is the old one, with its old modification times.
+  edit server/src/main.rs 's/version 2/version 1/'
+  build one-mount 5 && compiles ""
+  says one-mount 5 "version 1: 42 generated"
 }
 
 case_at_once() {

@@ -74,12 +74,7 @@ in_order() {
   in_mount "$1" "cargo cachewrap doctor && cargo cachewrap verify"
 }
 
-# Layers keep modification times in whole seconds: an edit in the second of the last build would
-# have been made before it, in the eyes of cargo.
-edit() {
-  sed -i -e "$2" "$project/$1"
-  touch -d '2 seconds' "$project/$1"
-}
+edit() { sed -i -e "$2" "$project/$1"; }
 
 compose() {
   if "$docker" compose version >/dev/null 2>&1; then
