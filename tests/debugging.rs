@@ -146,15 +146,14 @@ fn gdb_stops_lists_and_walks_the_stack_as_in_a_bare_build() {
             assert!(bare.contains(expected), "{expected:?} is not in\n{bare}");
         }
         // The one difference that trimming is meant to make.
-        let bare = match setting {
-            "off" => bare,
-            _ => {
-                let here = case.path("").components().as_path().display().to_string();
-                bare.replace(
-                    &format!("Compilation directory is {here}\n"),
-                    "Compilation directory is .\n",
-                )
-            }
+        let bare = if setting == "off" {
+            bare
+        } else {
+            let here = case.path("").components().as_path().display().to_string();
+            bare.replace(
+                &format!("Compilation directory is {here}\n"),
+                "Compilation directory is .\n",
+            )
         };
         assert_eq!(cached, bare, "{setting}");
     }

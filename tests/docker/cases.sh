@@ -1,6 +1,6 @@
 # One function per case. To be sourced.
 
-all_cases=(plain workspace chef user one_mount at_once killed deleted volume compose)
+all_cases=(plain workspace chef user one_mount at_once killed deleted volume archive compose)
 
 case_plain() {
   store=shared
@@ -121,19 +121,33 @@ case_deleted() {
 
 # Two containers, with the project in two places.
 case_volume() {
-  store=volume
-  local place
-  render builder | docker_build --tag "$run:builder" >"$scratch/build.log" 2>&1
-  for place in /app /srv/elsewhere/app; do
-    in_container "$place"
-    if [ "$place" = /app ]; then compiles "$everything"; else compiles ""; fi
-  done
+  builder_image
+  in_container /app "$run-volume" && compiles "$everything"
+  in_container /srv/elsewhere/app "$run-volume" && compiles ""
 }
 
+# A pruned archive, as a job in continuous integration keeps one.
+case_archive() {
+  builder_image
+  in_container /app "$scratch/kept" && compiles "$everything"
+  tar -C "$scratch" -cf "$scratch/kept.tar" kept
+  mkdir "$scratch/restored"
+  tar -C "$scratch/restored" -xf "$scratch/kept.tar"
+  in_container /app "$scratch/restored/kept" && compiles ""
+}
+
+builder_image() {
+  store=none
+  render builder | docker_build --tag "$run:builder" >"$scratch/build.log" 2>&1
+}
+
+# Builds in a container with the project in $1 and the cache in the volume or directory $2.
 in_container() {
-  compiled=$("$docker" run --rm --network host --volume "$run-volume:/cachewrap" \
-    --volume "$project:$1:ro" --workdir "$1" --env CARGO_TARGET_DIR=/tmp/target "$run:builder" \
-    sh -c 'cargo build --release --locked >&2 && cat /var/log/compiled' 2>"$scratch/build.log" | units)
+  local commands='cargo build --release --locked && cargo cachewrap prune --max 2G --older-than 14d'
+  compiled=$("$docker" run --rm --network host --volume "$2:/cachewrap" --volume "$project:$1:ro" \
+    --workdir "$1" --env CARGO_TARGET_DIR=/tmp/target "$run:builder" \
+    sh -c "{ $commands; } >&2 && cat /var/log/compiled" 2>"$scratch/build.log" | units) ||
+    { cat "$scratch/build.log" >&2 && fail "the build in a container"; }
 }
 
 case_compose() {
@@ -142,10 +156,9 @@ case_compose() {
     return
   fi
   cp "$examples/compose.yaml" "$project/"
-  store=compose
+  builder_image
   # Containers of the tests have the machine's network.
   printf 'services:\n  builder:\n    network_mode: host\n' >"$project/compose.override.yaml"
-  render builder | docker_build --tag "$run:builder" >"$scratch/build.log" 2>&1
   for _ in 1 2; do
     compiled=$(cd "$project" && BUILDER_IMAGE=$run:builder COMPOSE_PROJECT_NAME=$run \
       compose run --rm -T builder \
