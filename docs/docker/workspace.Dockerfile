@@ -1,5 +1,5 @@
-# A workspace whose programs, tests and lints are separate steps. All use one cache, and steps that
-# Docker runs at the same time share it without waiting for each other.
+# A workspace whose programs and tests are separate stages with one cache. Stages that Docker builds
+# at the same time do not wait for each other.
 ARG RUST_IMAGE=rust:1-bookworm
 ARG CACHEWRAP_IMAGE=cachewrap
 ARG RUNTIME_IMAGE=debian:bookworm-slim

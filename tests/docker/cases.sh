@@ -18,7 +18,7 @@ case_plain() {
   build plain 4 && compiles ""
 }
 
-# Steps in another directory and profile, two at a time: the stages do not depend on each other.
+# Stages that do not depend on each other, in another directory and profile.
 case_workspace() {
   store=workspace
   build workspace 1 test
@@ -38,9 +38,9 @@ case_chef() {
   build chef 1 && compiles build_script_build server shared
   says chef 1 "version 1: 42 generated"
   # The cooked layer is reused, with the log in it.
-  edit server/src/main.rs 's/version 1/version 2/'
-  build chef 1
-  says chef 1 "version 2: 42 generated"
+  edit server/src/main.rs 's/version 1/version 3/'
+  build chef 1 && compiles build_script_build server server shared
+  says chef 1 "version 3: 42 generated"
   # The layers of the dependencies are made again, from the cache.
   build chef 2 && compiles ""
 }
