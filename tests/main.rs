@@ -12,11 +12,13 @@
 mod harness;
 
 mod concurrent;
+mod debugging;
 mod edits;
 mod fail_open;
 mod failing_io;
 mod file_systems;
 mod interrupted;
+mod layouts;
 mod linked_units;
 mod native_inputs;
 mod odd_places;

@@ -8,7 +8,9 @@
 # "build release check test clippy" to run. For each mode: a bare build, a cold cached build, and a
 # cached build after the target directory was removed, which must compile nothing but the probes of
 # build scripts that fail on purpose: a failed compile is never stored. They are counted by
-# themselves. The programs of bare and cached builds must say the same. Exits with 1 if anything differs.
+# themselves. The programs of bare and cached builds must say the same. At last the first project is
+# checked again, and after it SHARING (default hexyl-0.16.0): of that only those units may be compiled
+# that cargo tells from all of the first project's by their `-C metadata`. Exits with 1 if anything differs.
 set -eu
 
 here=$(CDPATH='' cd -- "$(dirname -- "$0")" && pwd)
@@ -18,6 +20,7 @@ shift
 mkdir -p "$directory"
 directory=$(CDPATH='' cd -- "$directory" && pwd)
 modes=${MODES:-build release check test clippy}
+sharing=${SHARING-hexyl-0.16.0}
 
 if [ -z "${CACHEWRAP:-}" ]; then
   built=${CARGO_TARGET_DIR:-$here/../target}
@@ -108,6 +111,9 @@ sample() {
   esac
 }
 
+# The units of the last build, from what cargo says with `-v`.
+identities() { sed -n 's/.*Running.* -C metadata=\([0-9a-f]*\) .*/\1/p' "$directory/output" | sort -u; }
+
 failures=0
 table="project mode bare(units+probes) cold(units+probes) warm(units+probes) bare(s) cold(s) warm(s)"
 for project; do
@@ -143,5 +149,23 @@ $row$times"
     esac
   done
 done
+if [ -n "$sharing" ]; then
+  fetch "$sharing"
+  rm -rf "$CACHEWRAP_DIR"
+  export CARGO_TERM_VERBOSE=true
+  cd "$directory/$1"
+  run check cached
+  identities >"$directory/units"
+  cd "$directory/$sharing"
+  run check bare
+  all=$count
+  own=$(identities | comm -23 - "$directory/units" | wc -l)
+  run check cached
+  echo "$sharing check: $all units, $own of them unlike those of $1, $count compiled after $1"
+  if [ "$count" -gt "$own" ] || [ "$own" -ge "$all" ]; then
+    echo "FAILED: $sharing shares too little with $1: $(sort "$log" | tr '\n' ' ')"
+    failures=$((failures + 1))
+  fi
+fi
 echo "$table" | awk '{ printf "%-18s %-8s", $1, $2; for (i = 3; i <= NF; i++) printf " %18s", $i; print "" }'
 [ "$failures" -eq 0 ]
