@@ -60,19 +60,24 @@ pub(crate) fn hash_pieces<E>(
     mut piece: impl FnMut(&[u8]) -> Result<(), E>,
 ) -> Result<BlobRef, E> {
     let mut hasher = blake3::Hasher::new();
-    let mut buffer = vec![0; READ_BUFFER];
+    // Never cleared beforehand, as `vec![0; …]` would be: most files are much smaller.
+    let mut buffer = Vec::with_capacity(READ_BUFFER);
     let mut len = 0;
     loop {
-        let n = match reader.read(&mut buffer) {
-            Ok(0) => break,
+        buffer.clear();
+        let mut part = reader.by_ref().take(READ_BUFFER as u64);
+        let n = match part.read_to_end(&mut buffer) {
             Ok(n) => n,
-            Err(e) if e.kind() == io::ErrorKind::Interrupted => continue,
             Err(e) => return Err(cannot_read(e)),
         };
-        let read = buffer.get(..n).unwrap_or_default();
-        hasher.update(read);
-        piece(read)?;
-        len += n as u64;
+        if n > 0 {
+            hasher.update(&buffer);
+            piece(&buffer)?;
+            len += n as u64;
+        }
+        if n < READ_BUFFER {
+            break;
+        }
     }
     Ok(BlobRef {
         digest: hasher.finalize().into(),
