@@ -30,7 +30,7 @@ start_engine() {
   mkdir -p "$state/engine"
   export DOCKER_HOST=unix://$scratch/docker.sock
   dockerd --data-root "$state/engine" --exec-root "$scratch/exec" --pidfile "$scratch/dockerd.pid" \
-    --host "$DOCKER_HOST" --bridge none --iptables=false --ip6tables=false \
+    --host "$DOCKER_HOST" --bridge none --iptables=false --ip6tables=false --ip-forward=false \
     >"$scratch/dockerd.log" 2>&1 &
   engine_pid=$!
   for _ in $(seq 60); do

@@ -72,6 +72,8 @@ in_mount() {
 # The observer works inside a step of the example, and every entry is whole.
 in_order() {
   in_mount "$1" "cargo cachewrap doctor && cargo cachewrap verify"
+  grep -q 'compilations can be observed' "$scratch/step.log" ||
+    { cat "$scratch/step.log" >&2 && fail "the observer in a step of $1.Dockerfile"; }
 }
 
 edit() { sed -i -e "$2" "$project/$1"; }
