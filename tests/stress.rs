@@ -40,6 +40,12 @@ impl Random {
         self.0 ^= self.0 << 17;
         self.0 % end
     }
+
+    fn pick<T: Copy>(&mut self, among: &[T]) -> T {
+        let n = usize::try_from(self.below(among.len() as u64));
+        let picked = n.ok().and_then(|n| among.get(n));
+        *picked.expect("there should be something to pick")
+    }
 }
 
 /// A project that is built by several processes at once, each with its own target directory.
@@ -142,6 +148,8 @@ fn maintain(case: &Case, stop: &AtomicBool) -> (u32, u32) {
             );
         }
         verifications += 1;
+        // Builds are to be disturbed, not kept from running.
+        thread::sleep(Duration::from_millis(100));
     }
     (collections, verifications)
 }
@@ -255,6 +263,20 @@ fn alive(group: u32) -> Vec<u32> {
         .collect()
 }
 
+/// Nothing that was started may live on, holding locks.
+#[track_caller]
+fn await_the_end(group: u32) {
+    let start = Instant::now();
+    while !alive(group).is_empty() {
+        let left = alive(group);
+        assert!(
+            start.elapsed() < Duration::from_secs(30),
+            "{left:?} live on"
+        );
+        thread::sleep(Duration::from_millis(1));
+    }
+}
+
 fn kill(target: &str) {
     // It may have ended by itself.
     let _ = Command::new("kill")
@@ -288,7 +310,7 @@ fn kills_at_any_moment() {
     let mut round = 0;
     while start.elapsed() < duration(12) {
         round += 1;
-        let victim = victims[(round % 4) as usize];
+        let victim = random.pick(&victims);
         // Some rounds meet an entry, some meet none, and eviction keeps that so.
         direct
             .case
@@ -309,7 +331,7 @@ fn kills_at_any_moment() {
             .expect("it should start");
         let group = child.id();
         // A hit takes a few milliseconds, a miss tens of them.
-        let longest = [4_000, 15_000, 120_000][random.below(3) as usize];
+        let longest = random.pick(&[4_000, 15_000, 120_000]);
         thread::sleep(Duration::from_micros(random.below(longest)));
         match victim {
             Victim::Wrapper | Victim::Collection => kill(&group.to_string()),
@@ -325,9 +347,7 @@ fn kills_at_any_moment() {
         if !status.success() {
             *kills.entry(format!("{victim:?}")).or_insert(0) += 1;
         }
-        while !alive(group).is_empty() {
-            thread::sleep(Duration::from_millis(1));
-        }
+        await_the_end(group);
         direct.builds_rightly(&format!("after round {round}, {victim:?}"), |_| ());
     }
     eprintln!("{round} rounds, killed {kills:?}, no build wrong");
