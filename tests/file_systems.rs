@@ -90,8 +90,8 @@ impl Filler for Inodes {
     fn leave(&mut self, pieces: usize) {
         fs::create_dir_all(&self.0).expect("the filler should be creatable");
         let name = |n: usize| self.0.join(n.to_string());
-        let full = (0..).find(|&n| fs::File::create(name(n)).is_err());
-        let full = full.unwrap_or_default();
+        let full = (0..100_000).find(|&n| fs::File::create(name(n)).is_err());
+        let full = full.expect("the file system should be small");
         for n in full.saturating_sub(pieces)..full {
             fs::remove_file(name(n)).expect("a filler should be removable");
         }
@@ -172,7 +172,9 @@ fn a_directory_so_deep_that_some_paths_are_too_long() {
 /// Waits for the start of a second, so that what follows falls into it.
 fn next_second() {
     let now = SystemTime::UNIX_EPOCH.elapsed().unwrap_or_default();
-    std::thread::sleep(Duration::from_secs(1) - Duration::from_nanos(now.subsec_nanos().into()));
+    std::thread::sleep(Duration::from_nanos(
+        1_000_000_000 - u64::from(now.subsec_nanos()),
+    ));
 }
 
 #[test]

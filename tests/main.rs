@@ -26,6 +26,7 @@ mod proc_macros;
 mod random_edits;
 mod relocate;
 mod store_faults;
+mod stress;
 mod toolchains;
 mod warm;
 mod wrapper_chains;

@@ -80,7 +80,7 @@ const DAMAGES: &[(&str, Damage)] = &[
         overwrite(path, &bytes);
     }),
     ("half of it", |path, bytes| {
-        overwrite(path, &bytes[..bytes.len() / 2]);
+        overwrite(path, bytes.split_at(bytes.len() / 2).0);
     }),
     (EMPTIED, |path, _| overwrite(path, b"")),
     ("twice as much", |path, bytes| {
@@ -97,13 +97,13 @@ const DAMAGES: &[(&str, Damage)] = &[
     }),
     ("a link to itself", |path, _| link(path, path)),
     ("a link to nowhere", |path, _| {
-        link(Path::new("/nowhere/at all"), path)
+        link(Path::new("/nowhere/at all"), path);
     }),
     ("a link to endless zeros", |path, _| {
-        link(Path::new("/dev/zero"), path)
+        link(Path::new("/dev/zero"), path);
     }),
     ("a link to a directory", |path, _| {
-        link(Path::new("/usr"), path)
+        link(Path::new("/usr"), path);
     }),
     ("a link to somebody's file", |path, _| {
         link(&precious(path), path);
@@ -115,7 +115,8 @@ const DAMAGES: &[(&str, Damage)] = &[
     }),
     (UNREADABLE, |path, bytes| {
         overwrite(path, bytes);
-        fs::set_permissions(path, fs::Permissions::from_mode(0)).expect("its mode should change");
+        fs::set_permissions(path, fs::Permissions::from_mode(0o000))
+            .expect("its mode should change");
     }),
 ];
 

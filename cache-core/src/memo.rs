@@ -103,7 +103,10 @@ impl Memo {
     /// Remembers the digest of a file's content, unless it could still change under the
     /// same stamp. The content must have been the same since before the stamp was taken.
     pub(crate) fn put(&self, path: &Path, stamp: &Stamp, blob: BlobRef) {
-        if !stamp.is_racy(stamp::now()) || fs::tells_every_change(path) {
+        // The kinds of file system that tell every change have forms that cannot: ext4
+        // with the small inodes of ext2.
+        let told = || !stamp.is_coarse() && fs::tells_every_change(path);
+        if !stamp.is_racy(stamp::now()) || told() {
             self.write(stamp, blob);
         }
     }

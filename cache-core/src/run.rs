@@ -33,6 +33,21 @@ impl Command {
     }
 }
 
+impl Command {
+    /// All of it but the directory.
+    fn process(&self) -> std::process::Command {
+        let mut process = std::process::Command::new(&self.program);
+        process
+            .args(&self.args)
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped());
+        if self.stdin.is_some() {
+            process.stdin(Stdio::piped());
+        }
+        process
+    }
+}
+
 /// How a process ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Status {
@@ -97,17 +112,7 @@ impl Runner for SystemRunner {
         stderr: Sink<'_>,
     ) -> io::Result<Run> {
         let start = Instant::now();
-        let mut process = std::process::Command::new(&command.program);
-        process
-            .args(&command.args)
-            .stdout(Stdio::piped())
-            .stderr(Stdio::piped());
-        if let Some(cwd) = &command.cwd {
-            process.current_dir(cwd);
-        }
-        if command.stdin.is_some() {
-            process.stdin(Stdio::piped());
-        }
+        let cwd = command.cwd.as_deref();
         let stdin = command.stdin.as_deref();
         let mut streams = Some((stdout, stderr));
         if let Some(depth) = observe {
@@ -116,7 +121,7 @@ impl Runner for SystemRunner {
                     forward(child, stdin, stdout, stderr);
                 }
             };
-            match observe::spawn(&mut process, depth, with_child) {
+            match observe::spawn(&mut command.process(), cwd, depth, with_child) {
                 Ok((status, (), observation)) => {
                     return Ok(Run {
                         status: exit(status?),
@@ -129,7 +134,7 @@ impl Runner for SystemRunner {
                 Err(_) => {}
             }
         }
-        let mut child = process.spawn()?;
+        let mut child = observe::spawn_unobserved(&mut command.process(), cwd)?;
         if let Some((stdout, stderr)) = streams.take() {
             forward(&mut child, stdin, stdout, stderr);
         }

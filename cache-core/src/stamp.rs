@@ -65,9 +65,13 @@ impl Stamp {
     /// A change time in the future (a clock set back) is racy too. The modification time
     /// does not count: it can be set to anything.
     pub(crate) fn is_racy(&self, now: i128) -> bool {
-        // Elsewhere one file in millions looks coarse, and is looked at once more.
-        let coarse = self.ctime % SECOND == 0;
-        self.ctime + if coarse { COARSE_TICK } else { TICK } >= now
+        self.ctime + if self.is_coarse() { COARSE_TICK } else { TICK } >= now
+    }
+
+    /// Whether the file system seems not to count fractions of a second. Where it does,
+    /// one file in millions seems so too, and is looked at once more.
+    pub(crate) fn is_coarse(&self) -> bool {
+        self.ctime % SECOND == 0
     }
 
     /// Whether the content is the same as far as `other` tells. The change time is not

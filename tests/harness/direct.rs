@@ -76,10 +76,16 @@ impl Direct {
     fn run(&self, mode: Mode, prepare: impl FnOnce(&mut Command)) -> Outcome {
         let _ = fs::remove_dir_all(self.case.path("out"));
         fs::create_dir(self.case.path("out")).expect("it should be creatable");
-        let mut command = self.case.rustc_command(mode);
-        command.args(ARGS);
+        let mut command = self.command(mode);
         prepare(&mut command);
         self.case.run(command)
+    }
+
+    /// The compile, not started yet.
+    pub(crate) fn command(&self, mode: Mode) -> Command {
+        let mut command = self.case.rustc_command(mode);
+        command.args(ARGS);
+        command
     }
 
     /// Builds and compares everything that can be seen.

@@ -43,7 +43,7 @@ mod sys;
 
 pub(crate) use events::{Access, Event, Observation};
 pub use supervise::Depth;
-pub(crate) use supervise::spawn;
+pub(crate) use supervise::{spawn, spawn_unobserved};
 pub use sys::die_by_signal;
 
 /// Whether compilers can be observed here, and if not, why.
@@ -52,7 +52,7 @@ pub use sys::die_by_signal;
 pub fn probe() -> Result<(), String> {
     let mut command = std::process::Command::new("true");
     command.stdout(std::process::Stdio::null());
-    match spawn(&mut command, Depth::Usual, |_| ()) {
+    match spawn(&mut command, None, Depth::Usual, |_| ()) {
         Ok((_, (), observation)) if observation.complete => Ok(()),
         Ok(_) => Err("paths of the observed process cannot be read".to_owned()),
         Err(e) => Err(e.to_string()),

@@ -35,18 +35,17 @@ pub enum Depth {
     Close,
 }
 
-/// Starts `command` under observation, gives the child to `with_child` on a thread of
+/// Starts `command` in `cwd` under observation, gives the child to `with_child` on a thread of
 /// its own (to read its streams), and returns when it and its descendants have ended.
 ///
 /// An error means that the command was not started, or could not be observed: then too
-/// it was not started.
+/// it was not started. Either way the command is of no further use.
 pub(crate) fn spawn<T: Send>(
     command: &mut Command,
+    cwd: Option<&Path>,
     depth: Depth,
     with_child: impl FnOnce(&mut Child) -> T + Send,
 ) -> io::Result<(Exit, T, Observation)> {
-    // The compiler dies with the thread that started it, which waits for its end.
-    sys::die_with_parent(command);
     let (send, receive) = mpsc::channel();
     let (done_reader, done_writer) = io::pipe()?;
     let done = OwnedFd::from(done_reader);
@@ -61,7 +60,9 @@ pub(crate) fn spawn<T: Send>(
                     return None;
                 }
             };
-            if send.send(Ok(listener)).is_err() {
+            // The compiler dies with this thread, which waits for its end.
+            let prepared = sys::prepare_child(command, Some(&listener), cwd);
+            if send.send(prepared.map(|()| listener)).is_err() {
                 return None;
             }
             let started = command.spawn();
@@ -81,6 +82,12 @@ pub(crate) fn spawn<T: Send>(
         let (status, value) = ended?;
         Ok((status, value, observation))
     })
+}
+
+/// Starts `command` in `cwd` unobserved; it dies with the thread that calls this.
+pub(crate) fn spawn_unobserved(command: &mut Command, cwd: Option<&Path>) -> io::Result<Child> {
+    sys::prepare_child(command, None, cwd)?;
+    command.spawn()
 }
 
 struct Supervisor<'a> {

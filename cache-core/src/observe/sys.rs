@@ -1,10 +1,13 @@
 //! The system calls of the observer, each wrapped so that callers stay safe code.
 
+use std::ffi::CString;
 use std::fs::File;
 use std::io;
 use std::os::fd::{AsRawFd as _, FromRawFd as _, OwnedFd};
+use std::os::unix::ffi::OsStrExt as _;
 use std::os::unix::fs::FileExt as _;
 use std::os::unix::process::CommandExt as _;
+use std::path::Path;
 use std::process::Command;
 use std::sync::atomic::{AtomicBool, Ordering};
 
@@ -357,15 +360,45 @@ pub(super) enum Wait {
     Again,
 }
 
-/// Has the command's process killed when the thread that starts it ends.
-pub(super) fn die_with_parent(command: &mut Command) {
-    // SAFETY: between fork and exec only an async-signal-safe system call is made.
+/// Has the command's process killed when the thread that starts it ends, and lets it
+/// enter `cwd`.
+///
+/// Between fork and exec the process holds a copy of the listener, if there is one. Were
+/// the rest of us killed then, its next announced call (entering a directory is one)
+/// would wait for ever for an answer that only itself could give, and hold the locks that
+/// it has inherited. So that copy is closed before anything else: then the kernel answers.
+pub(super) fn prepare_child(
+    command: &mut Command,
+    listener: Option<&Listener>,
+    cwd: Option<&Path>,
+) -> io::Result<()> {
+    let listener = listener.map(|listener| listener.0.as_raw_fd());
+    let cwd = cwd.map(|cwd| CString::new(cwd.as_os_str().as_bytes()));
+    let cwd = cwd.transpose()?;
+    let parent = std::process::id();
+    let check = |answer: c_int| match answer {
+        -1 => Err(io::Error::last_os_error()),
+        _ => Ok(()),
+    };
+    // SAFETY: between fork and exec only async-signal-safe system calls are made, on
+    // memory that was allocated before. The closed descriptor is the child's own copy.
     unsafe {
-        command.pre_exec(|| {
-            libc::prctl(libc::PR_SET_PDEATHSIG, libc::SIGKILL);
-            Ok(())
+        command.pre_exec(move || {
+            if let Some(listener) = listener {
+                libc::close(listener);
+            }
+            check(libc::prctl(libc::PR_SET_PDEATHSIG, libc::SIGKILL))?;
+            // It may have died before it could be told.
+            if libc::getppid().unsigned_abs() != parent {
+                return Err(io::ErrorKind::BrokenPipe.into());
+            }
+            match &cwd {
+                Some(cwd) => check(libc::chdir(cwd.as_ptr())),
+                None => Ok(()),
+            }
         });
     }
+    Ok(())
 }
 
 /// Ends this process by the signal that ended the compiler, so that cargo reports the
