@@ -40,6 +40,8 @@ mod supervise;
 ))]
 #[expect(unsafe_code, reason = "system calls that no safe library offers")]
 mod sys;
+#[cfg(test)]
+mod tests;
 
 pub(crate) use events::{Access, Event, Observation};
 pub use supervise::Depth;
