@@ -29,7 +29,7 @@ use crate::error::PathError;
 use crate::fs;
 use crate::store::Store;
 
-const KIND: Kind = Kind {
+pub(crate) const KIND: Kind = Kind {
     tag: b'N',
     version: 1,
 };

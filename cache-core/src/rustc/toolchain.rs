@@ -49,7 +49,7 @@ use crate::store::Store;
 
 use super::invocation::Invocation;
 
-const KIND: Kind = Kind {
+pub(crate) const KIND: Kind = Kind {
     tag: b'T',
     version: 1,
 };
@@ -139,7 +139,7 @@ impl Seen {
 }
 
 #[derive(Serialize, Deserialize)]
-struct Memoised {
+pub(crate) struct Memoised {
     digest: Digest,
     sysroot: Vec<u8>,
     version: String,
