@@ -118,6 +118,12 @@ pub(crate) fn decode<T: DeserializeOwned>(kind: Kind, frame: &[u8]) -> Result<T,
     }
 }
 
+/// The version of a whole frame, if it is another than that of `ours`.
+pub(crate) fn foreign_version(frame: &[u8], ours: &[u8]) -> Option<u8> {
+    let version = |frame: &[u8]| frame.get(MAGIC.len() + 1).copied();
+    version(frame).filter(|found| is_whole(frame) && version(ours) != Some(*found))
+}
+
 /// Whether the frame is whole, whatever it holds.
 pub(crate) fn is_whole(frame: &[u8]) -> bool {
     let whole = || {

@@ -137,7 +137,7 @@ fn occurring(
             && let Ok(frame) = codec::encode(KIND, &known)
         {
             // Losing it costs another search.
-            let _ = store.replace(&file, &frame);
+            let _ = store.replace_own(&file, "names", &frame);
         }
     }
     Ok(candidates

@@ -220,7 +220,7 @@ pub(crate) fn identify(
         && let Ok(frame) = codec::encode(KIND, &memoised)
     {
         // Losing it costs another examination.
-        let _ = around.store.replace(&file, &frame);
+        let _ = around.store.replace_own(&file, "toolchain", &frame);
     }
     Ok(toolchain)
 }
