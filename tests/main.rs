@@ -25,6 +25,7 @@ mod odd_places;
 mod proc_macros;
 mod random_edits;
 mod relocate;
+mod sharing;
 mod store_faults;
 mod stress;
 mod toolchains;

@@ -8,7 +8,8 @@
 //! version  = u8                 version of the payload's layout for this kind
 //! reserved = u16 LE             zero
 //! length   = u64 LE             of the payload, bytes
-//! payload  = bincode 2 "standard" encoding (little endian, variable-length integers)
+//! payload  = bincode 2 "standard" encoding (little endian, variable-length integers), at
+//!            most 256 MiB
 //! checksum = 32 bytes           BLAKE3 of everything before it
 //! ```
 //!
@@ -18,14 +19,22 @@
 //! apart from corruption, because such a file belongs to another release and must be
 //! left alone.
 
+use bincode::config::{Configuration, Limit, LittleEndian, Varint};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 use crate::digest::Digest;
 
 const MAGIC: &[u8; 4] = b"cwrp";
-const HEADER: usize = 16;
+pub(crate) const HEADER: usize = 16;
 const CHECKSUM: usize = 32;
+
+/// The longest payload, bytes. Lengths inside a payload are believed up to here, so that
+/// one that lies about them is rejected before memory is asked for.
+const LIMIT: usize = 256 << 20;
+
+type Config = Configuration<LittleEndian, Varint, Limit<LIMIT>>;
+const CONFIG: Config = bincode::config::standard().with_limit::<LIMIT>();
 
 /// What a frame holds, and the version of that layout which this code writes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -56,7 +65,17 @@ pub(crate) fn encode<T: Serialize>(
     value: &T,
 ) -> Result<Vec<u8>, bincode::error::EncodeError> {
     let mut frame = vec![0; HEADER];
-    bincode::serde::encode_into_std_write(value, &mut frame, bincode::config::standard())?;
+    bincode::serde::encode_into_std_write(value, &mut frame, CONFIG)?;
+    if frame.len() - HEADER > LIMIT {
+        return Err(bincode::error::EncodeError::Other(
+            "more than a frame holds",
+        ));
+    }
+    Ok(seal(kind, frame))
+}
+
+/// Completes a frame that consists of room for the header and a payload.
+pub(crate) fn seal(kind: Kind, mut frame: Vec<u8>) -> Vec<u8> {
     let len = (frame.len() - HEADER) as u64;
     let mut header = Vec::with_capacity(HEADER);
     header.extend_from_slice(MAGIC);
@@ -67,7 +86,7 @@ pub(crate) fn encode<T: Serialize>(
     }
     let checksum = Digest::of(&frame);
     frame.extend_from_slice(checksum.as_bytes());
-    Ok(frame)
+    frame
 }
 
 /// Decodes what [`encode`] wrote.
@@ -91,13 +110,18 @@ pub(crate) fn decode<T: DeserializeOwned>(kind: Kind, frame: &[u8]) -> Result<T,
     if len != payload.len() as u64 {
         return Err(corrupt);
     }
-    let (value, read) = bincode::serde::decode_from_slice(payload, bincode::config::standard())
-        .map_err(|_| corrupt)?;
+    let (value, read) = bincode::serde::decode_from_slice(payload, CONFIG).map_err(|_| corrupt)?;
     if read == payload.len() {
         Ok(value)
     } else {
         Err(corrupt)
     }
+}
+
+/// The version of a whole frame, if it is another than that of `ours`.
+pub(crate) fn foreign_version(frame: &[u8], ours: &[u8]) -> Option<u8> {
+    let version = |frame: &[u8]| frame.get(MAGIC.len() + 1).copied();
+    version(frame).filter(|found| is_whole(frame) && version(ours) != Some(*found))
 }
 
 /// Whether the frame is whole, whatever it holds.

@@ -85,6 +85,8 @@ mod digest;
 mod env;
 mod error;
 mod fs;
+#[cfg(fuzzing)]
+pub mod fuzzing;
 mod input;
 mod key;
 mod listing;

@@ -17,7 +17,7 @@ use crate::digest::{ManifestKey, ResultKey};
 use crate::input::Input;
 use crate::key::KeyHasher;
 
-const KIND: Kind = Kind {
+pub(crate) const KIND: Kind = Kind {
     tag: b'M',
     version: 1,
 };

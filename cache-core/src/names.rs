@@ -29,7 +29,7 @@ use crate::error::PathError;
 use crate::fs;
 use crate::store::Store;
 
-const KIND: Kind = Kind {
+pub(crate) const KIND: Kind = Kind {
     tag: b'N',
     version: 1,
 };
@@ -137,7 +137,7 @@ fn occurring(
             && let Ok(frame) = codec::encode(KIND, &known)
         {
             // Losing it costs another search.
-            let _ = store.replace(&file, &frame);
+            let _ = store.replace_own(&file, "names", &frame);
         }
     }
     Ok(candidates

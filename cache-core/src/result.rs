@@ -16,7 +16,7 @@ use crate::codec::{self, DecodeError, Kind};
 use crate::digest::{BlobRef, Digest};
 use crate::roots::Template;
 
-const KIND: Kind = Kind {
+pub(crate) const KIND: Kind = Kind {
     tag: b'R',
     version: 1,
 };

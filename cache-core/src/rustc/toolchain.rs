@@ -49,7 +49,7 @@ use crate::store::Store;
 
 use super::invocation::Invocation;
 
-const KIND: Kind = Kind {
+pub(crate) const KIND: Kind = Kind {
     tag: b'T',
     version: 1,
 };
@@ -139,7 +139,7 @@ impl Seen {
 }
 
 #[derive(Serialize, Deserialize)]
-struct Memoised {
+pub(crate) struct Memoised {
     digest: Digest,
     sysroot: Vec<u8>,
     version: String,
@@ -220,7 +220,7 @@ pub(crate) fn identify(
         && let Ok(frame) = codec::encode(KIND, &memoised)
     {
         // Losing it costs another examination.
-        let _ = around.store.replace(&file, &frame);
+        let _ = around.store.replace_own(&file, "toolchain", &frame);
     }
     Ok(toolchain)
 }

@@ -36,7 +36,7 @@ pub use scan::{Usage, disk_size};
 pub(crate) use turns::Turn;
 pub use verify::{Damage, Finding, VerifyReport};
 
-use crate::codec::DecodeError;
+use crate::codec::{self, DecodeError};
 use crate::digest::{ManifestKey, ResultKey};
 use crate::error::{PathContext as _, PathError};
 use crate::fs;
@@ -60,7 +60,7 @@ pub enum StoreError {
     /// A file belongs to another release and was left alone.
     #[error("{what} {name} was written by another version of cachewrap (layout {found})")]
     UnknownVersion {
-        /// Manifest or result.
+        /// Manifest, result or something memoised.
         what: &'static str,
         /// The key.
         name: String,
@@ -131,7 +131,7 @@ impl Store {
         manifest: &InputManifest,
     ) -> Result<u64, StoreError> {
         let bytes = manifest.encode()?;
-        self.replace(&self.layout.manifest(key), &bytes)?;
+        self.replace_own(&self.layout.manifest(key), "manifest", &bytes)?;
         Ok(disk_size(bytes.len() as u64))
     }
 
@@ -144,7 +144,7 @@ impl Store {
     /// Stores a result whose blobs are already stored; says what it takes on disk, bytes.
     pub fn put_result(&self, key: ResultKey, result: &CompileResult) -> Result<u64, StoreError> {
         let bytes = result.encode()?;
-        self.replace(&self.layout.result(key), &bytes)?;
+        self.replace_own(&self.layout.result(key), "result", &bytes)?;
         Ok(disk_size(bytes.len() as u64))
     }
 
@@ -162,6 +162,25 @@ impl Store {
         let tmp = fs::TempFile::create(&self.layout.part("tmp"))?;
         std::io::Write::write_all(&mut tmp.file(), bytes).context("write", tmp.path())?;
         self.settle(tmp, path)
+    }
+
+    /// The same for a frame whose place another release may have taken: its file stays.
+    pub(crate) fn replace_own(
+        &self,
+        path: &Path,
+        what: &'static str,
+        frame: &[u8],
+    ) -> Result<(), StoreError> {
+        let there = fs::read_plain(path).unwrap_or_default();
+        if let Some(found) = codec::foreign_version(&there, frame) {
+            let name = path.file_name().unwrap_or_default();
+            return Err(StoreError::UnknownVersion {
+                what,
+                name: name.to_string_lossy().into_owned(),
+                found,
+            });
+        }
+        Ok(self.replace(path, frame)?)
     }
 
     /// Gives a finished file its place, replacing whatever is there.
