@@ -89,14 +89,17 @@ pub(crate) struct Code<'a> {
 pub(crate) type Variables = Vec<(Vec<u8>, Vec<u8>)>;
 
 /// The variables that are set and whose names occur in any of the files, with their
-/// values, ordered by name.
+/// values, ordered by name. Those that are `in_key` are left out.
 pub(crate) fn variables(
     store: &Store,
     env: &Environment,
     code: &[Code<'_>],
+    in_key: &dyn Fn(&OsStr) -> bool,
 ) -> Result<Variables, PathError> {
-    let candidates: Vec<(&OsStr, &OsStr)> =
-        env.iter().filter(|(name, _)| !is_noise(name)).collect();
+    let candidates: Vec<(&OsStr, &OsStr)> = env
+        .iter()
+        .filter(|(name, _)| !is_noise(name) && !in_key(name))
+        .collect();
     let mut read = vec![false; candidates.len()];
     for code in code {
         let occurs = occurring(store, code, &candidates)?;
@@ -196,10 +199,10 @@ mod tests {
         ]
         .into_iter()
         .collect();
-        let found = variables(&store, &env, std::slice::from_ref(&code)).unwrap();
+        let found = variables(&store, &env, std::slice::from_ref(&code), &|_| false).unwrap();
         assert_eq!(found, [(b"MY_VARIABLE".to_vec(), b"1".to_vec())]);
         // The second time the file is not needed any more.
         std::fs::remove_file(&path).unwrap();
-        assert_eq!(variables(&store, &env, &[code]).unwrap(), found);
+        assert_eq!(variables(&store, &env, &[code], &|_| false).unwrap(), found);
     }
 }

@@ -55,6 +55,8 @@ pub(crate) fn prepare(
                 let placed = Placed::text(&path, &text);
                 Some(placed.map_err(|e| RestoreError::Place(e.into()))?)
             }
+            // A compilation makes neither.
+            Content::Directory | Content::Link(_) => return Err(damaged()),
         };
         let placed = placed.ok_or(RestoreError::Miss(MissReason::Evicted))?;
         files.push((path, Some(placed)));
