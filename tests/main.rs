@@ -11,6 +11,7 @@
 
 mod harness;
 
+mod build_scripts;
 mod edits;
 mod fail_open;
 mod interrupted;

@@ -8,7 +8,7 @@ mod outcome;
 mod snapshot;
 mod toolchain;
 
-pub(crate) use case::{Case, Mode};
+pub(crate) use case::{Case, Mode, wrapper};
 pub(crate) use compare::{assert_fresh, compare, compare_in_place};
 pub(crate) use crates::{bin_manifest, lib_manifest, macro_manifest, manifest};
 pub(crate) use native::{archive, object};
