@@ -20,7 +20,7 @@
 //!
 //! | term | meaning |
 //! |---|---|
-//! | unit | cargo's node; here one run of rustc |
+//! | unit | cargo's node; here one run of rustc, or of a build script |
 //! | invocation | parsed arguments, directory and relevant environment of a unit |
 //! | bypass | an invocation that is not cached and runs untouched, see [`BypassReason`] |
 //! | toolchain | the identity of a compiler that enters keys |
@@ -43,9 +43,10 @@
 //! `rustc::args` and `rustc::invocation` parse; `rustc::toolchain` identifies the compiler;
 //! `rustc::place` and `roots` find the directories; `rustc::key` and `key` make the key;
 //! `manifest` and `check` look up; `restore` serves a hit. For a miss, `run` and `observe`
-//! run the compiler; `rustc::seen` and `rustc::record` turn what it did into inputs;
+//! run the compiler; `seen` and `record` turn what it did into inputs (`rustc::seen` and
+//! `rustc::record` know what is particular to a compiler);
 //! `rustc::capture` and `result` keep its outputs. Below all of them lie `store`, `codec`
-//! and `digest`. `key`, `manifest`, `result`, `codec` and `store::retention` touch neither
+//! and `digest`. `build_script` does the same for runs of build scripts. `key`, `manifest`, `result`, `codec` and `store::retention` touch neither
 //! files nor clocks nor processes.
 //!
 //! # Embedding

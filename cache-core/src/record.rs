@@ -279,17 +279,15 @@ impl Recorder<'_> {
         let name = path.file_name()?;
         let found = search::program(name, self.env, self.cwd);
         let named = name.as_bytes().to_vec();
-        match found {
-            Some(found) => (found == path).then(|| Input::Program {
+        if let Some(found) = found {
+            return (found == path).then(|| Input::Program {
                 name: named,
                 path: self.roots.relativize(path),
-            }),
-            None => {
-                let mut dirs = search::directories(self.env, self.cwd);
-                let sought = dirs.any(|dir| Some(dir.as_path()) == path.parent());
-                sought.then_some(Input::NoProgram { name: named })
-            }
+            });
         }
+        let mut dirs = search::directories(self.env, self.cwd);
+        let sought = dirs.any(|dir| Some(dir.as_path()) == path.parent());
+        sought.then_some(Input::NoProgram { name: named })
     }
 }
 

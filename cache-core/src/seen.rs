@@ -343,12 +343,12 @@ impl Sorter<'_> {
         if searched && self.listed.insert(event.path.clone()) {
             return;
         }
-        let code = match (process.is_compiler, library) {
-            (true, true) => Code::Yes,
-            (true, false) => Code::No,
-            (false, _) if process.loading || library => Code::No,
-            (false, _) if self.subject.may_be_script(&event.path) => Code::IfText,
-            (false, _) => Code::No,
+        let code = if process.is_compiler {
+            if library { Code::Yes } else { Code::No }
+        } else if process.loading || library || !self.subject.may_be_script(&event.path) {
+            Code::No
+        } else {
+            Code::IfText
         };
         let usage = if event.found.is_some() {
             Use::Read

@@ -125,7 +125,7 @@ fn directives_and_messages() {
     let bare = shown(case.bare_cargo(&["build", "-vv"]));
     case.wipe();
     let runs = runs_in(&case, || {
-        assert_eq!(shown(case.cargo(&["build", "-vv"])), bare)
+        assert_eq!(shown(case.cargo(&["build", "-vv"])), bare);
     });
     assert!(runs.is_empty());
     assert!(

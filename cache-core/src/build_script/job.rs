@@ -33,6 +33,7 @@ use crate::rustc::toolchain::{self, Surroundings, Toolchain};
 use crate::search;
 use crate::seen::{NotStored, Summary};
 use crate::stamp::{self, Stamp};
+use crate::stats;
 use crate::store::Store;
 
 use super::directives::{Directive, directives};
@@ -83,7 +84,7 @@ pub fn run_build_script(
             engine.log.say(LogLevel::Info, said);
             // What is not to be cached is not to be counted either.
             if reason != BypassReason::NotWanted {
-                engine.count_with_reason("script_bypass", reason.name());
+                engine.count_with_reason(stats::SCRIPT_BYPASS, reason.name());
             }
             return Ok(Outcome::Bypass(reason));
         }
@@ -220,13 +221,14 @@ impl Job<'_> {
         });
         log.say(LogLevel::Debug, || format!("{name}: {reason}"));
         let (status, not_stored) = self.execute(stdout, stderr)?;
-        self.engine.count_with_reason("script_miss", reason.name());
+        self.engine
+            .count_with_reason(stats::SCRIPT_MISS, reason.name());
         if let Some(why) = not_stored {
             log.say(LogLevel::Info, || {
                 format!("not stored: {name}: {}", why.name())
             });
             self.engine
-                .count_with_reason("script_not_stored", why.name());
+                .count_with_reason(stats::SCRIPT_NOT_STORED, why.name());
         }
         Ok(Outcome::Miss {
             full: not_stored.is_none() && self.engine.is_full(self.request.config),
@@ -266,8 +268,10 @@ impl Job<'_> {
             .map_err(|e| self.engine.unrestored(e))?;
         stdout(&said);
         stderr(&complained);
-        self.engine
-            .count(&[("script_hit", 1), ("script_saved_us", result.duration_us)]);
+        self.engine.count(&[
+            (stats::SCRIPT_HIT, 1),
+            (stats::SCRIPT_SAVED_US, result.duration_us),
+        ]);
         Ok(result.status)
     }
 
@@ -296,7 +300,7 @@ impl Job<'_> {
             },
         )?;
         let duration_us = u64::try_from(run.duration.as_micros()).unwrap_or(u64::MAX);
-        self.engine.count(&[("script_us", duration_us)]);
+        self.engine.count(&[(stats::SCRIPT_US, duration_us)]);
         if run.status != Status::Code(0) {
             return Ok((run.status, Some(NotStored::Failed)));
         }

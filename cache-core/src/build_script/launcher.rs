@@ -227,10 +227,10 @@ mod tests {
             let plain = format!("real:{shown}:one two words\n");
             assert_eq!(run(name, None), plain);
             assert_eq!(run(name, Some("")), plain);
-            let wrapped = run(name, Some("x"));
-            assert!(wrapped.starts_with(&format!("wrapper:{shown} one two words\n")));
-            assert!(wrapped.contains("strange-NAME.x=kept"), "{wrapped}");
-            assert!(wrapped.contains("RUSTC_WRAPPER=x"), "{wrapped}");
+            let output = run(name, Some("x"));
+            assert!(output.starts_with(&format!("wrapper:{shown} one two words\n")));
+            assert!(output.contains("strange-NAME.x=kept"), "{output}");
+            assert!(output.contains("RUSTC_WRAPPER=x"), "{output}");
         }
         std::fs::remove_file(&wrapper).unwrap();
         assert!(run(&program, Some("x")).starts_with("real:"));

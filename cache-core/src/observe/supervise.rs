@@ -167,8 +167,9 @@ impl<'a> Supervisor<'a> {
             if let Some((directory, path, access)) = source(call) {
                 self.note_path(call, pid, directory, path, access)?;
             }
-            if let Some(path) = talks(call)? {
-                return self.note_talk(pid, path);
+            if let Some(peer) = talks(call) {
+                self.note_talk(pid, peer.read(call.tid)?);
+                return Some(());
             }
         }
         let (directory, path, access) = describe(call)?;
@@ -195,13 +196,14 @@ impl<'a> Supervisor<'a> {
     }
 
     /// A socket that is not there was looked for; any other is somebody to talk to.
-    fn note_talk(&mut self, pid: u32, peer: PathBuf) -> Option<()> {
-        if peer.is_absolute() && Stamp::of(&peer).is_none() {
-            self.push(pid, Access::Ask, peer);
+    fn note_talk(&mut self, pid: u32, peer: PathBuf) {
+        let is_missing = peer.is_absolute() && Stamp::of(&peer).is_none();
+        let access = if is_missing {
+            Access::Ask
         } else {
-            self.push(pid, Access::Talk, peer);
-        }
-        Some(())
+            Access::Talk
+        };
+        self.push(pid, access, peer);
     }
 
     fn push(&mut self, pid: u32, access: Access, path: PathBuf) {
@@ -289,25 +291,41 @@ fn source(call: &Notification) -> Option<(u64, u64, Access)> {
     }
 }
 
-/// The peer of a call that talks to another process: the path of its socket, or nothing
-/// where it has none. `Some(None)` for other calls, `None` if the peer cannot be read.
-fn talks(call: &Notification) -> Option<Option<PathBuf>> {
-    match call.call {
-        libc::SYS_socket | libc::SYS_bind => return Some(Some(PathBuf::new())),
-        libc::SYS_connect => {}
-        _ => return Some(None),
-    }
+/// Whom a call talks to.
+enum Peer {
+    /// Somebody without a path.
+    Nameless,
+    /// Whom the address of this length in memory says.
+    Address(u64, u64),
+}
+
+fn talks(call: &Notification) -> Option<Peer> {
     let [_, address, length, ..] = call.args;
-    // `struct sockaddr_un`: a family of 16 bits and a path of at most 108 bytes.
-    let mut bytes = [0; 110];
-    let length = usize::try_from(length).ok()?.min(bytes.len());
-    let mem = File::open(format!("/proc/{}/mem", call.tid)).ok()?;
-    mem.read_exact_at(bytes.get_mut(..length)?, address).ok()?;
-    let [low, high, path @ ..] = bytes;
-    let path = path.split(|&b| b == 0).next().unwrap_or_default();
-    let is_local = i32::from(u16::from_ne_bytes([low, high])) == libc::AF_UNIX;
-    let path = if is_local { path.to_vec() } else { Vec::new() };
-    Some(Some(PathBuf::from(OsString::from_vec(path))))
+    match call.call {
+        libc::SYS_socket | libc::SYS_bind => Some(Peer::Nameless),
+        libc::SYS_connect => Some(Peer::Address(address, length)),
+        _ => None,
+    }
+}
+
+impl Peer {
+    /// The path of the peer's socket, empty where it has none; `None` if that cannot be
+    /// read.
+    fn read(&self, tid: u32) -> Option<PathBuf> {
+        let &Self::Address(address, length) = self else {
+            return Some(PathBuf::new());
+        };
+        // `struct sockaddr_un`: a family of 16 bits and a path of at most 108 bytes.
+        let mut bytes = [0; 110];
+        let length = usize::try_from(length).ok()?.min(bytes.len());
+        let mem = File::open(format!("/proc/{tid}/mem")).ok()?;
+        mem.read_exact_at(bytes.get_mut(..length)?, address).ok()?;
+        let [low, high, path @ ..] = bytes;
+        let path = path.split(|&b| b == 0).next().unwrap_or_default();
+        let is_local = i32::from(u16::from_ne_bytes([low, high])) == libc::AF_UNIX;
+        let path = if is_local { path.to_vec() } else { Vec::new() };
+        Some(PathBuf::from(OsString::from_vec(path)))
+    }
 }
 
 /// The directory descriptor, the address of the path and the intent of a call. `None`

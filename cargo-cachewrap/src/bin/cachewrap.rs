@@ -1,6 +1,7 @@
-//! The `RUSTC_WRAPPER`: serves a compiler call from the cache, or runs the compiler.
+//! The `RUSTC_WRAPPER`: serves a compiler call from the cache, or runs the compiler. The
+//! launchers of build scripts call it too, and it serves their runs alike.
 //!
-//! Whatever goes wrong on our side, a panic included, ends in running the real compiler.
+//! Whatever goes wrong on our side, a panic included, ends in running the real program.
 
 use std::ffi::{OsStr, OsString};
 use std::io::{IsTerminal as _, Read as _, Write as _};
@@ -17,7 +18,7 @@ fn main() -> ExitCode {
     let mut words = std::env::args_os();
     let name = words.next().unwrap_or_default();
     let argv: Vec<OsString> = words.collect();
-    let Some((program, args)) = argv.split_first() else {
+    let Some((program, rest)) = argv.split_first() else {
         eprintln!(
             "cachewrap: set RUSTC_WRAPPER=cachewrap and run cargo; see `cargo cachewrap --help`"
         );
@@ -33,7 +34,7 @@ fn main() -> ExitCode {
         end(status)
     } else {
         let mut real = Command::new(program);
-        let error = real.args(args).arg0(script.unwrap_or(program)).exec();
+        let error = real.args(rest).arg0(script.unwrap_or(program)).exec();
         eprintln!(
             "cachewrap: cannot run {}: {error}",
             program.to_string_lossy()
@@ -61,11 +62,11 @@ fn serve(argv: &[OsString], script: Option<&OsStr>) -> Option<Status> {
     let mut stdout = |piece: &[u8]| drop(std::io::stdout().write_all(piece));
     let mut stderr = |line: &[u8]| drop(std::io::stderr().write_all(line));
     let outcome = if let Some(arg0) = script {
-        let (executable, args) = argv.split_first()?;
+        let (executable, rest) = argv.split_first()?;
         let request = ScriptRequest {
             executable: Path::new(executable),
             arg0,
-            args,
+            args: rest,
             env: &env,
             cwd: &cwd,
             config: &loaded.config,
