@@ -331,7 +331,10 @@ impl Sorter<'_> {
         let library = is_shared_library(&event.path);
         if process.loading {
             let by_loader = library || event.path.starts_with("/etc/ld.so.cache");
-            if by_loader && (process.is_compiler || event.found.is_none()) {
+            // A library that appears where a tool looks first is another tool; a compiler's
+            // own libraries are in its identity.
+            let matters = self.subject.starts_at_once();
+            if by_loader && (process.is_compiler || (event.found.is_none() && !matters)) {
                 return;
             }
             if !by_loader {
@@ -343,9 +346,15 @@ impl Sorter<'_> {
         if searched && self.listed.insert(event.path.clone()) {
             return;
         }
-        let code = if process.is_compiler {
-            if library { Code::Yes } else { Code::No }
-        } else if process.loading || library || !self.subject.may_be_script(&event.path) {
+        // What a tool loads reads the environment as the tool does.
+        let loads_code = process.is_compiler || self.subject.starts_at_once();
+        let code = if library && loads_code {
+            Code::Yes
+        } else if process.is_compiler
+            || process.loading
+            || library
+            || !self.subject.may_be_script(&event.path)
+        {
             Code::No
         } else {
             Code::IfText
@@ -360,7 +369,8 @@ impl Sorter<'_> {
 
     fn look(&mut self, event: &Event, process: Process) {
         let is_file = event.found.is_some_and(|f| f.file_type == FileType::File);
-        if process.loading && event.access == Access::Stat && !is_file {
+        let matters = self.subject.starts_at_once();
+        if process.loading && event.access == Access::Stat && !is_file && !matters {
             // The loader looks whether its search directories exist.
             return;
         }

@@ -9,6 +9,7 @@
 use std::ffi::{OsStr, OsString};
 use std::io;
 use std::os::unix::ffi::OsStrExt as _;
+use std::panic::AssertUnwindSafe;
 use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 
@@ -314,7 +315,9 @@ impl Job<'_> {
             stdout: out,
             stderr: err,
         };
-        Ok((run.status, self.keep(&ran).err()))
+        // The run is over: a panic must not lead to another one.
+        let kept = std::panic::catch_unwind(AssertUnwindSafe(|| self.keep(&ran)));
+        Ok((run.status, kept.unwrap_or(Err(NotStored::Store)).err()))
     }
 
     fn keep(&self, ran: &Ran) -> Result<(), NotStored> {
@@ -325,6 +328,7 @@ impl Job<'_> {
             toolchain: &script.toolchain,
             out_dir: [&script.out_dir, &real],
             wrapper: self.request.wrapper,
+            jobserver: seen::jobserver(self.request.env),
         };
         let summary = seen::summarise(observation, &known)?;
         let in_key = |name: &OsStr| key::enters(name, self.request.env);

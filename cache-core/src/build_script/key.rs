@@ -8,6 +8,7 @@
 //! | processor | model and features: compilers are told to use what is there |
 //! | the package's directory, `OUT_DIR` | relative to their roots |
 //! | `CARGO_*`, `DEP_*`, `RUSTC*`, `TARGET`, … | name and value, roots left open |
+//! | `LD_LIBRARY_PATH`, `LD_PRELOAD` | likewise: tools load what they find there |
 //! | variables that choose tools: `CC`, `CFLAGS_<target>`, `PKG_CONFIG*`, `CMAKE*`, … | likewise |
 //! | `CACHEWRAP_ENV`, `CACHEWRAP_KEY_SALT` | names and values; text |
 //!
@@ -58,6 +59,8 @@ const SAYS_WHAT: &[&str] = &[
     "RUSTDOCFLAGS",
     "LANG",
     "LANGUAGE",
+    "LD_LIBRARY_PATH",
+    "LD_PRELOAD",
     "SOURCE_DATE_EPOCH",
 ];
 
@@ -200,6 +203,7 @@ mod tests {
             "CC_x86_64-unknown-linux-gnu",
             "CFLAGS_x86_64_unknown_linux_gnu",
             "AR_aarch64_unknown_linux_gnu",
+            "LD_LIBRARY_PATH",
             "PKG_CONFIG_PATH",
             "CMAKE_PREFIX_PATH",
         ] {

@@ -194,6 +194,8 @@ pub(super) fn restore(
     }
     let name = format!(".cachewrap-out-{}", std::process::id());
     let beside = dir.with_file_name(name);
+    // Left by a process of the same id that was killed.
+    let _ = fs::remove_any(&beside);
     let placed = place(store, result, roots, &beside).and_then(|()| {
         let renamed = fs::rename(&beside, dir);
         renamed.map_err(|e| RestoreError::Place(e.into()))

@@ -167,6 +167,9 @@ impl<'a> Supervisor<'a> {
             if let Some((directory, path, access)) = source(call) {
                 self.note_path(call, pid, directory, path, access)?;
             }
+            if let Some((text, directory, path)) = symlink(call) {
+                self.note_link_text(call, pid, text, directory, path)?;
+            }
             if let Some(peer) = talks(call) {
                 self.note_talk(pid, peer.read(call.tid)?);
                 return Some(());
@@ -192,6 +195,24 @@ impl<'a> Supervisor<'a> {
         }
         let path = absolute(call.tid, directory, path)?;
         self.push(pid, access, path);
+        Some(())
+    }
+
+    /// What a new link will lead to is looked at: the link may be gone when it is asked
+    /// where it led.
+    fn note_link_text(
+        &mut self,
+        call: &Notification,
+        pid: u32,
+        text: u64,
+        directory: u64,
+        path: u64,
+    ) -> Option<()> {
+        let text = read_path(call.tid, text)?;
+        let link = absolute(call.tid, directory, read_path(call.tid, path)?)?;
+        if let Some(dir) = link.parent().filter(|_| !text.as_os_str().is_empty()) {
+            self.push(pid, Access::Ask, dir.join(text));
+        }
         Some(())
     }
 
@@ -287,6 +308,17 @@ fn source(call: &Notification) -> Option<(u64, u64, Access)> {
         #[cfg(target_arch = "x86_64")]
         libc::SYS_link => Some((CWD, a0, Access::Read)),
         libc::SYS_linkat => Some((a0, a1, Access::Read)),
+        _ => None,
+    }
+}
+
+/// The addresses of the text and of the path of a new link, with the directory between.
+fn symlink(call: &Notification) -> Option<(u64, u64, u64)> {
+    let [a0, a1, a2, ..] = call.args;
+    match call.call {
+        #[cfg(target_arch = "x86_64")]
+        libc::SYS_symlink => Some((a0, CWD, a1)),
+        libc::SYS_symlinkat => Some((a0, a1, a2)),
         _ => None,
     }
 }
