@@ -34,6 +34,7 @@ fn main() {
         .to_vec(),
         cwd: Some(dir.path().to_owned()),
         stdin: None,
+        ..Command::default()
     };
     compile(&command, None);
     let (mut plain, mut observed, mut ratios) = (Vec::new(), Vec::new(), Vec::new());

@@ -54,6 +54,7 @@ impl Library {
         let request = Request {
             argv,
             env: &self.env,
+            wrapper: None,
             cwd: self.dir.path(),
             config: &self.config,
             runner: &SystemRunner,

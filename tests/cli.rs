@@ -193,17 +193,30 @@ fn stats_count_by_reason_and_reset() {
         (stats::MISS, 1),
         ("miss.no-entry", 1),
         (stats::BYPASS, 2),
+        (stats::SCRIPT_HIT, 1),
+        (stats::SCRIPT_MISS, 1),
+        ("script_miss.no-entry", 1),
+        (stats::SCRIPT_SAVED_US, 5_000_000),
         ("bypass.incremental", 2),
         (stats::SAVED_US, 75_000_000),
     ];
     cli.cache.store.count(&counts).unwrap();
     let shown = cli.ok(&["stats"]);
-    for needle in ["75.0 %", "no entry", "incremental", "1m 15s", "3 (1 used)"] {
+    for needle in [
+        "75.0 %",
+        "no entry",
+        "incremental",
+        "1m 15s",
+        "3 (1 used)",
+        "50.0 %",
+    ] {
         assert!(shown.contains(needle), "{needle}: {shown}");
     }
     let json = cli.json(&["stats", "--json"]);
     assert_eq!(json["hits"], 3);
     assert_eq!(json["hit_rate"], 0.75);
+    assert_eq!(json["build_scripts"]["hits"], 1);
+    assert_eq!(json["build_scripts"]["saved_us"], 5_000_000);
     assert_eq!(json["counters"]["bypass.incremental"], 2);
     assert_eq!(json["cache"]["results"], 3);
     assert_eq!(json["cache"]["max_size"], 10_000_000_000_u64);

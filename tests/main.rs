@@ -11,6 +11,7 @@
 
 mod harness;
 
+mod build_scripts;
 mod concurrent;
 mod debugging;
 mod edits;

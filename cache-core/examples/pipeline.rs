@@ -88,6 +88,7 @@ fn compile(
         runner,
         stdin: &|| None,
         stderr_is_terminal: false,
+        wrapper: None,
     };
     let mut stdout = |piece: &[u8]| drop(std::io::stdout().write_all(piece));
     let mut stderr = |line: &[u8]| drop(std::io::stderr().write_all(line));

@@ -100,6 +100,8 @@ pub(crate) struct World<'a> {
     pub(crate) memo: &'a Memo,
     /// The last value of an argument that is left out of keys.
     pub(crate) argument: &'a dyn Fn(&str) -> Option<Vec<u8>>,
+    /// Whether the key holds a variable already.
+    pub(crate) in_key: &'a dyn Fn(&std::ffi::OsStr) -> bool,
 }
 
 /// Checks the input sets of one manifest.
@@ -160,6 +162,18 @@ impl<'a> Checker<'a> {
                 let found = search::program(name, self.world.env, self.world.cwd);
                 let same = found.is_some() && found == self.at(path);
                 compare("program", path, "another program in PATH", same)
+            }
+            Input::NoProgram { name } => {
+                let name = std::ffi::OsStr::from_bytes(name);
+                match search::program(name, self.world.env, self.world.cwd) {
+                    None => Ok(()),
+                    Some(now) => Err(change(
+                        "program",
+                        &name.to_string_lossy(),
+                        "nowhere in PATH",
+                        &now.display().to_string(),
+                    )),
+                }
             }
             Input::CodeEnv {
                 code,
@@ -230,7 +244,7 @@ impl<'a> Checker<'a> {
             .iter()
             .map(|(blob, path)| Code { blob: *blob, path })
             .collect();
-        let mut now = names::variables(self.world.store, self.world.env, &files)
+        let mut now = names::variables(self.world.store, self.world.env, &files, self.world.in_key)
             .map_err(|e| change("code", "a program or library", "readable", &e.to_string()))?;
         now.retain(|(name, _)| !write_only.contains(name));
         let value = |list: &[(Vec<u8>, Vec<u8>)], name: &[u8]| {

@@ -206,6 +206,29 @@ pub(crate) fn create_private_dir_all(path: &Path) -> Result<(), PathError> {
     }
 }
 
+pub(crate) fn create_dir(path: &Path) -> Result<(), PathError> {
+    std::fs::create_dir(path).context("create", path)
+}
+
+pub(crate) fn symlink(target: &Path, path: &Path) -> Result<(), PathError> {
+    std::os::unix::fs::symlink(target, path).context("link", path)
+}
+
+/// The permissions that new files of this process do not get.
+pub(crate) fn umask() -> u32 {
+    // Asking the kernel by system call would mean changing it.
+    let status = read(Path::new("/proc/self/status")).unwrap_or_default();
+    let status = String::from_utf8_lossy(&status);
+    let line = status.lines().find_map(|line| line.strip_prefix("Umask:"));
+    line.and_then(|octal| u32::from_str_radix(octal.trim(), 8).ok())
+        .unwrap_or(0o022)
+}
+
+pub(crate) fn set_mode(path: &Path, mode: u32) -> Result<(), PathError> {
+    let permissions = std::os::unix::fs::PermissionsExt::from_mode(mode);
+    std::fs::set_permissions(path, permissions).context("set the permissions of", path)
+}
+
 pub(crate) fn remove_file(path: &Path) -> Result<(), PathError> {
     std::fs::remove_file(path).context("remove", path)
 }
@@ -302,6 +325,10 @@ impl TempFile {
 
     pub(crate) fn file(&self) -> &File {
         &self.file
+    }
+
+    pub(crate) fn write_all(&self, bytes: &[u8]) -> Result<(), PathError> {
+        io::Write::write_all(&mut &self.file, bytes).context("write", &self.path)
     }
 
     pub(crate) fn path(&self) -> &Path {

@@ -14,6 +14,7 @@
 //! | `Link` | the path is a link with this text | it was resolved, or entered, or looked at |
 //! | `Env` | the variable has this value, or none | dep-info's `env-dep` |
 //! | `Program` | this name, searched in `PATH`, is that file | it was executed so |
+//! | `NoProgram` | this name is nowhere in `PATH` | it was looked for there |
 //! | `CodeEnv` | the variables named in these files of code have these values | the code ran |
 //! | `Argument` | the option has this value | it shaped messages that were printed |
 //! | `RootValue` | the root is at this path | an output contains the path |
@@ -120,5 +121,10 @@ pub enum Input {
         root: Root,
         /// Its path, bytes.
         value: Vec<u8>,
+    },
+    /// Searching `PATH` for the name finds nothing.
+    NoProgram {
+        /// The name searched for.
+        name: Vec<u8>,
     },
 }

@@ -127,6 +127,7 @@ impl KeyHasher {
                 self.bytes("program", name);
                 self.path("found", path);
             }
+            Input::NoProgram { name } => self.bytes("no-program", name),
             Input::CodeEnv {
                 code,
                 variables,

@@ -20,7 +20,7 @@
 //!
 //! | term | meaning |
 //! |---|---|
-//! | unit | cargo's node; here one run of rustc |
+//! | unit | cargo's node; here one run of rustc, or of a build script |
 //! | invocation | parsed arguments, directory and relevant environment of a unit |
 //! | bypass | an invocation that is not cached and runs untouched, see [`BypassReason`] |
 //! | toolchain | the identity of a compiler that enters keys |
@@ -43,9 +43,10 @@
 //! `rustc::args` and `rustc::invocation` parse; `rustc::toolchain` identifies the compiler;
 //! `rustc::place` and `roots` find the directories; `rustc::key` and `key` make the key;
 //! `manifest` and `check` look up; `restore` serves a hit. For a miss, `run` and `observe`
-//! run the compiler; `rustc::seen` and `rustc::record` turn what it did into inputs;
+//! run the compiler; `seen` and `record` turn what it did into inputs (`rustc::seen` and
+//! `rustc::record` know what is particular to a compiler);
 //! `rustc::capture` and `result` keep its outputs. Below all of them lie `store`, `codec`
-//! and `digest`. `key`, `manifest`, `result`, `codec` and `store::retention` touch neither
+//! and `digest`. `build_script` does the same for runs of build scripts. `key`, `manifest`, `result`, `codec` and `store::retention` touch neither
 //! files nor clocks nor processes.
 //!
 //! # Embedding
@@ -68,6 +69,7 @@
 //!     runner: &SystemRunner,
 //!     stdin: &|| None,
 //!     stderr_is_terminal: false,
+//!     wrapper: None,
 //! };
 //! let outcome = cache_core::run(&request, &mut |_| (), &mut |_| ())?;
 //! // Nothing to cache; a wrapper would now run the compiler.
@@ -78,6 +80,7 @@
 //! [`Store`] gives access to manifests, results and blobs by themselves. `examples/` has a
 //! program for each.
 
+mod build_script;
 mod check;
 mod codec;
 mod config;
@@ -97,21 +100,25 @@ mod memo;
 mod names;
 mod observe;
 mod pipeline;
+mod processor;
+mod record;
 mod restore;
 mod result;
 mod roots;
 mod run;
 mod rustc;
 mod search;
+mod seen;
 mod stamp;
 pub mod stats;
 mod store;
 
+pub use build_script::{ScriptRequest, is_behind_launcher, run_build_script};
 pub use check::{Change, MissReason};
 pub use codec::DecodeError;
 pub use config::{
-    Config, ConfigEntry, ConfigProblem, DEFAULT_MAX_SIZE, Loaded, LogLevel, LogSpec, Origin,
-    Setting, SettingName, TrimPaths, format_size, parse_size,
+    BuildScripts, Config, ConfigEntry, ConfigProblem, DEFAULT_MAX_SIZE, Loaded, LogLevel, LogSpec,
+    Origin, Setting, SettingName, TrimPaths, format_size, parse_size,
 };
 pub use digest::{BlobRef, Digest, ManifestKey, ResultKey};
 pub use env::Environment;
@@ -121,14 +128,14 @@ pub use key::KeyHasher;
 pub use log::Log;
 pub use manifest::{InputManifest, InputSet, MAX_SETS, result_key};
 pub use observe::die_by_signal;
-pub use observe::{Depth, probe as probe_observer};
+pub use observe::{Depth, is_observed, probe as probe_observer};
 pub use pipeline::{Outcome, Request, run};
 pub use result::{CompileResult, Content, Output, Role};
 pub use roots::{Escaping, Root, RootedPath, Roots, Template};
 pub use run::{Command, Run, Runner, Sink, Status, SystemRunner};
 pub use rustc::invocation::BypassReason;
-pub use rustc::seen::NotStored;
 pub use rustc::toolchain::KnownToolchain;
+pub use seen::NotStored;
 pub use store::retention;
 pub use store::{
     CACHEDIR_TAG, Cleared, CollectOptions, Collected, Damage, FORMAT, Finding, GcReport, Layout,

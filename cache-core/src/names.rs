@@ -7,13 +7,18 @@
 //! read. A name may stand anywhere: Rust puts string literals next to each other without
 //! separators, so that looking for whole words would miss some.
 //!
+//! Some code asks for all variables that begin alike (`MY_TOOL_…`), or puts a name
+//! together at run time. Then only the beginning stands among the bytes. So a variable
+//! is taken for read too if a beginning of its name that ends in `_` occurs, and is not
+//! itself part of a longer name there.
+//!
 //! Which of the names asked for so far occur in a file is memoised by the file's digest
 //! under `names/`:
 //!
 //! ```text
-//! file = frame 'N' version 1 (see codec), body = map from name to whether it occurs
+//! file = frame 'N' version 2 (see codec), body = map from name to whether it occurs
 //! ```
-//! Version history: 1, the first.
+//! Version history: 1, the first; 2, beginnings of names count.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::ffi::OsStr;
@@ -31,7 +36,7 @@ use crate::store::Store;
 
 pub(crate) const KIND: Kind = Kind {
     tag: b'N',
-    version: 1,
+    version: 2,
 };
 
 /// Variables that are never taken for read.
@@ -89,14 +94,17 @@ pub(crate) struct Code<'a> {
 pub(crate) type Variables = Vec<(Vec<u8>, Vec<u8>)>;
 
 /// The variables that are set and whose names occur in any of the files, with their
-/// values, ordered by name.
+/// values, ordered by name. Those that are `in_key` are left out.
 pub(crate) fn variables(
     store: &Store,
     env: &Environment,
     code: &[Code<'_>],
+    in_key: &dyn Fn(&OsStr) -> bool,
 ) -> Result<Variables, PathError> {
-    let candidates: Vec<(&OsStr, &OsStr)> =
-        env.iter().filter(|(name, _)| !is_noise(name)).collect();
+    let candidates: Vec<(&OsStr, &OsStr)> = env
+        .iter()
+        .filter(|(name, _)| !is_noise(name) && !in_key(name))
+        .collect();
     let mut read = vec![false; candidates.len()];
     for code in code {
         let occurs = occurring(store, code, &candidates)?;
@@ -146,21 +154,42 @@ fn occurring(
         .collect())
 }
 
-/// The positions of those names that occur in `content`.
+/// Shorter beginnings of names are not looked for.
+const MIN_BEGINNING: usize = 4;
+
+/// The positions of those names that occur in `content`, as a whole or by a beginning.
 fn search(content: &[u8], names: &[&[u8]]) -> BTreeSet<usize> {
     // A name in a program written in C ends with a NUL, whatever precedes it. Programs
     // written in Rust, told by a name that their standard library contains, put literals
     // next to each other, and so may scripts.
     let is_c = content.starts_with(b"\x7fELF")
         && memchr::memmem::find(content, b"RUST_BACKTRACE").is_none();
-    let ends = |end: usize| !is_c || content.get(end) == Some(&0);
+    let mut patterns: Vec<(&[u8], usize)> = Vec::new();
+    for (i, name) in names.iter().enumerate() {
+        patterns.push((name, i));
+        let ends = memchr::memchr_iter(b'_', name).map(|at| at + 1);
+        let beginnings = ends.filter(|&end| !is_c && (MIN_BEGINNING..name.len()).contains(&end));
+        patterns.extend(beginnings.filter_map(|end| Some((name.get(..end)?, i))));
+    }
+    let in_name = |b: &u8| b.is_ascii_uppercase() || b.is_ascii_digit() || *b == b'_';
+    let counts = |pattern: &[u8], i: usize, end: usize| {
+        let next = content.get(end);
+        let whole = names.get(i).is_some_and(|name| name.len() == pattern.len());
+        match (whole, is_c) {
+            (true, true) => next == Some(&0),
+            (true, false) => true,
+            (false, _) => !next.is_some_and(in_name),
+        }
+    };
     // One pass for all names: macros are megabytes, and names are many. One name may
     // contain another, so overlapping occurrences count.
-    match AhoCorasick::new(names) {
+    match AhoCorasick::new(patterns.iter().map(|(pattern, _)| pattern)) {
         Ok(searcher) => searcher
             .find_overlapping_iter(content)
-            .filter(|found| ends(found.end()))
-            .map(|found| found.pattern().as_usize())
+            .filter_map(|found| {
+                let (pattern, i) = patterns.get(found.pattern().as_usize())?;
+                counts(pattern, *i, found.end()).then_some(*i)
+            })
             .collect(),
         // Too many names for one automaton.
         Err(_) => (0..names.len()).collect(),
@@ -176,6 +205,14 @@ mod tests {
         let names: [&[u8]; 2] = [b"USER", b"LANG"];
         let found = search(b"\x7fELF..USERS\0xLANG\0", &names);
         assert_eq!(found, BTreeSet::from([1]));
+    }
+
+    #[test]
+    fn the_beginning_of_a_name_may_be_all_there_is() {
+        let names: [&[u8]; 4] = [b"MY_TOOL_PATH", b"MY_TOOL", b"GITHUB_SHA", b"CI_X"];
+        let content = b"..RUST_BACKTRACE..MY_TOOL_text GITHUB_TOKEN CI_";
+        assert_eq!(search(content, &names), BTreeSet::from([0, 1]));
+        assert_eq!(search(b"\x7fELF MY_TOOL_\0", &names), BTreeSet::new());
     }
 
     #[test]
@@ -196,10 +233,10 @@ mod tests {
         ]
         .into_iter()
         .collect();
-        let found = variables(&store, &env, std::slice::from_ref(&code)).unwrap();
+        let found = variables(&store, &env, std::slice::from_ref(&code), &|_| false).unwrap();
         assert_eq!(found, [(b"MY_VARIABLE".to_vec(), b"1".to_vec())]);
         // The second time the file is not needed any more.
         std::fs::remove_file(&path).unwrap();
-        assert_eq!(variables(&store, &env, &[code]).unwrap(), found);
+        assert_eq!(variables(&store, &env, &[code], &|_| false).unwrap(), found);
     }
 }

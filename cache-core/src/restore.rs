@@ -57,11 +57,13 @@ pub(crate) fn prepare(
                 let placed = Placed::text(&path, &text);
                 Some(placed.map_err(|e| RestoreError::Place(e.into()))?)
             }
+            // A compilation makes neither.
+            Content::Directory | Content::Link(_) => return Err(damaged()),
         };
         let placed = placed.ok_or(RestoreError::Miss(MissReason::Evicted))?;
         let blob = match output.content {
             Content::Blob(blob) => Some(blob),
-            Content::Text(_) => None,
+            Content::Text(_) | Content::Directory | Content::Link(_) => None,
         };
         files.push((blob, placed));
     }

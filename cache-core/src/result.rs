@@ -28,16 +28,27 @@ pub enum Role {
     InOutDir(String),
     /// The path that `--emit kind=path` gives for this kind.
     Emit(String),
+    /// A path below the output directory of a build script.
+    InTree {
+        /// Relative to the directory; bytes, as paths need not be UTF-8.
+        path: Vec<u8>,
+        /// Its permissions where they do not just follow the umask.
+        mode: Option<u32>,
+    },
 }
 
 impl Role {
-    /// Whether the name, if there is one, is a plain file name.
+    /// Whether the name, if there is one, is a plain file name, and a path stays below
+    /// its directory.
     pub fn is_safe(&self) -> bool {
         match self {
             Self::InOutDir(name) => {
                 !name.is_empty() && name != "." && name != ".." && !name.contains(['/', '\\', '\0'])
             }
             Self::Emit(_) => true,
+            Self::InTree { path, .. } => path
+                .split(|&b| b == b'/')
+                .all(|name| !matches!(name, b"" | b"." | b"..") && !name.contains(&0)),
         }
     }
 }
@@ -49,9 +60,13 @@ pub enum Content {
     Blob(BlobRef),
     /// Text with roots to fill in (dep-info); kept in the result itself.
     Text(Template),
+    /// No file but a directory.
+    Directory,
+    /// No file but a symbolic link with this text.
+    Link(Template),
 }
 
-/// One file that a compilation wrote.
+/// One file (or link, or directory) that was made.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Output {
     /// Where it belongs.
@@ -92,7 +107,7 @@ impl CompileResult {
             .iter()
             .filter_map(|output| match output.content {
                 Content::Blob(blob) => Some(blob),
-                Content::Text(_) => None,
+                Content::Text(_) | Content::Directory | Content::Link(_) => None,
             })
     }
 
@@ -161,6 +176,24 @@ mod tests {
             let bytes = sample(name).encode().unwrap();
             let decoded = CompileResult::decode(&bytes);
             assert_eq!(decoded, Err(DecodeError::Corrupt), "{name:?}");
+        }
+    }
+
+    #[test]
+    fn a_path_cannot_leave_its_tree() {
+        for (path, safe) in [
+            ("a/b", true),
+            ("a/../b", false),
+            ("/a", false),
+            ("a//b", false),
+            ("", false),
+            ("a/.", false),
+        ] {
+            let role = Role::InTree {
+                path: path.into(),
+                mode: None,
+            };
+            assert_eq!(role.is_safe(), safe, "{path:?}");
         }
     }
 

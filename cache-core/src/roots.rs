@@ -154,6 +154,14 @@ impl Template {
         &self.0
     }
 
+    /// The pieces that name no root.
+    pub(crate) fn literals(&self) -> impl Iterator<Item = &[u8]> {
+        self.0.iter().filter_map(|segment| match segment {
+            Segment::Literal(text) => Some(text.as_slice()),
+            Segment::Root(..) => None,
+        })
+    }
+
     /// Whether the text names any root.
     pub fn names_a_root(&self) -> bool {
         self.0.iter().any(|s| matches!(s, Segment::Root(..)))

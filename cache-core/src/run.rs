@@ -2,7 +2,7 @@
 
 use std::ffi::OsString;
 use std::io::{self, BufRead as _, BufReader, Read, Write as _};
-use std::os::unix::process::ExitStatusExt as _;
+use std::os::unix::process::{CommandExt as _, ExitStatusExt as _};
 use std::path::PathBuf;
 use std::process::{Child, Stdio};
 use std::time::{Duration, Instant};
@@ -15,6 +15,8 @@ use crate::observe::{self, Depth, Observation};
 pub struct Command {
     /// The program: a path, or a name to look for in `PATH`.
     pub program: OsString,
+    /// What it is told to be called; the program if not given.
+    pub arg0: Option<OsString>,
     /// Its arguments.
     pub args: Vec<OsString>,
     /// Its directory; ours if not given.
@@ -41,6 +43,9 @@ impl Command {
             .args(&self.args)
             .stdout(Stdio::piped())
             .stderr(Stdio::piped());
+        if let Some(arg0) = &self.arg0 {
+            process.arg0(arg0);
+        }
         if self.stdin.is_some() {
             process.stdin(Stdio::piped());
         }

@@ -9,6 +9,8 @@
 //!        | saved_us | compile_us        microseconds of compiling, avoided and done
 //!        | stored_bytes                 bytes written to the store, in whole blocks as the
 //!                                       GC counts them, never decreasing
+//!        | script_hit | script_miss | script_bypass | script_not_stored
+//!        | script_saved_us | script_us  the same of runs of build scripts
 //!        | fault | corrupt              errors of ours; damaged files met
 //! detail = lowercase words joined by "-", a reason: `miss.no-entry`
 //! ```
@@ -66,6 +68,18 @@ pub const NOT_STORED: &str = "not_stored";
 pub const SAVED_US: &str = "saved_us";
 /// Compile time spent in misses, microseconds.
 pub const COMPILE_US: &str = "compile_us";
+/// Runs of build scripts served from the store.
+pub const SCRIPT_HIT: &str = "script_hit";
+/// Build scripts that were run.
+pub const SCRIPT_MISS: &str = "script_miss";
+/// Build scripts that were run without looking for their results.
+pub const SCRIPT_BYPASS: &str = "script_bypass";
+/// Runs of build scripts whose outcome was not kept.
+pub const SCRIPT_NOT_STORED: &str = "script_not_stored";
+/// Time of build scripts avoided by hits, microseconds.
+pub const SCRIPT_SAVED_US: &str = "script_saved_us";
+/// Time of build scripts spent in misses, microseconds.
+pub const SCRIPT_US: &str = "script_us";
 /// Bytes written to the store, in whole blocks.
 pub const STORED_BYTES: &str = "stored_bytes";
 /// Errors of the cache that a build went on without.

@@ -16,8 +16,8 @@ pub(crate) struct Entry {
     kind: Kind,
     executable: bool,
     owner_writable: bool,
-    /// Kept for `.d` files, which have to agree to the byte.
-    dep_info: Option<String>,
+    /// Kept for `.d` files and what build scripts leave, which have to agree to the byte.
+    content: Option<String>,
 }
 
 #[derive(Debug, PartialEq, Eq)]
@@ -43,7 +43,12 @@ pub(crate) fn tree(target: &Path) -> Tree {
         .into_iter()
         .filter_entry(|entry| {
             let name = entry.file_name();
-            name != "incremental" && name != ".fingerprint" && name != ".rustc_info.json"
+            // What lies behind a launcher is nothing that cargo knows of.
+            let is_real = name.to_string_lossy().ends_with(".cachewrap-real");
+            name != "incremental"
+                && name != ".fingerprint"
+                && name != ".rustc_info.json"
+                && !is_real
         });
     for entry in entries.flatten() {
         let Ok(metadata) = entry.path().symlink_metadata() else {
@@ -55,11 +60,12 @@ pub(crate) fn tree(target: &Path) -> Tree {
             .expect("a walk stays below its root");
         let relative = stable_name(relative, &tree.entries);
         let mode = metadata.permissions().mode();
-        let dep_info = entry
-            .path()
-            .extension()
-            .is_some_and(|extension| extension == "d")
-            .then(|| dep_info(entry.path()));
+        let is_dep_info = entry.path().extension().is_some_and(|e| e == "d");
+        let content = if is_dep_info {
+            Some(dep_info(entry.path()))
+        } else {
+            is_of_build_script(&relative).then(|| raw(entry.path()))
+        };
         let kind = if metadata.is_dir() {
             Kind::Directory
         } else if metadata.is_symlink() {
@@ -72,7 +78,7 @@ pub(crate) fn tree(target: &Path) -> Tree {
             kind,
             executable: mode & 0o111 != 0,
             owner_writable: mode & 0o200 != 0,
-            dep_info,
+            content,
         };
         tree.entries.insert(relative, entry);
     }
@@ -92,9 +98,25 @@ fn stable_name(path: &Path, taken: &BTreeMap<PathBuf, Entry>) -> PathBuf {
         .unwrap_or_else(|| path.to_owned())
 }
 
+/// Whether a path is `build/<package>/out/…`, or what cargo keeps of the script's streams there.
+fn is_of_build_script(path: &Path) -> bool {
+    let names: Vec<_> = path.iter().map(|name| name.to_string_lossy()).collect();
+    let Some(at) = names.iter().position(|name| name == "build") else {
+        return false;
+    };
+    matches!(
+        names.get(at + 2).map(AsRef::as_ref),
+        Some("out" | "output" | "stderr" | "root-output")
+    )
+}
+
+fn raw(path: &Path) -> String {
+    String::from_utf8_lossy(&fs::read(path).unwrap_or_default()).into_owned()
+}
+
 /// The rules of a `.d` file; cargo writes those of a package with several outputs in any order.
 fn dep_info(path: &Path) -> String {
-    let text = String::from_utf8_lossy(&fs::read(path).unwrap_or_default()).into_owned();
+    let text = raw(path);
     let mut rules: Vec<_> = text.lines().collect();
     rules.sort_unstable();
     rules.join("\n")

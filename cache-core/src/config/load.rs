@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 
 use toml::Value;
 
-use super::values::{self, LogLevel, LogSpec, TrimPaths};
+use super::values::{self, BuildScripts, LogLevel, LogSpec, TrimPaths};
 use super::{Config, ConfigProblem, DEFAULT_MAX_SIZE, Loaded, Origin, Setting, SettingName};
 use crate::env::Environment;
 use crate::fs;
@@ -158,6 +158,10 @@ impl Loader {
             SettingName::KeySalt => put(&mut config.key_salt, value.to_owned(), origin),
             SettingName::Observe => put(&mut config.observe, values::auto_or_off(text()?)?, origin),
             SettingName::Gc => put(&mut config.gc, values::auto_or_off(text()?)?, origin),
+            SettingName::BuildScripts => {
+                let value = values::build_scripts(text()?)?;
+                put(&mut config.build_scripts, value, origin);
+            }
         }
         Some(())
     }
@@ -215,6 +219,7 @@ fn defaults(env: &Environment, home: Option<&Path>) -> Config {
         key_salt: Setting::default(OsString::new()),
         observe: Setting::default(true),
         gc: Setting::default(true),
+        build_scripts: Setting::default(BuildScripts::Deps),
     }
 }
 

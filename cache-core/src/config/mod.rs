@@ -13,6 +13,7 @@
 //! CACHEWRAP_KEY_SALT     key-salt          any text
 //! CACHEWRAP_OBSERVE      observe           "auto" | "off"                        auto
 //! CACHEWRAP_GC           gc                "auto" | "off"                        auto
+//! CACHEWRAP_BUILD_SCRIPTS build-scripts    "deps" | "all" | "off"               deps
 //! CACHEWRAP_CONFIG       -                 absolute path, or ~/path              $XDG_CONFIG_HOME/cachewrap/config.toml
 //!
 //! size    = digits ["." digits] [unit]     unit K M G T = powers of 1000 (also KB …),
@@ -45,7 +46,7 @@ use std::path::PathBuf;
 
 use crate::error::PathError;
 
-pub use values::{LogLevel, LogSpec, TrimPaths, format_size, parse_size};
+pub use values::{BuildScripts, LogLevel, LogSpec, TrimPaths, format_size, parse_size};
 
 /// The bound of the store where none is set, bytes.
 pub const DEFAULT_MAX_SIZE: u64 = 10_000_000_000;
@@ -76,6 +77,8 @@ pub struct Config {
     pub observe: Setting<bool>,
     /// Whether a store that crosses the bound starts a collection in the background.
     pub gc: Setting<bool>,
+    /// The packages whose build scripts' runs are cached.
+    pub build_scripts: Setting<BuildScripts>,
 }
 
 /// What [`Config::load`] found.
@@ -205,11 +208,13 @@ pub enum SettingName {
     Observe,
     /// [`Config::gc`].
     Gc,
+    /// [`Config::build_scripts`].
+    BuildScripts,
 }
 
 impl SettingName {
     /// All names, in the order in which they are shown.
-    pub const ALL: [Self; 11] = [
+    pub const ALL: [Self; 12] = [
         Self::Dir,
         Self::MaxSize,
         Self::TrimPaths,
@@ -221,6 +226,7 @@ impl SettingName {
         Self::KeySalt,
         Self::Observe,
         Self::Gc,
+        Self::BuildScripts,
     ];
 
     /// The environment variable.
@@ -270,6 +276,11 @@ impl SettingName {
             Self::KeySalt => ("CACHEWRAP_KEY_SALT", "key-salt", "text"),
             Self::Observe => ("CACHEWRAP_OBSERVE", "observe", AUTO),
             Self::Gc => ("CACHEWRAP_GC", "gc", AUTO),
+            Self::BuildScripts => (
+                "CACHEWRAP_BUILD_SCRIPTS",
+                "build-scripts",
+                "deps, all or off",
+            ),
         }
     }
 
@@ -305,6 +316,9 @@ impl Config {
             SettingName::KeySalt => (self.key_salt.display().to_string(), &self.key_salt.origin),
             SettingName::Observe => (auto(*self.observe), &self.observe.origin),
             SettingName::Gc => (auto(*self.gc), &self.gc.origin),
+            SettingName::BuildScripts => {
+                (self.build_scripts.to_string(), &self.build_scripts.origin)
+            }
         };
         let entry = |name| {
             let (value, origin) = text(name);

@@ -27,6 +27,27 @@ impl fmt::Display for TrimPaths {
     }
 }
 
+/// The packages whose build scripts' runs are cached.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum BuildScripts {
+    /// Those from registries and git, whose authors had every machine in mind.
+    Deps,
+    /// All, those of the workspace's own packages too.
+    All,
+    /// None.
+    Off,
+}
+
+impl fmt::Display for BuildScripts {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Deps => "deps",
+            Self::All => "all",
+            Self::Off => "off",
+        })
+    }
+}
+
 /// How much is logged; each level includes those before it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum LogLevel {
@@ -135,6 +156,12 @@ pub(super) fn auto_or_off(text: &str) -> Option<bool> {
 
 pub(super) fn trim_paths(text: &str) -> Option<TrimPaths> {
     [TrimPaths::Workspace, TrimPaths::All, TrimPaths::Off]
+        .into_iter()
+        .find(|known| known.to_string() == text)
+}
+
+pub(super) fn build_scripts(text: &str) -> Option<BuildScripts> {
+    [BuildScripts::Deps, BuildScripts::All, BuildScripts::Off]
         .into_iter()
         .find(|known| known.to_string() == text)
 }

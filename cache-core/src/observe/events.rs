@@ -22,7 +22,7 @@ pub(crate) enum Access {
     ReadLink,
     /// Make a directory there.
     MakeDir,
-    /// Remove it, or change its permissions.
+    /// Remove it, move it away, or change its length, owner, permissions or times.
     Alter,
     /// Make it the current directory.
     Enter,
@@ -30,6 +30,10 @@ pub(crate) enum Access {
     Execute,
     /// Make it by renaming or linking something to it.
     Create,
+    /// Make it a symbolic link.
+    Symlink,
+    /// Talk to another process that was there before: a socket. There is no path.
+    Talk,
 }
 
 /// One noted system call.

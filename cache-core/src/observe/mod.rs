@@ -43,10 +43,52 @@ mod sys;
 #[cfg(test)]
 mod tests;
 
+use std::path::Path;
+
+use crate::stamp::Stamp;
+
 pub(crate) use events::{Access, Event, Observation};
 pub use supervise::Depth;
 pub(crate) use supervise::{spawn, spawn_unobserved};
 pub use sys::die_by_signal;
+
+/// Whether this process runs under the observation of another process of this program.
+///
+/// The kernel allows one listener for a process and its descendants, so nothing can be
+/// observed then; and what is more, a hit would hide from the observer what the compiler
+/// would have read. Whoever is observed leaves the cache alone.
+pub fn is_observed() -> bool {
+    let Some(own) = executable_of("self").filter(|_| sys::is_filtered()) else {
+        return false;
+    };
+    let mut pid = std::os::unix::process::parent_id();
+    while pid > 1 {
+        // An observer is still there and still itself; a wrapper that had nothing to
+        // observe has become the compiler.
+        if executable_of(&pid.to_string()) == Some(own) {
+            return true;
+        }
+        let Some(parent) = parent_of(pid) else {
+            return false;
+        };
+        pid = parent;
+    }
+    false
+}
+
+/// Device and inode of the program that a process runs.
+fn executable_of(pid: &str) -> Option<(u64, u64)> {
+    let stamp = Stamp::of(Path::new(&format!("/proc/{pid}/exe")))?;
+    Some((stamp.dev, stamp.ino))
+}
+
+fn parent_of(pid: u32) -> Option<u32> {
+    let stat = crate::fs::read(Path::new(&format!("/proc/{pid}/stat"))).ok()?;
+    // The name in parentheses may hold anything.
+    let end = memchr::memrchr(b')', &stat)?;
+    let rest = String::from_utf8_lossy(stat.get(end + 1..)?).into_owned();
+    rest.split_whitespace().nth(1)?.parse().ok()
+}
 
 /// Whether compilers can be observed here, and if not, why.
 ///

@@ -33,6 +33,9 @@ pub enum Depth {
     /// (some programs look that way whether a file is there), making directories,
     /// removing, changing permissions.
     Close,
+    /// Also what a tree of any programs may do besides: moving files away, changing
+    /// other properties of files, using sockets.
+    Tree,
 }
 
 /// Starts `command` in `cwd` under observation, gives the child to `with_child` on a thread of
@@ -53,7 +56,7 @@ pub(crate) fn spawn<T: Send>(
         let starter = scope.spawn(move || {
             // Dropped when this thread is about to end, which tells the supervisor.
             let _done = done_writer;
-            let listener = match Listener::install(depth == Depth::Close) {
+            let listener = match Listener::install(depth) {
                 Ok(listener) => listener,
                 Err(e) => {
                     let _ = send.send(Err(e));
@@ -74,7 +77,7 @@ pub(crate) fn spawn<T: Send>(
         let listener = receive
             .recv()
             .unwrap_or_else(|_| Err(io::Error::other("the starting thread ended")))?;
-        let observation = Supervisor::new(&listener).run(&done);
+        let observation = Supervisor::new(&listener, depth).run(&done);
         let ended = starter
             .join()
             .map_err(|_| io::Error::other("the starting thread panicked"))?
@@ -92,6 +95,7 @@ pub(crate) fn spawn_unobserved(command: &mut Command, cwd: Option<&Path>) -> io:
 
 struct Supervisor<'a> {
     listener: &'a Listener,
+    depth: Depth,
     seen: Observation,
     /// The process of each thread.
     processes: HashMap<u32, u32>,
@@ -99,9 +103,10 @@ struct Supervisor<'a> {
 }
 
 impl<'a> Supervisor<'a> {
-    fn new(listener: &'a Listener) -> Self {
+    fn new(listener: &'a Listener, depth: Depth) -> Self {
         Self {
             listener,
+            depth,
             seen: Observation {
                 complete: true,
                 ..Observation::default()
@@ -163,14 +168,71 @@ impl<'a> Supervisor<'a> {
         if !call.native {
             return None;
         }
+        if self.depth == Depth::Tree {
+            if let Some((directory, path, access)) = source(call) {
+                self.note_path(call, pid, directory, path, access)?;
+            }
+            if let Some((text, directory, path)) = symlink(call) {
+                self.note_link_text(call, pid, text, directory, path)?;
+            }
+            if let Some(peer) = talks(call) {
+                self.note_talk(pid, peer.read(call.tid)?);
+                return Some(());
+            }
+        }
         let (directory, path, access) = describe(call)?;
         let access = access.resolve(call)?;
+        self.note_path(call, pid, directory, path, access)
+    }
+
+    fn note_path(
+        &mut self,
+        call: &Notification,
+        pid: u32,
+        directory: u64,
+        path: u64,
+        access: Access,
+    ) -> Option<()> {
         let path = read_path(call.tid, path)?;
         if path.as_os_str().is_empty() {
             // An empty path names the directory descriptor itself, already open.
             return Some(());
         }
         let path = absolute(call.tid, directory, path)?;
+        self.push(pid, access, path);
+        Some(())
+    }
+
+    /// What a new link will lead to is looked at: the link may be gone when it is asked
+    /// where it led.
+    fn note_link_text(
+        &mut self,
+        call: &Notification,
+        pid: u32,
+        text: u64,
+        directory: u64,
+        path: u64,
+    ) -> Option<()> {
+        let text = read_path(call.tid, text)?;
+        let link = absolute(call.tid, directory, read_path(call.tid, path)?)?;
+        if let Some(dir) = link.parent().filter(|_| !text.as_os_str().is_empty()) {
+            self.push(pid, Access::Ask, dir.join(text));
+        }
+        Some(())
+    }
+
+    /// A socket that is not there was looked for; any other is somebody to talk to.
+    fn note_talk(&mut self, pid: u32, peer: PathBuf) {
+        let is_missing = peer.is_absolute() && Stamp::of(&peer).is_none();
+        let access = if is_missing {
+            Access::Ask
+        } else {
+            Access::Talk
+        };
+        self.push(pid, access, peer);
+    }
+
+    fn push(&mut self, pid: u32, access: Access, path: PathBuf) {
         let found = Stamp::of(&path);
         self.seen.events.push(Event {
             pid,
@@ -179,7 +241,6 @@ impl<'a> Supervisor<'a> {
             found,
             at: stamp::now(),
         });
-        Some(())
     }
 
     fn process_of(&mut self, tid: u32) -> Option<u32> {
@@ -243,6 +304,71 @@ impl Intent {
 #[expect(clippy::cast_sign_loss, reason = "the kernel passes it sign-extended")]
 const CWD: u64 = libc::AT_FDCWD as u64;
 
+/// The other path of a call with two, which it moves away or links: the directory
+/// descriptor, the address, and what happens to that path.
+fn source(call: &Notification) -> Option<(u64, u64, Access)> {
+    let [a0, a1, ..] = call.args;
+    match call.call {
+        #[cfg(target_arch = "x86_64")]
+        libc::SYS_rename => Some((CWD, a0, Access::Alter)),
+        libc::SYS_renameat | libc::SYS_renameat2 => Some((a0, a1, Access::Alter)),
+        #[cfg(target_arch = "x86_64")]
+        libc::SYS_link => Some((CWD, a0, Access::Read)),
+        libc::SYS_linkat => Some((a0, a1, Access::Read)),
+        _ => None,
+    }
+}
+
+/// The addresses of the text and of the path of a new link, with the directory between.
+fn symlink(call: &Notification) -> Option<(u64, u64, u64)> {
+    let [a0, a1, a2, ..] = call.args;
+    match call.call {
+        #[cfg(target_arch = "x86_64")]
+        libc::SYS_symlink => Some((a0, CWD, a1)),
+        libc::SYS_symlinkat => Some((a0, a1, a2)),
+        _ => None,
+    }
+}
+
+/// Whom a call talks to.
+enum Peer {
+    /// Somebody without a path.
+    Nameless,
+    /// Whom the address of this length in memory says.
+    Address(u64, u64),
+}
+
+fn talks(call: &Notification) -> Option<Peer> {
+    let [_, address, length, ..] = call.args;
+    match call.call {
+        libc::SYS_socket | libc::SYS_bind => Some(Peer::Nameless),
+        libc::SYS_connect => Some(Peer::Address(address, length)),
+        _ => None,
+    }
+}
+
+impl Peer {
+    /// The path of the peer's socket, empty where it has none; `None` if that cannot be
+    /// read.
+    fn read(&self, tid: u32) -> Option<PathBuf> {
+        let &Self::Address(address, length) = self else {
+            return Some(PathBuf::new());
+        };
+        // `struct sockaddr_un`: a family of 16 bits and a path of at most 108 bytes.
+        let mut bytes = [0; 110];
+        let length = usize::try_from(length).ok()?.min(bytes.len());
+        let bytes_read = sys::read_memory(tid, address, bytes.get_mut(..length)?).ok()?;
+        if bytes_read != length {
+            return None;
+        }
+        let [low, high, path @ ..] = bytes;
+        let path = path.split(|&b| b == 0).next().unwrap_or_default();
+        let is_local = i32::from(u16::from_ne_bytes([low, high])) == libc::AF_UNIX;
+        let path = if is_local { path.to_vec() } else { Vec::new() };
+        Some(PathBuf::from(OsString::from_vec(path)))
+    }
+}
+
 /// The directory descriptor, the address of the path and the intent of a call. `None`
 /// for a call that cannot be described.
 fn describe(call: &Notification) -> Option<(u64, u64, Intent)> {
@@ -255,14 +381,19 @@ fn describe(call: &Notification) -> Option<(u64, u64, Intent)> {
         libc::SYS_creat => return Some((CWD, a0, known(Access::Write { fresh: true }))),
         libc::SYS_stat | libc::SYS_lstat => return Some((CWD, a0, known(Stat))),
         libc::SYS_mkdir => return Some((CWD, a0, known(Access::MakeDir))),
-        libc::SYS_unlink | libc::SYS_rmdir | libc::SYS_chmod => {
-            return Some((CWD, a0, known(Access::Alter)));
-        }
+        libc::SYS_unlink
+        | libc::SYS_rmdir
+        | libc::SYS_chmod
+        | libc::SYS_chown
+        | libc::SYS_lchown
+        | libc::SYS_utime
+        | libc::SYS_utimes => return Some((CWD, a0, known(Access::Alter))),
+        libc::SYS_futimesat => return Some((a0, a1, known(Access::Alter))),
+        libc::SYS_mknod => return Some((CWD, a0, known(Create))),
         libc::SYS_readlink => return Some((CWD, a0, known(Access::ReadLink))),
         libc::SYS_access => return Some((CWD, a0, known(Access::Ask))),
-        libc::SYS_rename | libc::SYS_link | libc::SYS_symlink => {
-            return Some((CWD, a1, known(Create)));
-        }
+        libc::SYS_rename | libc::SYS_link => return Some((CWD, a1, known(Create))),
+        libc::SYS_symlink => return Some((CWD, a1, known(Access::Symlink))),
         _ => {}
     }
     let described: (u64, u64, Intent) = match call.call {
@@ -273,11 +404,19 @@ fn describe(call: &Notification) -> Option<(u64, u64, Intent)> {
         libc::SYS_newfstatat | libc::SYS_statx => (a0, a1, known(Stat)),
         libc::SYS_chdir => (CWD, a0, known(Access::Enter)),
         libc::SYS_mkdirat => (a0, a1, known(Access::MakeDir)),
-        libc::SYS_unlinkat | libc::SYS_fchmodat => (a0, a1, known(Access::Alter)),
+        libc::SYS_unlinkat
+        | libc::SYS_fchmodat
+        | libc::SYS_fchmodat2
+        | libc::SYS_fchownat
+        | libc::SYS_utimensat => (a0, a1, known(Access::Alter)),
+        libc::SYS_truncate | libc::SYS_setxattr | libc::SYS_lsetxattr => {
+            (CWD, a0, known(Access::Alter))
+        }
+        libc::SYS_mknodat => (a0, a1, known(Create)),
         libc::SYS_readlinkat => (a0, a1, known(Access::ReadLink)),
         libc::SYS_faccessat | libc::SYS_faccessat2 => (a0, a1, known(Access::Ask)),
         libc::SYS_renameat | libc::SYS_renameat2 | libc::SYS_linkat => (a2, a3, known(Create)),
-        libc::SYS_symlinkat => (a1, a2, known(Create)),
+        libc::SYS_symlinkat => (a1, a2, known(Access::Symlink)),
         _ => return None,
     };
     let _: c_long = call.call;

@@ -13,6 +13,8 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use libc::{c_int, c_long, sock_filter};
 
+use super::Depth;
+
 /// `AUDIT_ARCH_*` of `linux/audit.h`.
 #[cfg(target_arch = "x86_64")]
 const ARCH: u32 = 0xc000_003e;
@@ -74,6 +76,39 @@ const OF_FOREIGN_CODE: &[c_long] = &[
     libc::SYS_readlink,
 ];
 
+/// Calls that matter only where a whole tree of foreign programs runs: changes of what a
+/// path is other than by writing, talking to other processes, and leaving the common
+/// view of the file system.
+const OF_FOREIGN_TREES: &[c_long] = &[
+    libc::SYS_truncate,
+    libc::SYS_fchownat,
+    libc::SYS_fchmodat2,
+    libc::SYS_utimensat,
+    libc::SYS_setxattr,
+    libc::SYS_lsetxattr,
+    libc::SYS_mknodat,
+    libc::SYS_connect,
+    libc::SYS_bind,
+    libc::SYS_chroot,
+    libc::SYS_mount,
+    libc::SYS_pivot_root,
+    libc::SYS_setns,
+    libc::SYS_unshare,
+    libc::SYS_open_by_handle_at,
+    #[cfg(target_arch = "x86_64")]
+    libc::SYS_chown,
+    #[cfg(target_arch = "x86_64")]
+    libc::SYS_lchown,
+    #[cfg(target_arch = "x86_64")]
+    libc::SYS_mknod,
+    #[cfg(target_arch = "x86_64")]
+    libc::SYS_utime,
+    #[cfg(target_arch = "x86_64")]
+    libc::SYS_utimes,
+    #[cfg(target_arch = "x86_64")]
+    libc::SYS_futimesat,
+];
+
 /// Calls that are announced unless this argument has `AT_EMPTY_PATH`: with it they look
 /// at an open file, which is the common case in Rust programs and names no path.
 const UNLESS_EMPTY_PATH: &[(c_long, u32)] = &[(libc::SYS_newfstatat, 3), (libc::SYS_statx, 2)];
@@ -95,7 +130,7 @@ fn instruction(code: u16, k: u32, jt: u8, jf: u8) -> sock_filter {
 }
 
 /// The program that runs in the kernel at every system call.
-fn program(close: bool) -> Vec<sock_filter> {
+fn program(depth: Depth) -> Vec<sock_filter> {
     let number = |call: c_long| u32::try_from(call).unwrap_or(u32::MAX);
     let announce = || instruction(RETURN, libc::SECCOMP_RET_USER_NOTIF, 0, 0);
     let allow = || instruction(RETURN, libc::SECCOMP_RET_ALLOW, 0, 0);
@@ -107,8 +142,9 @@ fn program(close: bool) -> Vec<sock_filter> {
         instruction(JUMP_AT_LEAST, X32, 0, 1),
         announce(),
     ];
-    let foreign = OF_FOREIGN_CODE.iter().filter(|_| close);
-    for &call in ANNOUNCED.iter().chain(foreign) {
+    let foreign = OF_FOREIGN_CODE.iter().filter(|_| depth != Depth::Usual);
+    let trees = OF_FOREIGN_TREES.iter().filter(|_| depth == Depth::Tree);
+    for &call in ANNOUNCED.iter().chain(foreign).chain(trees) {
         program.push(instruction(JUMP_EQUAL, number(call), 0, 1));
         program.push(announce());
     }
@@ -117,6 +153,16 @@ fn program(close: bool) -> Vec<sock_filter> {
         program.push(instruction(JUMP_EQUAL, number(call), 0, 4));
         program.push(instruction(LOAD, OFFSET_ARGS + 8 * argument, 0, 0));
         program.push(instruction(JUMP_BITS, empty_path, 1, 0));
+        program.push(announce());
+        program.push(allow());
+    }
+    if depth == Depth::Tree {
+        // Sockets of a tree's own processes have no names outside of it; where they have
+        // one, it shows when it is connected to.
+        let local = libc::AF_UNIX.unsigned_abs();
+        program.push(instruction(JUMP_EQUAL, number(libc::SYS_socket), 0, 4));
+        program.push(instruction(LOAD, OFFSET_ARGS, 0, 0));
+        program.push(instruction(JUMP_EQUAL, local, 1, 0));
         program.push(announce());
         program.push(allow());
     }
@@ -143,9 +189,8 @@ pub(super) struct Listener(OwnedFd);
 impl Listener {
     /// Installs the filter on the calling thread, for good, and returns its listener.
     ///
-    /// With `close`, the calls of foreign code are announced too.
-    pub(super) fn install(close: bool) -> io::Result<Self> {
-        let program = program(close);
+    pub(super) fn install(depth: Depth) -> io::Result<Self> {
+        let program = program(depth);
         let fprog = libc::sock_fprog {
             len: u16::try_from(program.len()).unwrap_or(u16::MAX),
             filter: program.as_ptr().cast_mut(),
@@ -399,6 +444,13 @@ pub(super) fn prepare_child(
         });
     }
     Ok(())
+}
+
+/// Whether this process has a system call filter.
+pub(super) fn is_filtered() -> bool {
+    // SAFETY: PR_GET_SECCOMP takes no pointers. Only in strict mode, in which this
+    // process could not have opened a file, does it end the process.
+    unsafe { libc::prctl(libc::PR_GET_SECCOMP) != 0 }
 }
 
 /// Ends this process by the signal that ended the compiler, so that cargo reports the

@@ -9,21 +9,20 @@ use std::time::SystemTime;
 use crate::config::LogLevel;
 use crate::fs;
 use crate::input::Input;
-use crate::manifest::{InputManifest, result_key};
 use crate::observe::Depth;
+use crate::record::Recorder;
 use crate::result::{CompileResult, Output};
 use crate::roots::{Escaping, Root, Template};
 use crate::rustc::capture;
 use crate::rustc::dep_info::DepInfo;
 use crate::rustc::invocation::{Action, Source};
 use crate::rustc::messages;
-use crate::rustc::record::Recorder;
-use crate::rustc::seen::{self, Known, NotStored};
-use crate::stats::STORED_BYTES;
-use crate::store::StoreError;
+use crate::rustc::record::Compilation;
+use crate::rustc::seen::{self, Known};
+use crate::seen::NotStored;
 
 use super::unit::dep_info_tells_all;
-use super::{Job, Ran, count};
+use super::{Job, Ran};
 
 impl Job<'_> {
     /// Captures and stores the outcome of a successful run.
@@ -63,43 +62,47 @@ impl Job<'_> {
             .filter(|path| Some(path.as_path()) != ran.extra_dep_info)
             .cloned()
             .collect();
-        self.log.say(LogLevel::Trace, || {
+        self.engine.log.say(LogLevel::Trace, || {
             format!("announced {announced:?}, written {written:?}")
         });
         let outputs = capture::outputs(&places, &announced, &written)?;
         // Dep-info of our own is written by the compiler too, and is nobody's input.
         let ours = ran.extra_dep_info.map(Path::to_owned);
         let produced: Vec<PathBuf> = outputs.iter().cloned().chain(ours).collect();
-        let recorder = Recorder {
-            invocation: &unit.invocation,
+        let base = Recorder {
             cwd: self.request.cwd,
             env: self.request.env,
             roots: &unit.roots,
-            store: self.store,
+            store: self.engine.store,
             memo: &unit.memo,
             started: ran.started,
             produced: &produced,
+            in_key: &|_| false,
+        };
+        let recorder = Compilation {
+            base,
+            invocation: &unit.invocation,
         };
         let mut inputs = match &summary {
             Some(summary) => recorder.observed(summary, &dep_info)?,
             None => recorder.unobserved(&dep_info)?,
         };
-        let captured = capture::capture(&places, &outputs, &unit.roots, self.store, &unit.memo)?;
+        let captured = capture::capture(
+            &places,
+            &outputs,
+            &unit.roots,
+            self.engine.store,
+            &unit.memo,
+        )?;
         let contained = self.contained(&captured.contained);
-        for binding in recorder.bindings(&contained) {
+        for binding in recorder.base.bindings(&contained) {
             if !inputs.contains(&binding) {
                 inputs.insert(0, binding);
             }
         }
         inputs.extend(self.message_inputs(ran));
-        let named = self.put(inputs, ran, captured.outputs);
-        // Blobs take room even if nothing came to name them.
-        let size = captured.size + named.as_ref().unwrap_or(&0);
-        count(self.store, &[(STORED_BYTES, size)]);
-        named.map(drop).map_err(|e| {
-            self.fault(&e);
-            NotStored::Store
-        })
+        let result = self.result(ran, captured.outputs);
+        self.engine.put(unit.key, inputs, &result, captured.size)
     }
 
     /// The roots that a result is bound to, given those that its outputs contain.
@@ -191,16 +194,9 @@ impl Job<'_> {
             .collect()
     }
 
-    /// Stores the result and names it in the manifest; says what both take on disk.
-    fn put(
-        &self,
-        inputs: Vec<Input>,
-        ran: &Ran<'_>,
-        outputs: Vec<Output>,
-    ) -> Result<u64, StoreError> {
+    fn result(&self, ran: &Ran<'_>, outputs: Vec<Output>) -> CompileResult {
         let unit = &self.unit;
-        let key = result_key(unit.key, &inputs);
-        let result = CompileResult {
+        CompileResult {
             unit: unit.invocation.unit(),
             toolchain: unit.toolchain.digest,
             outputs,
@@ -209,16 +205,7 @@ impl Job<'_> {
             status: 0,
             duration_us: u64::try_from(ran.run.duration.as_micros()).unwrap_or(u64::MAX),
             created: SystemTime::UNIX_EPOCH.elapsed().map_or(0, |d| d.as_secs()),
-        };
-        let size = self.store.put_result(key, &result)?;
-        let mut manifest = match self.store.manifest(unit.key) {
-            Ok(manifest) => manifest.unwrap_or_default(),
-            // Never overwritten: it belongs to another release.
-            Err(e @ StoreError::UnknownVersion { .. }) => return Err(e),
-            Err(_) => InputManifest::default(),
-        };
-        manifest.add(inputs, key);
-        Ok(size + self.store.put_manifest(unit.key, &manifest)?)
+        }
     }
 
     fn message_template(&self, messages: &[u8]) -> Template {

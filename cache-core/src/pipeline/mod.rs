@@ -10,32 +10,34 @@
 //! visible before all of it is verified. A miss runs the compiler exactly once, and
 //! whatever goes wrong around it only decides whether the result is stored.
 
+mod engine;
 mod keep;
 mod turn;
 mod unit;
 
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
-use std::time::SystemTime;
 
-use crate::check::{Checker, MissReason, World};
+use crate::build_script::launcher;
+use crate::check::{MissReason, World};
 use crate::config::{Config, LogLevel};
-use crate::digest::ResultKey;
 use crate::env::Environment;
 use crate::fs;
 use crate::log::Log;
 use crate::manifest::InputManifest;
 use crate::observe::Depth;
-use crate::restore::{self, RestoreError};
+use crate::restore;
+use crate::result::CompileResult;
 use crate::run::{Command, Run, Runner, Sink, Status};
 use crate::rustc::capture::Places;
 use crate::rustc::invocation::{Action, BypassReason};
 use crate::rustc::messages::{self, Restorer};
 use crate::rustc::place;
-use crate::rustc::seen::NotStored;
+use crate::seen::NotStored;
 use crate::stamp;
-use crate::store::{Store, StoreError, Turn};
+use crate::store::{Store, Turn};
 
+pub(crate) use engine::Engine;
 use unit::Unit;
 
 /// One call of the compiler, with everything it may depend on.
@@ -56,6 +58,9 @@ pub struct Request<'a> {
     pub stdin: &'a dyn Fn() -> Option<Vec<u8>>,
     /// Whether messages go to a terminal.
     pub stderr_is_terminal: bool,
+    /// The wrapper's own path, which build scripts are started through from now on;
+    /// `None` where their runs are not to be cached.
+    pub wrapper: Option<&'a Path>,
 }
 
 /// What became of a call.
@@ -92,36 +97,30 @@ pub enum Outcome {
 pub fn run(request: &Request<'_>, stdout: Sink<'_>, stderr: Sink<'_>) -> std::io::Result<Outcome> {
     let config = request.config;
     let store = Store::new(&config.dir.value, *config.read_only);
-    let log = Log::new(config.log.value.clone());
+    let engine = Engine {
+        store: &store,
+        log: Log::new(config.log.value.clone()),
+    };
     let unit = match Unit::prepare(request, &store) {
         Ok(unit) => unit,
         Err(reason) => {
-            log.say(LogLevel::Info, || format!("bypass: {}", reason.name()));
-            count(
-                &store,
-                &[("bypass", 1), (&format!("bypass.{}", reason.name()), 1)],
-            );
+            let said = || format!("bypass: {}", reason.name());
+            engine.log.say(LogLevel::Info, said);
+            engine.count_with_reason("bypass", reason.name());
             return Ok(Outcome::Bypass(reason));
         }
     };
     let mut job = Job {
         request,
-        store: &store,
-        log,
+        engine,
         unit,
     };
     job.run(stdout, stderr)
 }
 
-/// Counting is never worth a failure.
-fn count(store: &Store, amounts: &[(&str, u64)]) {
-    let _ = store.count(amounts);
-}
-
 struct Job<'a> {
     request: &'a Request<'a>,
-    store: &'a Store,
-    log: Log,
+    engine: Engine<'a>,
     unit: Unit,
 }
 
@@ -135,26 +134,28 @@ impl Job<'_> {
         } else {
             match self.look_up_in_turn(&mut turn, stdout, stderr) {
                 Ok(status) => {
-                    self.log.say(LogLevel::Info, || format!("hit: {name}"));
+                    self.engine
+                        .log
+                        .say(LogLevel::Info, || format!("hit: {name}"));
                     return Ok(Outcome::Hit { status });
                 }
                 Err(reason) => reason,
             }
         };
-        self.log.say(LogLevel::Info, || {
+        self.engine.log.say(LogLevel::Info, || {
             format!("miss: {name}: {}", reason.name())
         });
-        self.log
+        self.engine
+            .log
             .say(LogLevel::Debug, || format!("{name}: {reason}"));
         let (status, not_stored) = self.compile(stdout, stderr)?;
         if let Some(why) = not_stored {
-            self.log.say(LogLevel::Info, || {
+            self.engine.log.say(LogLevel::Info, || {
                 format!("not stored: {name}: {}", why.name())
             });
         }
         self.count_miss(&reason, not_stored);
-        let full =
-            not_stored.is_none() && self.store.should_gc(self.request.config, SystemTime::now());
+        let full = not_stored.is_none() && self.engine.is_full(self.request.config);
         Ok(Outcome::Miss {
             full,
             reason,
@@ -174,7 +175,7 @@ impl Job<'_> {
             amounts.push(("not_stored", 1));
             amounts.push((why, 1));
         }
-        count(self.store, &amounts);
+        self.engine.count(&amounts);
     }
 
     fn places(&self) -> Places<'_> {
@@ -185,38 +186,6 @@ impl Job<'_> {
         }
     }
 
-    /// Reports an error of the store; `None` unless it stands for a reason to miss.
-    fn fault(&self, error: &StoreError) -> MissReason {
-        match error {
-            StoreError::UnknownVersion { .. } => {
-                self.log.say(LogLevel::Debug, || error.to_string());
-                return MissReason::OtherVersion;
-            }
-            StoreError::Corrupt { .. } => {
-                count(self.store, &[("corrupt", 1)]);
-                self.log.say(LogLevel::Debug, || error.to_string());
-            }
-            StoreError::Path(_) | StoreError::Encode(_) => {
-                count(self.store, &[("fault", 1)]);
-                self.warn(error);
-            }
-        }
-        MissReason::Damaged
-    }
-
-    /// Tells the user what is wrong with the cache, once a build: every unit will meet
-    /// the same trouble at another file.
-    fn warn(&self, error: &StoreError) {
-        let dir = self.store.layout().dir().display();
-        let trouble = match error {
-            StoreError::Path(e) => format!("{dir} {:?}", e.source.kind()),
-            error => format!("{dir} {error}"),
-        };
-        self.log.warn_once(&trouble, || {
-            format!("cannot use the cache in {dir}, compiling without it: {error}")
-        });
-    }
-
     /// Serves the unit from the store, if need be once another process has compiled it.
     fn look_up_in_turn(
         &self,
@@ -224,7 +193,7 @@ impl Job<'_> {
         stdout: Sink<'_>,
         stderr: Sink<'_>,
     ) -> Result<i32, MissReason> {
-        let known = self.manifest();
+        let known = self.engine.manifest(self.unit.key);
         let reason = match self.look_up(&known, stdout, stderr) {
             Err(reason) => reason,
             hit => return hit,
@@ -234,7 +203,7 @@ impl Job<'_> {
             return Err(reason);
         }
         // What was wrong with it has been said.
-        let Ok(manifest) = self.store.manifest(self.unit.key) else {
+        let Ok(manifest) = self.engine.store.manifest(self.unit.key) else {
             return Err(reason);
         };
         let again = Ok(manifest);
@@ -246,13 +215,8 @@ impl Job<'_> {
             return Err(reason);
         }
         let hit = self.look_up(&again, stdout, stderr).map_err(|_| reason)?;
-        count(self.store, &[("hit.waited", 1)]);
+        self.engine.count(&[("hit.waited", 1)]);
         Ok(hit)
-    }
-
-    fn manifest(&self) -> Result<Option<InputManifest>, MissReason> {
-        let manifest = self.store.manifest(self.unit.key);
-        manifest.map_err(|e| self.fault(&e))
     }
 
     /// Serves the unit from the store, or says why not.
@@ -262,30 +226,19 @@ impl Job<'_> {
         stdout: Sink<'_>,
         stderr: Sink<'_>,
     ) -> Result<i32, MissReason> {
-        let manifest = manifest.as_ref().map_err(Clone::clone)?;
-        let manifest = manifest.as_ref().ok_or(MissReason::NoEntry)?;
         let argument = |name: &str| self.argument(name);
         let world = World {
             env: self.request.env,
             cwd: self.request.cwd,
             roots: &self.unit.roots,
-            store: self.store,
+            store: self.engine.store,
             memo: &self.unit.memo,
             argument: &argument,
+            in_key: &|_| false,
         };
-        let mut checker = Checker::new(&world, manifest);
-        let mut newest = None;
-        for set in manifest.sets() {
-            let reason = match checker.check(set) {
-                Err(change) => MissReason::Changed(change),
-                Ok(()) => match self.serve(set.result, stdout, stderr) {
-                    Ok(status) => return Ok(status),
-                    Err(reason) => reason,
-                },
-            };
-            newest.get_or_insert(reason);
-        }
-        Err(newest.unwrap_or(MissReason::NoEntry))
+        self.engine.look_up(manifest, &world, |_, result| {
+            self.serve(result, stdout, stderr)
+        })
     }
 
     /// The last value of an argument, for inputs that name one.
@@ -295,33 +248,26 @@ impl Job<'_> {
         values.last().map(|value| value.as_bytes().to_vec())
     }
 
-    fn serve(&self, key: ResultKey, stdout: Sink<'_>, stderr: Sink<'_>) -> Result<i32, MissReason> {
-        let result = self
-            .store
-            .result(key)
-            .map_err(|e| self.fault(&e))?
-            .ok_or(MissReason::Evicted)?;
+    fn serve(
+        &self,
+        result: &CompileResult,
+        stdout: Sink<'_>,
+        stderr: Sink<'_>,
+    ) -> Result<i32, MissReason> {
         let places = self.places();
         let roots = &self.unit.roots;
-        let restored = restore::prepare(self.store, &result, roots, |role| places.path(role))
-            .map_err(|e| match e {
-                RestoreError::Miss(reason) => {
-                    if reason == MissReason::Damaged {
-                        count(self.store, &[("corrupt", 1)]);
-                    }
-                    reason
-                }
-                RestoreError::Place(e) => self.fault(&e),
-            })?;
+        let store = self.engine.store;
+        let restored = restore::prepare(store, result, roots, |role| places.path(role))
+            .map_err(|e| self.engine.unrestored(e))?;
         restored
             .replay(&self.unit.memo, stdout, stderr)
-            .map_err(|e| self.fault(&e))?;
-        self.store.touch_result(key, &result);
+            .map_err(|e| self.engine.fault(&e))?;
+        self.launch();
         let mut amounts = vec![("hit", 1), ("saved_us", result.duration_us)];
         if self.unit.invocation.action == Action::Query {
             amounts.push(("hit.query", 1));
         }
-        count(self.store, &amounts);
+        self.engine.count(&amounts);
         Ok(result.status)
     }
 
@@ -332,7 +278,7 @@ impl Job<'_> {
         stderr: Sink<'_>,
     ) -> std::io::Result<(Status, Option<NotStored>)> {
         let unit = &self.unit;
-        let writable = !self.store.is_read_only() && self.prepare_store();
+        let writable = !self.engine.store.is_read_only() && self.engine.prepare_store();
         let extra = writable.then(|| self.extra_dep_info()).flatten();
         let command = self.command(extra.as_ref().map(fs::TempFile::path));
         let restorer = Restorer::new(
@@ -358,11 +304,12 @@ impl Job<'_> {
             },
         )?;
         let duration = u64::try_from(run.duration.as_micros()).unwrap_or(u64::MAX);
-        count(self.store, &[("compile_us", duration)]);
+        self.engine.count(&[("compile_us", duration)]);
         if run.status != Status::Code(0) {
             return Ok((run.status, Some(NotStored::Failed)));
         }
         if !writable {
+            self.launch();
             return Ok((run.status, Some(NotStored::Store)));
         }
         let ran = Ran {
@@ -373,7 +320,22 @@ impl Job<'_> {
             stderr: err,
             extra_dep_info: extra.as_ref().map(fs::TempFile::path),
         };
-        Ok((run.status, self.keep(&ran).err()))
+        let kept = self.keep(&ran);
+        self.launch();
+        Ok((run.status, kept.err()))
+    }
+
+    /// Puts a launcher in the place of a build script whose runs are to be cached. If
+    /// that fails, the runs are not cached.
+    fn launch(&self) {
+        let Some(script) = &self.unit.script else {
+            return;
+        };
+        if let Some(wrapper) = self.request.wrapper
+            && let Err(e) = launcher::install(script, wrapper)
+        {
+            self.engine.log.say(LogLevel::Debug, || e.to_string());
+        }
     }
 
     /// Code that is not the compiler's own, macros and wrappers, may look for files by
@@ -387,22 +349,12 @@ impl Job<'_> {
         }
     }
 
-    fn prepare_store(&self) -> bool {
-        match self.store.prepare() {
-            Ok(()) => true,
-            Err(e) => {
-                self.fault(&e.into());
-                false
-            }
-        }
-    }
-
     /// A place for dep-info where the invocation asks for none: variables read at
     /// compile time are told nowhere else.
     fn extra_dep_info(&self) -> Option<fs::TempFile> {
         let invocation = &self.unit.invocation;
         let wanted = invocation.action == Action::Compile && !invocation.emits("dep-info");
-        let tmp = self.store.layout().part("tmp");
+        let tmp = self.engine.store.layout().part("tmp");
         wanted.then(|| fs::TempFile::create(&tmp).ok()).flatten()
     }
 

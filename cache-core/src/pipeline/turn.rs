@@ -32,15 +32,15 @@ impl Job<'_> {
         let invocation = &self.unit.invocation;
         let unit_of_cargo =
             invocation.action == Action::Compile && invocation.codegen("metadata").is_some();
-        if !unit_of_cargo || self.store.is_read_only() {
+        if !unit_of_cargo || self.engine.store.is_read_only() {
             return Turn::Anybody;
         }
-        self.store.take_turn(self.compilation(), || {
+        self.engine.store.take_turn(self.compilation(), || {
             let wait = !self.has_incremental_session() && !is_nested();
             if wait {
                 let name = invocation.unit();
                 let line = || format!("waiting for another process: {name}");
-                self.log.say(LogLevel::Info, line);
+                self.engine.log.say(LogLevel::Info, line);
             }
             wait
         })

@@ -3,11 +3,13 @@
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 
+use crate::build_script::package;
 use crate::config::TrimPaths;
 use crate::digest::{Digest, ManifestKey};
 use crate::env::Environment;
 use crate::fs;
 use crate::memo::Memo;
+use crate::processor;
 use crate::roots::Roots;
 use crate::rustc::invocation::{Action, BypassReason, Invocation, Source};
 use crate::rustc::key::{KeyParts, manifest_key};
@@ -28,6 +30,8 @@ pub(super) struct Unit {
     pub(super) memo: Memo,
     pub(super) stdin: Option<Vec<u8>>,
     pub(super) trim: TrimPaths,
+    /// The executable of a build script whose runs are to be cached.
+    pub(super) script: Option<PathBuf>,
 }
 
 impl Unit {
@@ -67,7 +71,7 @@ impl Unit {
             Source::File(_) | Source::None => None,
         };
         let processor = match invocation.codegen("target-cpu") {
-            Some("native") => Some(processor()),
+            Some("native") => Some(processor::identity()),
             _ => None,
         };
         let target_spec = match &invocation.target {
@@ -90,7 +94,9 @@ impl Unit {
                 salt: &config.key_salt,
             },
         );
+        let script = package::executable(&invocation, cwd);
         Ok(Self {
+            script: script.filter(|_| package::is_wanted(env, config)),
             out_dir: invocation.output_dir(cwd),
             trim: *config.trim_paths,
             invocation,
@@ -135,23 +141,4 @@ fn wrappers(
         wrappers.push((path.file_name()?.to_owned(), blob.digest));
     }
     Some(wrappers)
-}
-
-/// What `target-cpu=native` depends on: model and features of the first processor.
-fn processor() -> Vec<u8> {
-    let info = fs::read(Path::new("/proc/cpuinfo")).unwrap_or_default();
-    let first = memchr::memmem::find(&info, b"\n\n").unwrap_or(info.len());
-    let stable = |line: &&[u8]| {
-        let varying: [&[u8]; 6] = [
-            b"processor",
-            b"cpu MHz",
-            b"apicid",
-            b"initial apicid",
-            b"core id",
-            b"bogomips",
-        ];
-        !varying.iter().any(|name| line.starts_with(name))
-    };
-    let lines = info.get(..first).unwrap_or_default().split(|&b| b == b'\n');
-    lines.filter(stable).collect::<Vec<_>>().join(&b'\n')
 }

@@ -19,7 +19,7 @@ use crate::store::{Store, StoreError, disk_size};
 
 use super::dep_info;
 use super::invocation::Invocation;
-use super::seen::NotStored;
+use crate::seen::NotStored;
 
 /// What was captured.
 pub(crate) struct Captured {
@@ -60,6 +60,7 @@ impl Places<'_> {
                 let emit = emits.find(|e| e.kind == *kind && e.path.is_some())?;
                 Some(self.cwd.join(emit.path.as_ref()?))
             }
+            Role::InTree { .. } => None,
         }
     }
 }
@@ -151,6 +152,7 @@ pub(crate) fn capture(
 fn is_dep_info(path: &Path, role: &Role) -> bool {
     match role {
         Role::Emit(kind) => kind == "dep-info",
+        Role::InTree { .. } => false,
         Role::InOutDir(_) => path.extension().is_some_and(|e| e.as_bytes() == b"d"),
     }
 }
@@ -158,6 +160,7 @@ fn is_dep_info(path: &Path, role: &Role) -> bool {
 fn is_metadata(role: &Role) -> bool {
     match role {
         Role::Emit(kind) => kind == "metadata",
+        Role::InTree { .. } => false,
         Role::InOutDir(name) => Path::new(name).extension() == Some("rmeta".as_ref()),
     }
 }

@@ -41,6 +41,12 @@ pub enum BypassReason {
     Toolchain,
     /// The compiler could not be found; running it will say so.
     NoCompiler,
+    /// A build script that was not started by cargo.
+    NotByCargo,
+    /// A build script whose runs are not to be cached.
+    NotWanted,
+    /// A build script whose `OUT_DIR` holds what earlier runs left.
+    UsedOutDir,
 }
 
 impl BypassReason {
@@ -60,6 +66,9 @@ impl BypassReason {
             Self::CargoFix => "cargo-fix",
             Self::Toolchain => "toolchain",
             Self::NoCompiler => "no-compiler",
+            Self::NotByCargo => "not-by-cargo",
+            Self::NotWanted => "not-wanted",
+            Self::UsedOutDir => "used-out-dir",
         }
     }
 }

@@ -55,6 +55,41 @@ pub(crate) fn roots(
     roots
 }
 
+/// The roots of a build script's run: `cwd` is the package's directory.
+pub(crate) fn script_roots(
+    cwd: &Path,
+    out_dir: &Path,
+    target: Option<&OsStr>,
+    env: &Environment,
+    sysroot: &Path,
+) -> Roots {
+    let mut roots = Roots::default();
+    let target = target_dir(out_dir, target);
+    add(&mut roots, Root::Target, &target);
+    let unpacked = home_above(cwd);
+    let home = unpacked
+        .map(Path::to_owned)
+        .or_else(|| home_by_environment(env));
+    if let Some(home) = &home {
+        add(&mut roots, Root::CargoHome, home);
+    }
+    // A dependency's script can find the workspace above the target directory only.
+    let start = if unpacked.is_some() { &target } else { cwd };
+    let workspace = locked_above(start).or(unpacked.is_none().then_some(cwd));
+    if let Some(workspace) = workspace {
+        add(&mut roots, Root::Workspace, workspace);
+    }
+    roots.add(Root::Sysroot, sysroot);
+    roots
+}
+
+/// The nearest directory above with a `Cargo.lock`.
+fn locked_above(path: &Path) -> Option<&Path> {
+    let above = path.ancestors().skip(1);
+    let mut above = above.filter(|dir| dir.parent().is_some());
+    above.find(|dir| fs::exists(&dir.join("Cargo.lock")))
+}
+
 /// Adds a root in its given and its canonical spelling.
 fn add(roots: &mut Roots, root: Root, path: &Path) {
     roots.add(root, path);
@@ -92,7 +127,7 @@ fn profile_dir(out_dir: &Path) -> Option<&Path> {
 }
 
 /// Cargo's home, when `path` is one of the packages unpacked there.
-fn home_above(path: &Path) -> Option<&Path> {
+pub(crate) fn home_above(path: &Path) -> Option<&Path> {
     path.ancestors().find_map(|dir| {
         let parent = dir.parent()?;
         let tail = (parent.file_name()?.as_bytes(), dir.file_name()?.as_bytes());
@@ -113,9 +148,7 @@ fn workspace(invocation: &Invocation, cwd: &Path) -> PathBuf {
     let absolute = matches!(&invocation.source, Source::File(path) if path.is_absolute());
     if absolute {
         // A vendored package, or a path dependency outside the workspace.
-        let above = cwd.ancestors().skip(1);
-        let mut above = above.filter(|dir| dir.parent().is_some());
-        if let Some(dir) = above.find(|dir| fs::exists(&dir.join("Cargo.lock"))) {
+        if let Some(dir) = locked_above(cwd) {
             return dir.to_owned();
         }
     }

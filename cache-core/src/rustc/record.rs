@@ -1,173 +1,98 @@
-//! Recording: from what a compilation used to the input set that is stored.
-//!
-//! Every file is hashed after the compiler has ended, and must then look as it did when
-//! it was first opened; otherwise the compiler may have read something else than what is
-//! hashed, and nothing is stored. A file whose last change was within a tick of the
-//! kernel's clock before it was opened could have been changed once more without showing
-//! it, and is treated the same way.
+//! Recording what is particular to a compilation: dep-info, and doing without observation.
 //!
 //! Without an observation (see `observe`), the sources named by dep-info, the crates
 //! named by `--extern`, and the places where a module could also have been found stand
 //! in for it. That is what other caches know, and enough for units that do not link.
 
-use std::collections::BTreeSet;
-use std::ffi::{OsStr, OsString};
-use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
-use crate::digest::BlobRef;
-use crate::env::Environment;
 use crate::fs;
-use crate::input::{EnvValue, FileType, Input};
-use crate::listing;
-use crate::memo::Memo;
-use crate::names;
-use crate::roots::{Escaping, Root, Roots};
-use crate::search;
+use crate::input::{EnvValue, Input};
+use crate::record::{Facts, Recorder};
+use crate::roots::Escaping;
+use crate::seen::{NotStored, Summary};
 use crate::stamp::Stamp;
-use crate::store::Store;
 
 use super::dep_info::DepInfo;
 use super::invocation::Invocation;
-use super::seen::{Code, NotStored, Seen, Summary, Use};
 use super::sources::{self, Naming};
 
-/// Files larger than this are not looked at as scripts, bytes.
-const MAX_SCRIPT: u64 = 4 << 20;
-
-/// What recording needs to know.
-pub(crate) struct Recorder<'a> {
+/// What recording a compilation needs to know.
+pub(crate) struct Compilation<'a> {
+    pub(crate) base: Recorder<'a>,
     pub(crate) invocation: &'a Invocation,
-    pub(crate) cwd: &'a Path,
-    pub(crate) env: &'a Environment,
-    pub(crate) roots: &'a Roots,
-    pub(crate) store: &'a Store,
-    pub(crate) memo: &'a Memo,
-    /// When the compiler was started, nanoseconds since the epoch.
-    pub(crate) started: i128,
-    /// The files that the compilation produced: looking at them reads nothing.
-    pub(crate) produced: &'a [PathBuf],
 }
 
-impl Recorder<'_> {
+impl Compilation<'_> {
     /// The input set of an observed compilation.
     pub(crate) fn observed(
         &self,
         summary: &Summary,
         dep_info: &DepInfo,
     ) -> Result<Vec<Input>, NotStored> {
-        let mut inputs = BTreeSet::new();
-        let mut code = Vec::new();
-        for seen in &summary.seen {
-            if self.produced.contains(&seen.path) {
-                continue;
-            }
-            let Some(input) = self.input(seen)? else {
-                continue;
-            };
-            // What is opened below a directory later, or asked of a link itself, names
-            // the place that the link points to.
-            if matches!(input, Input::Dir { .. }) || seen.usage == Use::Looked {
-                self.note_links(&seen.path, &mut inputs);
-            }
-            if let Input::File { blob, .. } = &input {
-                self.note_code(seen, *blob, &mut code, &mut inputs)?;
-            }
-            inputs.insert(Sorted(input));
-        }
+        let mut inputs = self.base.observed(summary)?;
         for path in self.dep_sources(dep_info) {
             if summary.seen.iter().all(|seen| seen.path != path) {
-                // Declared by a macro and not opened: there or not, it counts.
-                inputs.insert(Sorted(self.declared(&path)?));
+                // Declared by a macro and not opened.
+                inputs.insert(self.base.declared(&path)?);
             }
-        }
-        for path in &summary.followed {
-            self.note_links(path, &mut inputs);
-        }
-        for path in &summary.executed {
-            if let Some(program) = self.program(path) {
-                inputs.insert(Sorted(program));
-            }
-        }
-        if !code.is_empty() {
-            inputs.insert(Sorted(self.code_env(&code, &summary.written_before)?));
         }
         self.finish(inputs, dep_info)
     }
 
     /// The input set of a compilation that was not observed.
     pub(crate) fn unobserved(&self, dep_info: &DepInfo) -> Result<Vec<Input>, NotStored> {
-        let mut inputs = BTreeSet::new();
+        let mut inputs = Facts::default();
         let mut code = Vec::new();
         let sources = self.dep_sources(dep_info);
         for path in &sources {
             let stamp = Stamp::of(path).ok_or(NotStored::Changed)?;
-            if stamp.is_racy(self.started) {
+            if stamp.is_racy(self.base.started) {
                 return Err(NotStored::Changed);
             }
-            inputs.insert(Sorted(self.file(path, &stamp)?));
+            inputs.insert(self.base.file(path, &stamp)?);
             for twin in module_twins(path) {
                 if !sources.contains(&twin) && Stamp::of(&twin).is_none() {
-                    let path = self.roots.relativize(&twin);
-                    inputs.insert(Sorted(Input::Absent { path }));
+                    let path = self.base.roots.relativize(&twin);
+                    inputs.insert(Input::Absent { path });
                 }
             }
         }
-        for path in self.invocation.externs(self.cwd) {
+        for path in self.invocation.externs(self.base.cwd) {
             let stamp = Stamp::of(&path).ok_or(NotStored::Unreadable)?;
-            if stamp.mtime >= self.started {
+            if stamp.mtime >= self.base.started {
                 return Err(NotStored::Changed);
             }
-            let input = self.file(&path, &stamp)?;
+            let input = self.base.file(&path, &stamp)?;
             if let Input::File { blob, .. } = &input
                 && path.extension() == Some("so".as_ref())
             {
                 code.push((*blob, path));
             }
-            inputs.insert(Sorted(input));
+            inputs.insert(input);
         }
         if !code.is_empty() {
-            inputs.insert(Sorted(self.code_env(&code, &[])?));
+            inputs.insert(self.base.code_env(&code, &[])?);
         }
         self.finish(inputs, dep_info)
     }
 
-    fn finish(
-        &self,
-        mut inputs: BTreeSet<Sorted>,
-        dep_info: &DepInfo,
-    ) -> Result<Vec<Input>, NotStored> {
+    fn finish(&self, mut inputs: Facts, dep_info: &DepInfo) -> Result<Vec<Input>, NotStored> {
         for (name, value) in &dep_info.env {
             let value = match value {
                 None => EnvValue::Unset,
-                Some(value) => EnvValue::Set(self.roots.template(value, Escaping::Raw)),
+                Some(value) => EnvValue::Set(self.base.roots.template(value, Escaping::Raw)),
             };
             if let EnvValue::Set(template) = &value
                 && template.names_a_root()
                 && self.is_used_as_value(name, dep_info)?
             {
-                self.bind(template.roots(), &mut inputs);
+                self.base.bind(template.roots(), &mut inputs);
             }
             let name = name.clone();
-            inputs.insert(Sorted(Input::Env { name, value }));
+            inputs.insert(Input::Env { name, value });
         }
-        Ok(inputs.into_iter().map(|sorted| sorted.0).collect())
-    }
-
-    /// Inputs that bind a result to the places of some roots.
-    pub(crate) fn bindings(&self, roots: &[Root]) -> Vec<Input> {
-        let mut inputs = BTreeSet::new();
-        self.bind(roots.iter().copied(), &mut inputs);
-        inputs.into_iter().map(|sorted| sorted.0).collect()
-    }
-
-    fn bind(&self, roots: impl Iterator<Item = Root>, inputs: &mut BTreeSet<Sorted>) {
-        for root in roots {
-            if let Some(path) = self.roots.get(root) {
-                let value = path.as_os_str().as_bytes().to_vec();
-                inputs.insert(Sorted(Input::RootValue { root, value }));
-            }
-        }
+        Ok(inputs.into_inputs())
     }
 
     /// Whether a variable was read for more than to find files to include.
@@ -185,176 +110,11 @@ impl Recorder<'_> {
     }
 
     fn dep_sources(&self, dep_info: &DepInfo) -> Vec<PathBuf> {
-        dep_info.sources.iter().map(|p| self.cwd.join(p)).collect()
-    }
-
-    fn input(&self, seen: &Seen) -> Result<Option<Input>, NotStored> {
-        let path = self.roots.relativize(&seen.path);
-        let now = Stamp::of(&seen.path);
-        let Some(found) = seen.found else {
-            return match now {
-                None => Ok(Some(Input::Absent { path })),
-                // Made by this compilation, or by another unit in the meantime.
-                Some(_) if path.root == Some(Root::Target) => Ok(None),
-                Some(_) => Err(NotStored::Changed),
-            };
-        };
-        let Some(now) = now else {
-            // A temporary directory or file of the compiler or linker.
-            return match path.root {
-                Some(Root::Target) => Ok(None),
-                _ if self.is_temporary(&seen.path) => Ok(None),
-                _ => Err(NotStored::Changed),
-            };
-        };
-        if seen.usage == Use::Looked && found.file_type != FileType::File {
-            let file_type = now.file_type;
-            if file_type != found.file_type {
-                return Err(NotStored::Changed);
-            }
-            return Ok(Some(Input::Exists { path, file_type }));
-        }
-        match found.file_type {
-            FileType::File => {
-                // Cargo links outputs under a second name at any time, which changes
-                // the change time and nothing else.
-                let same = match path.root {
-                    Some(Root::Target) => now.same_content(&found),
-                    _ => now == found,
-                };
-                // Files of the target directory are replaced, not rewritten, and come
-                // into being just before they are used.
-                let racy = seen.racy && path.root != Some(Root::Target);
-                if !same || racy {
-                    return Err(NotStored::Changed);
-                }
-                Ok(Some(self.file(&seen.path, &now)?))
-            }
-            FileType::Dir => {
-                let listing = listing::digest(&seen.path).map_err(|_| NotStored::Unreadable)?;
-                let same = Stamp::of(&seen.path).is_some_and(|s| s.same_content(&found));
-                if same {
-                    Ok(Some(Input::Dir { path, listing }))
-                } else {
-                    Err(NotStored::Changed)
-                }
-            }
-            // Its content is not a thing that can be compared.
-            FileType::Other => Err(NotStored::Unreadable),
-        }
-    }
-
-    /// Adds the links on the way to a path.
-    fn note_links(&self, path: &Path, inputs: &mut BTreeSet<Sorted>) {
-        // Without a final slash, which would name what the link points to.
-        let path: PathBuf = path.components().collect();
-        for part in path.ancestors() {
-            if let Ok(target) = fs::read_link(part) {
-                inputs.insert(Sorted(Input::Link {
-                    path: self.roots.relativize(part),
-                    target: self.roots.relativize(&target),
-                }));
-            }
-        }
-    }
-
-    fn is_temporary(&self, path: &Path) -> bool {
-        let tmp = self
-            .env
-            .get_nonempty("TMPDIR")
-            .unwrap_or(OsStr::new("/tmp"));
-        path.starts_with(tmp)
-    }
-
-    fn file(&self, path: &Path, stamp: &Stamp) -> Result<Input, NotStored> {
-        let blob = self.memo.digest_of(path, stamp);
-        let blob = blob.map_err(|_| NotStored::Unreadable)?;
-        if blob.len != stamp.size || Stamp::of(path).is_none_or(|s| !s.same_content(stamp)) {
-            return Err(NotStored::Changed);
-        }
-        Ok(Input::File {
-            path: self.roots.relativize(path),
-            blob,
-        })
-    }
-
-    fn declared(&self, path: &Path) -> Result<Input, NotStored> {
-        match Stamp::of(path) {
-            Some(stamp) if stamp.is_racy(self.started) => Err(NotStored::Changed),
-            Some(stamp) if stamp.file_type == FileType::File => self.file(path, &stamp),
-            Some(stamp) => Ok(Input::Exists {
-                path: self.roots.relativize(path),
-                file_type: stamp.file_type,
-            }),
-            None => Ok(Input::Absent {
-                path: self.roots.relativize(path),
-            }),
-        }
-    }
-
-    /// Adds a file to the code that ran, with the interpreter of a script.
-    fn note_code(
-        &self,
-        seen: &Seen,
-        blob: BlobRef,
-        code: &mut Vec<(BlobRef, PathBuf)>,
-        inputs: &mut BTreeSet<Sorted>,
-    ) -> Result<(), NotStored> {
-        if seen.code == Code::No || (seen.code == Code::IfText && blob.len > MAX_SCRIPT) {
-            return Ok(());
-        }
-        let start = fs::read_start(&seen.path, 256).map_err(|_| NotStored::Unreadable)?;
-        let binary = start.starts_with(b"\x7fELF") || start.starts_with(b"!<");
-        if seen.code == Code::IfText && binary {
-            return Ok(());
-        }
-        code.push((blob, seen.path.clone()));
-        if let Some(interpreter) = interpreter(&start) {
-            // The kernel opened it; no system call named it.
-            let stamp = Stamp::of(&interpreter).ok_or(NotStored::Unreadable)?;
-            let input = self.file(&interpreter, &stamp)?;
-            if let Input::File { blob, .. } = &input {
-                code.push((*blob, interpreter));
-            }
-            inputs.insert(Sorted(input));
-        }
-        Ok(())
-    }
-
-    fn code_env(
-        &self,
-        code: &[(BlobRef, PathBuf)],
-        written_before: &[PathBuf],
-    ) -> Result<Input, NotStored> {
-        let files: Vec<names::Code<'_>> = code
+        dep_info
+            .sources
             .iter()
-            .map(|(blob, path)| names::Code { blob: *blob, path })
-            .collect();
-        let variables =
-            names::variables(self.store, self.env, &files).map_err(|_| NotStored::Unreadable)?;
-        // A variable that says where a compiler wrapper writes its log.
-        let is_log = |value: &[u8]| {
-            let value = Path::new(OsStr::from_bytes(value));
-            value.is_absolute() && written_before.iter().any(|path| path.starts_with(value))
-        };
-        let (write_only, variables): (Vec<_>, Vec<_>) =
-            variables.into_iter().partition(|(_, value)| is_log(value));
-        let blobs: BTreeSet<BlobRef> = code.iter().map(|(blob, _)| *blob).collect();
-        Ok(Input::CodeEnv {
-            code: blobs.into_iter().collect(),
-            variables,
-            write_only: write_only.into_iter().map(|(name, _)| name).collect(),
-        })
-    }
-
-    /// The search that found an executed program, if a search in `PATH` finds it.
-    fn program(&self, path: &Path) -> Option<Input> {
-        let name = path.file_name()?;
-        let found = search::program(name, self.env, self.cwd)?;
-        (found == path).then(|| Input::Program {
-            name: name.as_bytes().to_vec(),
-            path: self.roots.relativize(path),
-        })
+            .map(|p| self.base.cwd.join(p))
+            .collect()
     }
 }
 
@@ -373,50 +133,6 @@ fn module_twins(path: &Path) -> Vec<PathBuf> {
     twins
 }
 
-/// The program in the first line of a script.
-fn interpreter(start: &[u8]) -> Option<PathBuf> {
-    let line = start.strip_prefix(b"#!")?.split(|&b| b == b'\n').next()?;
-    let line = line.trim_ascii_start();
-    let program = line.split(u8::is_ascii_whitespace).next()?;
-    let program = PathBuf::from(OsString::from(OsStr::from_bytes(program)));
-    program.is_absolute().then_some(program)
-}
-
-/// Inputs in an order that does not depend on how threads took turns, so that the same
-/// inputs always name the same result.
-#[derive(PartialEq, Eq)]
-struct Sorted(Input);
-
-impl Sorted {
-    fn rank(&self) -> (u8, &[u8], u8) {
-        let root = |path: &crate::roots::RootedPath| path.root.map_or(0, |r| 1 + r as u8);
-        match &self.0 {
-            Input::RootValue { value, root } => (0, value, *root as u8),
-            Input::Argument { name, .. } => (1, name.as_bytes(), 0),
-            Input::Env { name, .. } => (2, name, 0),
-            Input::Link { path, .. } => (9, &path.rest, root(path)),
-            Input::File { path, .. } => (3, &path.rest, root(path)),
-            Input::Dir { path, .. } => (4, &path.rest, root(path)),
-            Input::Exists { path, .. } => (5, &path.rest, root(path)),
-            Input::Absent { path } => (6, &path.rest, root(path)),
-            Input::Program { name, .. } => (7, name, 0),
-            Input::CodeEnv { .. } => (8, b"", 0),
-        }
-    }
-}
-
-impl PartialOrd for Sorted {
-    fn partial_cmp(&self, other: &Self) -> Option<std::cmp::Ordering> {
-        Some(self.cmp(other))
-    }
-}
-
-impl Ord for Sorted {
-    fn cmp(&self, other: &Self) -> std::cmp::Ordering {
-        self.rank().cmp(&other.rank())
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -432,12 +148,5 @@ mod tests {
             [Path::new("src/foo.rs")]
         );
         assert!(module_twins("data.txt".as_ref()).is_empty());
-    }
-
-    #[test]
-    fn the_interpreter_of_a_script_is_found() {
-        assert_eq!(interpreter(b"#! /bin/sh -e\nx"), Some("/bin/sh".into()));
-        assert_eq!(interpreter(b"\x7fELF"), None);
-        assert_eq!(interpreter(b"#!relative"), None);
     }
 }

@@ -38,10 +38,11 @@ use crate::digest::{BlobRef, Digest};
 use crate::env::Environment;
 use crate::error::PathError;
 use crate::fs;
+use crate::input::FileType;
 use crate::key::KeyHasher;
 use crate::memo::Memo;
 use crate::names::{self, Code};
-use crate::observe::{Access, Depth, Observation};
+use crate::observe::{Access, Depth, Event, Observation};
 use crate::run::{Command, Runner};
 use crate::search;
 use crate::stamp::{self, Stamp};
@@ -108,6 +109,19 @@ impl Toolchain {
                 .dirs
                 .iter()
                 .any(|dir| path == dir || path.parent() == Some(dir))
+    }
+}
+
+impl Toolchain {
+    /// Whether what an event tells is the same wherever the identity is.
+    ///
+    /// Of the rest of the sysroot, files that are read count (linkers, sources of the
+    /// standard library), and nothing else: what is looked for there is the same for the
+    /// same toolchain.
+    pub(crate) fn settles(&self, event: &Event) -> bool {
+        self.covers(&event.path)
+            || (event.path.starts_with(&self.sysroot)
+                && event.found.is_none_or(|f| f.file_type != FileType::File))
     }
 }
 
@@ -291,7 +305,7 @@ fn memo_name(
         // It starts the real compiler, chosen by whatever it likes.
         let blob = around.memo.digest(driver)?.1;
         let code = Code { blob, path: driver };
-        for (name, value) in names::variables(around.store, around.env, &[code])? {
+        for (name, value) in names::variables(around.store, around.env, &[code], &|_| false)? {
             hasher.bytes("name", &name);
             hasher.bytes("value", &value);
         }

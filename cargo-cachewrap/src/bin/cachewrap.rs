@@ -1,18 +1,24 @@
-//! The `RUSTC_WRAPPER`: serves a compiler call from the cache, or runs the compiler.
+//! The `RUSTC_WRAPPER`: serves a compiler call from the cache, or runs the compiler. The
+//! launchers of build scripts call it too, and it serves their runs alike.
 //!
-//! Whatever goes wrong on our side, a panic included, ends in running the real compiler.
+//! Whatever goes wrong on our side, a panic included, ends in running the real program.
 
-use std::ffi::OsString;
+use std::ffi::{OsStr, OsString};
 use std::io::{IsTerminal as _, Read as _, Write as _};
 use std::os::unix::process::CommandExt as _;
+use std::path::Path;
 use std::process::{Command, ExitCode, Stdio};
 use std::time::SystemTime;
 
-use cache_core::{Config, Environment, Log, Outcome, Request, Status, Store, SystemRunner};
+use cache_core::{
+    Config, Environment, Log, Outcome, Request, ScriptRequest, Status, Store, SystemRunner,
+};
 
 fn main() -> ExitCode {
-    let argv: Vec<OsString> = std::env::args_os().skip(1).collect();
-    let Some(program) = argv.first() else {
+    let mut words = std::env::args_os();
+    let name = words.next().unwrap_or_default();
+    let argv: Vec<OsString> = words.collect();
+    let Some((program, rest)) = argv.split_first() else {
         eprintln!(
             "cachewrap: set RUSTC_WRAPPER=cachewrap and run cargo; see `cargo cachewrap --help`"
         );
@@ -21,12 +27,14 @@ fn main() -> ExitCode {
     if program == GC {
         return collect();
     }
+    // A build script, started through its launcher, keeps the name that cargo gave it.
+    let script = cache_core::is_behind_launcher(program).then_some(name.as_os_str());
     // A panic while serving must not look like a compiler's.
-    if let Ok(Some(status)) = std::panic::catch_unwind(|| serve(&argv)) {
+    if let Ok(Some(status)) = std::panic::catch_unwind(|| serve(&argv, script)) {
         end(status)
     } else {
-        let rest = argv.get(1..).unwrap_or_default();
-        let error = Command::new(program).args(rest).exec();
+        let mut real = Command::new(program);
+        let error = real.args(rest).arg0(script.unwrap_or(program)).exec();
         eprintln!(
             "cachewrap: cannot run {}: {error}",
             program.to_string_lossy()
@@ -35,8 +43,11 @@ fn main() -> ExitCode {
     }
 }
 
-/// `None`: the compiler is yet to be run.
-fn serve(argv: &[OsString]) -> Option<Status> {
+/// `None`: the compiler, or the build script of that name, is yet to be run.
+fn serve(argv: &[OsString], script: Option<&OsStr>) -> Option<Status> {
+    if cache_core::is_observed() {
+        return None;
+    }
     let env = Environment::of_process();
     let loaded = Config::load(&env);
     if *loaded.config.disable {
@@ -46,19 +57,37 @@ fn serve(argv: &[OsString]) -> Option<Status> {
         let log = Log::new(loaded.config.log.value.clone());
         log.warn_once(&problem.to_string(), || problem.to_string());
     }
-    let request = Request {
-        argv,
-        env: &env,
-        cwd: &std::env::current_dir().ok()?,
-        config: &loaded.config,
-        runner: &SystemRunner,
-        stdin: &read_stdin,
-        stderr_is_terminal: std::io::stderr().is_terminal(),
-    };
+    let (cwd, wrapper) = (std::env::current_dir().ok()?, std::env::current_exe().ok());
     // A closed stream is the reader's choice, as it is for the compiler.
     let mut stdout = |piece: &[u8]| drop(std::io::stdout().write_all(piece));
     let mut stderr = |line: &[u8]| drop(std::io::stderr().write_all(line));
-    match cache_core::run(&request, &mut stdout, &mut stderr).ok()? {
+    let outcome = if let Some(arg0) = script {
+        let (executable, rest) = argv.split_first()?;
+        let request = ScriptRequest {
+            executable: Path::new(executable),
+            arg0,
+            args: rest,
+            env: &env,
+            cwd: &cwd,
+            config: &loaded.config,
+            runner: &SystemRunner,
+            wrapper: wrapper.as_deref()?,
+        };
+        cache_core::run_build_script(&request, &mut stdout, &mut stderr)
+    } else {
+        let request = Request {
+            argv,
+            env: &env,
+            cwd: &cwd,
+            config: &loaded.config,
+            runner: &SystemRunner,
+            stdin: &read_stdin,
+            stderr_is_terminal: std::io::stderr().is_terminal(),
+            wrapper: wrapper.as_deref(),
+        };
+        cache_core::run(&request, &mut stdout, &mut stderr)
+    };
+    match outcome.ok()? {
         Outcome::Bypass(_) => None,
         Outcome::Hit { status } => Some(Status::Code(status)),
         Outcome::Miss { status, full, .. } => {

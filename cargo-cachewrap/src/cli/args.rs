@@ -44,7 +44,10 @@ or what CACHEWRAP_CONFIG names. Its keys are those shown here, for instance:
   env         CACHEWRAP_ENV         Further variables that outcomes depend on
   key-salt    CACHEWRAP_KEY_SALT    Text that separates one cache from another
   observe     CACHEWRAP_OBSERVE     auto, or off: do not watch what compilations read
-  gc          CACHEWRAP_GC          auto, or off: do not enforce the bound by itself";
+  gc          CACHEWRAP_GC          auto, or off: do not enforce the bound by itself
+  build-scripts  CACHEWRAP_BUILD_SCRIPTS
+                                    Whose build scripts' runs are cached: deps (of
+                                    registries and git), all or off";
 
 /// The whole command line.
 #[derive(Debug, Parser)]

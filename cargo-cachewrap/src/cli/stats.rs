@@ -4,7 +4,8 @@ use std::collections::BTreeMap;
 use std::io::Write as _;
 
 use cache_core::stats::{
-    BYPASS, COMPILE_US, CORRUPT, FAULT, HIT, MISS, NOT_STORED, SAVED_US, STORED_BYTES,
+    BYPASS, COMPILE_US, CORRUPT, FAULT, HIT, MISS, NOT_STORED, SAVED_US, SCRIPT_BYPASS, SCRIPT_HIT,
+    SCRIPT_MISS, SCRIPT_NOT_STORED, SCRIPT_SAVED_US, SCRIPT_US, STORED_BYTES,
 };
 use cache_core::{Config, Digest, KnownToolchain, Usage, format_size};
 use serde_json::{Value, json};
@@ -41,6 +42,31 @@ pub(super) fn run(cx: &mut Context, args: &StatsArgs) -> Result<(), Failure> {
     Ok(())
 }
 
+/// A kind of units, and the counters of what became of them.
+struct Units {
+    title: &'static str,
+    hit: &'static str,
+    miss: &'static str,
+    bypass: &'static str,
+    not_stored: &'static str,
+}
+
+const COMPILATIONS: Units = Units {
+    title: "Compilations",
+    hit: HIT,
+    miss: MISS,
+    bypass: BYPASS,
+    not_stored: NOT_STORED,
+};
+
+const SCRIPT_RUNS: Units = Units {
+    title: "Runs of build scripts",
+    hit: SCRIPT_HIT,
+    miss: SCRIPT_MISS,
+    bypass: SCRIPT_BYPASS,
+    not_stored: SCRIPT_NOT_STORED,
+};
+
 struct Stats {
     counters: BTreeMap<String, u64>,
     usage: Usage,
@@ -64,8 +90,8 @@ impl Stats {
     }
 
     /// Hits among the units that could have hit; `None` before there was one.
-    fn hit_rate(&self) -> Option<f64> {
-        let (hits, misses) = (self.counter(HIT), self.counter(MISS));
+    fn hit_rate(&self, units: &Units) -> Option<f64> {
+        let (hits, misses) = (self.counter(units.hit), self.counter(units.miss));
         #[expect(
             clippy::cast_precision_loss,
             reason = "a share of two counts needs no more than 52 bits"
@@ -74,21 +100,7 @@ impl Stats {
     }
 
     fn show(&self, cx: &mut Context, config: &Config) -> Result<(), Failure> {
-        let (hits, misses, bypasses) =
-            (self.counter(HIT), self.counter(MISS), self.counter(BYPASS));
-        let title = cx.out.bold("Compilations");
-        writeln!(cx.out, "{title}")?;
-        let rate = self.hit_rate();
-        let rate = rate.map_or_else(String::new, |rate| format!("  {:.1} %", rate * 100.0));
-        row(cx, "hits", &format!("{hits}{rate}"))?;
-        row(cx, "misses", &misses.to_string())?;
-        self.show_details(cx, MISS)?;
-        row(cx, "bypassed", &bypasses.to_string())?;
-        self.show_details(cx, BYPASS)?;
-        if self.counter(NOT_STORED) > 0 {
-            row(cx, "not stored", &self.counter(NOT_STORED).to_string())?;
-            self.show_details(cx, NOT_STORED)?;
-        }
+        self.show_units(cx, &COMPILATIONS)?;
         let queries = self.counter("hit.query") + self.counter("miss.query");
         if queries > 0 {
             row(
@@ -102,11 +114,39 @@ impl Stats {
                 row(cx, label, &self.counter(name).to_string())?;
             }
         }
+        let scripts = [SCRIPT_HIT, SCRIPT_MISS, SCRIPT_BYPASS];
+        let any_script = scripts.iter().any(|name| self.counter(name) > 0);
+        if any_script {
+            self.show_units(cx, &SCRIPT_RUNS)?;
+        }
         let title = cx.out.bold("Time");
         writeln!(cx.out, "{title}")?;
         row(cx, "saved", &human_duration(self.counter(SAVED_US)))?;
         row(cx, "compiling", &human_duration(self.counter(COMPILE_US)))?;
+        if any_script {
+            let saved = human_duration(self.counter(SCRIPT_SAVED_US));
+            row(cx, "scripts saved", &saved)?;
+            row(cx, "scripts run", &human_duration(self.counter(SCRIPT_US)))?;
+        }
         self.show_store(cx, config)
+    }
+
+    fn show_units(&self, cx: &mut Context, units: &Units) -> Result<(), Failure> {
+        let title = cx.out.bold(units.title);
+        writeln!(cx.out, "{title}")?;
+        let rate = self.hit_rate(units);
+        let rate = rate.map_or_else(String::new, |rate| format!("  {:.1} %", rate * 100.0));
+        row(cx, "hits", &format!("{}{rate}", self.counter(units.hit)))?;
+        row(cx, "misses", &self.counter(units.miss).to_string())?;
+        self.show_details(cx, units.miss)?;
+        row(cx, "bypassed", &self.counter(units.bypass).to_string())?;
+        self.show_details(cx, units.bypass)?;
+        if self.counter(units.not_stored) > 0 {
+            let not_stored = self.counter(units.not_stored).to_string();
+            row(cx, "not stored", &not_stored)?;
+            self.show_details(cx, units.not_stored)?;
+        }
+        Ok(())
     }
 
     fn show_details(&self, cx: &mut Context, event: &str) -> Result<(), Failure> {
@@ -171,9 +211,17 @@ impl Stats {
             "hits": self.counter(HIT),
             "misses": self.counter(MISS),
             "bypasses": self.counter(BYPASS),
-            "hit_rate": self.hit_rate(),
+            "hit_rate": self.hit_rate(&COMPILATIONS),
             "saved_us": self.counter(SAVED_US),
             "compile_us": self.counter(COMPILE_US),
+            "build_scripts": {
+                "hits": self.counter(SCRIPT_HIT),
+                "misses": self.counter(SCRIPT_MISS),
+                "bypasses": self.counter(SCRIPT_BYPASS),
+                "hit_rate": self.hit_rate(&SCRIPT_RUNS),
+                "saved_us": self.counter(SCRIPT_SAVED_US),
+                "run_us": self.counter(SCRIPT_US),
+            },
             "stored_bytes": self.counter(STORED_BYTES),
             "counters": self.counters,
             "cache": {

@@ -6,7 +6,7 @@ use std::io::Write as _;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use cache_core::{Config, Loaded, format_size};
+use cache_core::{BuildScripts, Config, Loaded, format_size};
 
 use super::context::Context;
 use super::files;
@@ -42,6 +42,7 @@ pub(super) fn run(cx: &mut Context) -> Result<(), Failure> {
     }
     checks.push(("compiler", compiler(cx)));
     checks.push(("observer", observer(&config)));
+    checks.push(("scripts", scripts(&config)));
 
     let mut bad = false;
     for (name, verdict) in checks {
@@ -202,6 +203,22 @@ fn observer(config: &Config) -> Verdict {
         Ok(()) => Good("compilations can be observed".to_owned()),
         Err(reason) => Doubtful(format!(
             "compilations cannot be observed: {reason}; {limits}"
+        )),
+    }
+}
+
+fn scripts(config: &Config) -> Verdict {
+    let origin = &config.build_scripts.origin;
+    match (*config.observe, *config.build_scripts) {
+        (false, _) => Doubtful("runs of build scripts are not cached without observing".to_owned()),
+        (true, BuildScripts::Off) => {
+            Doubtful(format!("runs of build scripts are not cached ({origin})"))
+        }
+        (true, BuildScripts::Deps) => {
+            Good("runs of build scripts are cached for packages of registries and git".to_owned())
+        }
+        (true, BuildScripts::All) => Good(format!(
+            "runs of build scripts are cached for all packages ({origin})"
         )),
     }
 }

@@ -1,0 +1,457 @@
+//! One run of a build script, from cargo's call to its outcome.
+//!
+//! As with compilations, a hit runs nothing and shows nothing before all of it is
+//! verified and in place, and a miss runs the executable exactly once. What could not be
+//! done as if we were not there is left to the executable: a run that is given standard
+//! input, and one whose `OUT_DIR` is not empty, because what it finds there may decide
+//! what it does, and what it leaves there would stay.
+
+use std::ffi::{OsStr, OsString};
+use std::io;
+use std::os::unix::ffi::OsStrExt as _;
+use std::panic::AssertUnwindSafe;
+use std::path::{Path, PathBuf};
+use std::time::SystemTime;
+
+use crate::check::{MissReason, World};
+use crate::config::{Config, LogLevel};
+use crate::digest::ManifestKey;
+use crate::env::Environment;
+use crate::fs;
+use crate::input::{EnvValue, Input};
+use crate::log::Log;
+use crate::memo::Memo;
+use crate::observe::{Depth, Observation};
+use crate::pipeline::{Engine, Outcome};
+use crate::processor;
+use crate::record::{Facts, Recorder};
+use crate::result::CompileResult;
+use crate::roots::{Escaping, Root, Roots};
+use crate::run::{Command, Runner, Sink, Status};
+use crate::rustc::invocation::{BypassReason, Invocation};
+use crate::rustc::place;
+use crate::rustc::toolchain::{self, Surroundings, Toolchain};
+use crate::search;
+use crate::seen::{NotStored, Summary};
+use crate::stamp::{self, Stamp};
+use crate::stats;
+use crate::store::Store;
+
+use super::directives::{Directive, directives};
+use super::key::{self, KeyParts};
+use super::seen::{self, Known};
+use super::{package, tree};
+
+/// One run of a build script, with everything it may depend on.
+pub struct ScriptRequest<'a> {
+    /// The real executable, behind its launcher.
+    pub executable: &'a Path,
+    /// What cargo calls it.
+    pub arg0: &'a OsStr,
+    /// Its arguments.
+    pub args: &'a [OsString],
+    /// The environment that it will see.
+    pub env: &'a Environment,
+    /// The directory that it will run in.
+    pub cwd: &'a Path,
+    /// The settings.
+    pub config: &'a Config,
+    /// Runs it.
+    pub runner: &'a dyn Runner,
+    /// The wrapper's own path.
+    pub wrapper: &'a Path,
+}
+
+/// Serves a build script's run from the cache, or runs it and caches what it did.
+///
+/// `stdout` and `stderr` receive what it writes, or once wrote, to its streams.
+///
+/// An error means that it could not be started; nothing has been written then.
+pub fn run_build_script(
+    request: &ScriptRequest<'_>,
+    stdout: Sink<'_>,
+    stderr: Sink<'_>,
+) -> io::Result<Outcome> {
+    let config = request.config;
+    let store = Store::new(&config.dir.value, *config.read_only);
+    let engine = Engine {
+        store: &store,
+        log: Log::new(config.log.value.clone()),
+    };
+    let script = match Script::prepare(request, &store) {
+        Ok(script) => script,
+        Err(reason) => {
+            let said = || format!("bypass: build script: {}", reason.name());
+            engine.log.say(LogLevel::Info, said);
+            // What is not to be cached is not to be counted either.
+            if reason != BypassReason::NotWanted {
+                engine.count_with_reason(stats::SCRIPT_BYPASS, reason.name());
+            }
+            return Ok(Outcome::Bypass(reason));
+        }
+    };
+    let job = Job {
+        request,
+        engine,
+        script,
+    };
+    job.run(stdout, stderr)
+}
+
+/// An understood run.
+struct Script {
+    /// What it is called in messages.
+    name: String,
+    out_dir: PathBuf,
+    toolchain: Toolchain,
+    roots: Roots,
+    memo: Memo,
+    key: ManifestKey,
+}
+
+impl Script {
+    fn prepare(request: &ScriptRequest<'_>, store: &Store) -> Result<Self, BypassReason> {
+        let (env, cwd, config) = (request.env, request.cwd, request.config);
+        if !package::is_wanted(env, config) || !uses(request) {
+            return Err(BypassReason::NotWanted);
+        }
+        let variable = |name| env.get_nonempty(name).ok_or(BypassReason::NotByCargo);
+        let (out_dir, rustc) = (PathBuf::from(variable("OUT_DIR")?), variable("RUSTC")?);
+        let (target, host) = (variable("TARGET")?, variable("HOST")?);
+        if variable("CARGO_MANIFEST_DIR")? != cwd.as_os_str() || !out_dir.is_absolute() {
+            return Err(BypassReason::NotByCargo);
+        }
+        // Cargo gives none. What is read there could not be observed.
+        let stdin = fs::read_link(Path::new("/proc/self/fd/0"));
+        if stdin.is_ok_and(|stdin| stdin != Path::new("/dev/null")) {
+            return Err(BypassReason::Stdin);
+        }
+        if !is_new(&out_dir) {
+            return Err(BypassReason::UsedOutDir);
+        }
+        let memo = Memo::open(store);
+        let around = Surroundings {
+            env,
+            cwd,
+            store,
+            memo: &memo,
+            runner: request.runner,
+        };
+        let mut question = vec![rustc.to_owned(), "-vV".into()];
+        if target != host {
+            question.extend(["--target".into(), target.to_owned()]);
+        }
+        let toolchain = Invocation::parse(&question, Some(rustc), |_| None)
+            .map_err(|_| BypassReason::Toolchain)
+            .and_then(|invocation| {
+                let identified = toolchain::identify(&invocation, &around);
+                identified.map_err(|_| BypassReason::Toolchain)
+            })?;
+        let roots = place::script_roots(cwd, &out_dir, Some(target), env, &toolchain.sysroot);
+        let (_, executable) = memo
+            .digest(request.executable)
+            .map_err(|_| BypassReason::NotByCargo)?;
+        let key = key::manifest_key(&KeyParts {
+            executable: executable.digest,
+            args: request.args,
+            toolchain: toolchain.digest,
+            processor: &processor::identity(),
+            cwd,
+            roots: &roots,
+            env,
+            extra_env: &config.env,
+            salt: &config.key_salt,
+        });
+        let package = env.get("CARGO_PKG_NAME").unwrap_or(OsStr::new("?"));
+        Ok(Self {
+            name: format!("{} (build script run)", package.to_string_lossy()),
+            out_dir,
+            toolchain,
+            roots,
+            memo,
+            key,
+        })
+    }
+}
+
+/// Whether the wrapper that cargo uses is this one.
+fn uses(request: &ScriptRequest<'_>) -> bool {
+    let named = request.env.get_nonempty("RUSTC_WRAPPER");
+    let found = named.and_then(|name| search::program(name, request.env, request.cwd));
+    let file = |path: &Path| Stamp::of(path).map(|s| (s.dev, s.ino));
+    found.is_some_and(|found| file(&found).is_some() && file(&found) == file(request.wrapper))
+}
+
+/// Whether a directory is a real one and empty.
+fn is_new(dir: &Path) -> bool {
+    let is_dir = fs::symlink_metadata(dir).is_ok_and(|m| m.is_dir());
+    is_dir && fs::read_dir(dir).is_ok_and(|mut entries| entries.next().is_none())
+}
+
+struct Job<'a> {
+    request: &'a ScriptRequest<'a>,
+    engine: Engine<'a>,
+    script: Script,
+}
+
+/// A successful run.
+struct Ran {
+    started: i128,
+    duration_us: u64,
+    observation: Option<Observation>,
+    stdout: Vec<u8>,
+    stderr: Vec<u8>,
+}
+
+impl Job<'_> {
+    fn run(&self, stdout: Sink<'_>, stderr: Sink<'_>) -> io::Result<Outcome> {
+        let (name, log) = (&self.script.name, &self.engine.log);
+        let reason = if *self.request.config.recache {
+            MissReason::Recache
+        } else {
+            match self.look_up(stdout, stderr) {
+                Ok(status) => {
+                    log.say(LogLevel::Info, || format!("hit: {name}"));
+                    return Ok(Outcome::Hit { status });
+                }
+                Err(reason) => reason,
+            }
+        };
+        log.say(LogLevel::Info, || {
+            format!("miss: {name}: {}", reason.name())
+        });
+        log.say(LogLevel::Debug, || format!("{name}: {reason}"));
+        let (status, not_stored) = self.execute(stdout, stderr)?;
+        self.engine
+            .count_with_reason(stats::SCRIPT_MISS, reason.name());
+        if let Some(why) = not_stored {
+            log.say(LogLevel::Info, || {
+                format!("not stored: {name}: {}", why.name())
+            });
+            self.engine
+                .count_with_reason(stats::SCRIPT_NOT_STORED, why.name());
+        }
+        Ok(Outcome::Miss {
+            full: not_stored.is_none() && self.engine.is_full(self.request.config),
+            reason,
+            status,
+            not_stored,
+        })
+    }
+
+    fn look_up(&self, stdout: Sink<'_>, stderr: Sink<'_>) -> Result<i32, MissReason> {
+        let world = World {
+            env: self.request.env,
+            cwd: self.request.cwd,
+            roots: &self.script.roots,
+            store: self.engine.store,
+            memo: &self.script.memo,
+            argument: &|_| None,
+            in_key: &|name| key::enters(name, self.request.env),
+        };
+        let manifest = self.engine.manifest(self.script.key);
+        self.engine.look_up(&manifest, &world, |_, result| {
+            self.serve(result, stdout, stderr)
+        })
+    }
+
+    fn serve(
+        &self,
+        result: &CompileResult,
+        stdout: Sink<'_>,
+        stderr: Sink<'_>,
+    ) -> Result<i32, MissReason> {
+        let roots = &self.script.roots;
+        let (Some(said), Some(complained)) = (result.stdout.fill(roots), result.stderr.fill(roots))
+        else {
+            return Err(MissReason::Damaged);
+        };
+        tree::restore(self.engine.store, result, roots, &self.script.out_dir)
+            .map_err(|e| self.engine.unrestored(e))?;
+        stdout(&said);
+        stderr(&complained);
+        self.engine.count(&[
+            (stats::SCRIPT_HIT, 1),
+            (stats::SCRIPT_SAVED_US, result.duration_us),
+        ]);
+        Ok(result.status)
+    }
+
+    /// Runs the executable once, and stores what it did if that is possible.
+    fn execute(
+        &self,
+        stdout: Sink<'_>,
+        stderr: Sink<'_>,
+    ) -> io::Result<(Status, Option<NotStored>)> {
+        let writable = !self.engine.store.is_read_only() && self.engine.prepare_store();
+        let mut command = Command::new(self.request.executable);
+        command.arg0 = Some(self.request.arg0.to_owned());
+        command.args = self.request.args.to_vec();
+        let started = stamp::now();
+        let (mut out, mut err) = (Vec::new(), Vec::new());
+        let run = self.request.runner.run(
+            &command,
+            writable.then_some(Depth::Tree),
+            &mut |piece| {
+                stdout(piece);
+                out.extend_from_slice(piece);
+            },
+            &mut |line| {
+                stderr(line);
+                err.extend_from_slice(line);
+            },
+        )?;
+        let duration_us = u64::try_from(run.duration.as_micros()).unwrap_or(u64::MAX);
+        self.engine.count(&[(stats::SCRIPT_US, duration_us)]);
+        if run.status != Status::Code(0) {
+            return Ok((run.status, Some(NotStored::Failed)));
+        }
+        if !writable {
+            return Ok((run.status, Some(NotStored::Store)));
+        }
+        let ran = Ran {
+            started,
+            duration_us,
+            observation: run.observation,
+            stdout: out,
+            stderr: err,
+        };
+        // The run is over: a panic must not lead to another one.
+        let kept = std::panic::catch_unwind(AssertUnwindSafe(|| self.keep(&ran)));
+        Ok((run.status, kept.unwrap_or(Err(NotStored::Store)).err()))
+    }
+
+    fn keep(&self, ran: &Ran) -> Result<(), NotStored> {
+        let script = &self.script;
+        let observation = ran.observation.as_ref().ok_or(NotStored::Incomplete)?;
+        let real = fs::canonicalize(&script.out_dir).map_err(|_| NotStored::UnknownOutput)?;
+        let known = Known {
+            toolchain: &script.toolchain,
+            out_dir: [&script.out_dir, &real],
+            wrapper: self.request.wrapper,
+            jobserver: seen::jobserver(self.request.env),
+        };
+        let summary = seen::summarise(observation, &known)?;
+        let in_key = |name: &OsStr| key::enters(name, self.request.env);
+        let recorder = Recorder {
+            cwd: self.request.cwd,
+            env: self.request.env,
+            roots: &script.roots,
+            store: self.engine.store,
+            memo: &script.memo,
+            started: ran.started,
+            produced: &[],
+            in_key: &in_key,
+        };
+        let mut inputs = recorder.observed(&summary)?;
+        self.note_searches(&recorder, &summary, &mut inputs);
+        self.note_directives(&recorder, &ran.stdout, &mut inputs)?;
+        self.note_directory_of_cargo(&mut inputs)?;
+        let captured = tree::capture(&script.out_dir, &script.roots, self.engine.store)?;
+        let (stdout, in_stdout) = tree::open_roots(&ran.stdout, &script.roots);
+        let (stderr, in_stderr) = tree::open_roots(&ran.stderr, &script.roots);
+        let mut bound = [captured.contained, in_stdout, in_stderr].concat();
+        if self.climbs_above_target(&summary) {
+            bound.push(Root::Target);
+        }
+        recorder.bind(bound.into_iter(), &mut inputs);
+        let result = CompileResult {
+            unit: script.name.clone(),
+            toolchain: script.toolchain.digest,
+            outputs: captured.outputs,
+            stdout,
+            stderr,
+            status: 0,
+            duration_us: ran.duration_us,
+            created: SystemTime::UNIX_EPOCH.elapsed().map_or(0, |d| d.as_secs()),
+        };
+        self.engine
+            .put(script.key, inputs.into_inputs(), &result, captured.size)
+    }
+
+    /// Programs that were looked for in `PATH` without being executed.
+    fn note_searches(&self, recorder: &Recorder<'_>, summary: &Summary, inputs: &mut Facts) {
+        let dirs: Vec<PathBuf> = self.search_path().collect();
+        for seen in &summary.seen {
+            let sought = dirs
+                .iter()
+                .any(|dir| Some(dir.as_path()) == seen.path.parent());
+            if sought && let Some(program) = recorder.program(&seen.path) {
+                inputs.insert(program);
+            }
+        }
+    }
+
+    fn search_path(&self) -> impl Iterator<Item = PathBuf> {
+        search::directories(self.request.env, self.request.cwd)
+    }
+
+    /// What the script told cargo to watch counts whether it was seen to use it or not.
+    fn note_directives(
+        &self,
+        recorder: &Recorder<'_>,
+        stdout: &[u8],
+        inputs: &mut Facts,
+    ) -> Result<(), NotStored> {
+        for directive in directives(stdout) {
+            match directive {
+                Directive::Error => return Err(NotStored::Failed),
+                Directive::RerunIfChanged(path) => {
+                    let path = self.request.cwd.join(path);
+                    if fs::symlink_metadata(&path).is_err() {
+                        return Err(NotStored::EveryTime);
+                    }
+                    if !path.starts_with(&self.script.out_dir) {
+                        inputs.insert(recorder.declared(&path)?);
+                    }
+                }
+                Directive::RerunIfEnvChanged(name) => {
+                    if !key::enters(OsStr::from_bytes(name), self.request.env) {
+                        inputs.insert(self.variable(name));
+                    }
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// The value of a variable, roots left open.
+    fn variable(&self, name: &[u8]) -> Input {
+        let value = self.request.env.get(OsStr::from_bytes(name));
+        Input::Env {
+            name: name.to_vec(),
+            value: value.map_or(EnvValue::Unset, |value| {
+                let value = value.as_bytes();
+                EnvValue::Set(self.script.roots.template(value, Escaping::Raw))
+            }),
+        }
+    }
+
+    /// `PWD` is where cargo was started. Shells and `make` set it anew, so it is left out
+    /// of the variables that tools name; to the script itself it is one like any other.
+    fn note_directory_of_cargo(&self, inputs: &mut Facts) -> Result<(), NotStored> {
+        let code = fs::read(self.request.executable).map_err(|_| NotStored::Unreadable)?;
+        if memchr::memmem::find(&code, b"PWD").is_some() {
+            inputs.insert(self.variable(b"PWD"));
+        }
+        Ok(())
+    }
+
+    /// Whether something was looked at above the target directory and outside of every
+    /// root: a path that was made from `OUT_DIR`, perhaps, and is another one elsewhere.
+    fn climbs_above_target(&self, summary: &Summary) -> bool {
+        let roots = &self.script.roots;
+        let Some(target) = roots.get(Root::Target) else {
+            return true;
+        };
+        let by_search: Vec<PathBuf> = self.search_path().collect();
+        summary.seen.iter().any(|seen| {
+            let path = &seen.path;
+            let known = roots.relativize(path).root.is_some()
+                || roots.spellings().any(|(_, root)| root.starts_with(path))
+                || by_search.iter().any(|dir| path.starts_with(dir));
+            let mut above = target.ancestors().skip(1);
+            !known && above.any(|dir| dir.parent().is_some() && path.starts_with(dir))
+        })
+    }
+}

@@ -1,0 +1,172 @@
+//! What every kind of unit does with the store: looking up, keeping, counting.
+
+use std::time::SystemTime;
+
+use crate::check::{Checker, MissReason, World};
+use crate::config::{Config, LogLevel};
+use crate::digest::{ManifestKey, ResultKey};
+use crate::input::Input;
+use crate::log::Log;
+use crate::manifest::{InputManifest, result_key};
+use crate::restore::RestoreError;
+use crate::result::CompileResult;
+use crate::seen::NotStored;
+use crate::stats::STORED_BYTES;
+use crate::store::{Store, StoreError};
+
+/// The store as one unit uses it.
+pub(crate) struct Engine<'a> {
+    pub(crate) store: &'a Store,
+    pub(crate) log: Log,
+}
+
+impl Engine<'_> {
+    /// Counts. It is never worth a failure.
+    pub(crate) fn count(&self, amounts: &[(&str, u64)]) {
+        let _ = self.store.count(amounts);
+    }
+
+    /// Counts an event with its reason: `event` and `event.reason`.
+    pub(crate) fn count_with_reason(&self, event: &str, reason: &str) {
+        self.count(&[(event, 1), (&format!("{event}.{reason}"), 1)]);
+    }
+
+    /// Reports an error of the store; what it means for a look-up.
+    pub(crate) fn fault(&self, error: &StoreError) -> MissReason {
+        match error {
+            StoreError::UnknownVersion { .. } => {
+                self.log.say(LogLevel::Debug, || error.to_string());
+                return MissReason::OtherVersion;
+            }
+            StoreError::Corrupt { .. } => {
+                self.count(&[("corrupt", 1)]);
+                self.log.say(LogLevel::Debug, || error.to_string());
+            }
+            StoreError::Path(_) | StoreError::Encode(_) => {
+                self.count(&[("fault", 1)]);
+                self.warn(error);
+            }
+        }
+        MissReason::Damaged
+    }
+
+    /// What not being able to restore means.
+    pub(crate) fn unrestored(&self, error: RestoreError) -> MissReason {
+        match error {
+            RestoreError::Miss(reason) => {
+                if reason == MissReason::Damaged {
+                    self.count(&[("corrupt", 1)]);
+                }
+                reason
+            }
+            RestoreError::Place(e) => self.fault(&e),
+        }
+    }
+
+    /// Tells the user what is wrong with the cache, once a build: every unit will meet
+    /// the same trouble at another file.
+    fn warn(&self, error: &StoreError) {
+        let dir = self.store.layout().dir().display();
+        let trouble = match error {
+            StoreError::Path(e) => format!("{dir} {:?}", e.source.kind()),
+            error => format!("{dir} {error}"),
+        };
+        self.log.warn_once(&trouble, || {
+            format!("cannot use the cache in {dir}, compiling without it: {error}")
+        });
+    }
+
+    /// The input sets of a key.
+    pub(crate) fn manifest(&self, key: ManifestKey) -> Result<Option<InputManifest>, MissReason> {
+        self.store.manifest(key).map_err(|e| self.fault(&e))
+    }
+
+    /// Serves a result whose inputs hold, or says why there is none.
+    pub(crate) fn look_up<T>(
+        &self,
+        manifest: &Result<Option<InputManifest>, MissReason>,
+        world: &World<'_>,
+        mut serve: impl FnMut(ResultKey, &CompileResult) -> Result<T, MissReason>,
+    ) -> Result<T, MissReason> {
+        let manifest = manifest.as_ref().map_err(Clone::clone)?;
+        let manifest = manifest.as_ref().ok_or(MissReason::NoEntry)?;
+        let mut checker = Checker::new(world, manifest);
+        let mut newest = None;
+        for set in manifest.sets() {
+            let reason = match checker.check(set) {
+                Err(change) => MissReason::Changed(change),
+                Ok(()) => match self.serve(set.result, &mut serve) {
+                    Ok(served) => return Ok(served),
+                    Err(reason) => reason,
+                },
+            };
+            newest.get_or_insert(reason);
+        }
+        Err(newest.unwrap_or(MissReason::NoEntry))
+    }
+
+    fn serve<T>(
+        &self,
+        key: ResultKey,
+        serve: &mut impl FnMut(ResultKey, &CompileResult) -> Result<T, MissReason>,
+    ) -> Result<T, MissReason> {
+        let result = self.store.result(key).map_err(|e| self.fault(&e))?;
+        let result = result.ok_or(MissReason::Evicted)?;
+        let served = serve(key, &result)?;
+        self.store.touch_result(key, &result);
+        Ok(served)
+    }
+
+    /// Makes the store's directories; `false` if that is impossible.
+    pub(crate) fn prepare_store(&self) -> bool {
+        match self.store.prepare() {
+            Ok(()) => true,
+            Err(e) => {
+                self.fault(&e.into());
+                false
+            }
+        }
+    }
+
+    /// Stores a result under the inputs that gave it. Its blobs are stored already and
+    /// take `blobs` bytes on disk.
+    pub(crate) fn put(
+        &self,
+        key: ManifestKey,
+        inputs: Vec<Input>,
+        result: &CompileResult,
+        blobs: u64,
+    ) -> Result<(), NotStored> {
+        let named = self.try_put(key, inputs, result);
+        // Blobs take room even if nothing came to name them.
+        self.count(&[(STORED_BYTES, blobs + named.as_ref().unwrap_or(&0))]);
+        named.map(drop).map_err(|e| {
+            self.fault(&e);
+            NotStored::Store
+        })
+    }
+
+    /// Says what the result and its manifest take on disk.
+    fn try_put(
+        &self,
+        key: ManifestKey,
+        inputs: Vec<Input>,
+        result: &CompileResult,
+    ) -> Result<u64, StoreError> {
+        let named = result_key(key, &inputs);
+        let size = self.store.put_result(named, result)?;
+        let mut manifest = match self.store.manifest(key) {
+            Ok(manifest) => manifest.unwrap_or_default(),
+            // Never overwritten: it belongs to another release.
+            Err(e @ StoreError::UnknownVersion { .. }) => return Err(e),
+            Err(_) => InputManifest::default(),
+        };
+        manifest.add(inputs, named);
+        Ok(size + self.store.put_manifest(key, &manifest)?)
+    }
+
+    /// Whether the store has outgrown its bound.
+    pub(crate) fn is_full(&self, config: &Config) -> bool {
+        self.store.should_gc(config, SystemTime::now())
+    }
+}

@@ -1,0 +1,349 @@
+//! Recording: from what a process used to the input set that is stored.
+//!
+//! Every file is hashed after the process has ended, and must then look as it did when
+//! it was first opened; otherwise the process may have read something else than what is
+//! hashed, and nothing is stored. A file whose last change was within a tick of the
+//! kernel's clock before it was opened could have been changed once more without showing
+//! it, and is treated the same way.
+
+use std::collections::BTreeSet;
+use std::ffi::{OsStr, OsString};
+use std::os::unix::ffi::OsStrExt;
+use std::path::{Path, PathBuf};
+
+use crate::digest::BlobRef;
+use crate::env::Environment;
+use crate::fs;
+use crate::input::{FileType, Input};
+use crate::listing;
+use crate::memo::Memo;
+use crate::names;
+use crate::roots::{Root, Roots};
+use crate::search;
+use crate::seen::{Code, NotStored, Seen, Summary, Use};
+use crate::stamp::Stamp;
+use crate::store::Store;
+
+/// Files larger than this are not looked at as scripts, bytes.
+const MAX_SCRIPT: u64 = 4 << 20;
+
+/// What recording needs to know.
+pub(crate) struct Recorder<'a> {
+    pub(crate) cwd: &'a Path,
+    pub(crate) env: &'a Environment,
+    pub(crate) roots: &'a Roots,
+    pub(crate) store: &'a Store,
+    pub(crate) memo: &'a Memo,
+    /// When the process was started, nanoseconds since the epoch.
+    pub(crate) started: i128,
+    /// The files that the process produced: looking at them reads nothing.
+    pub(crate) produced: &'a [PathBuf],
+    /// Whether the key holds a variable already.
+    pub(crate) in_key: &'a dyn Fn(&OsStr) -> bool,
+}
+
+/// The facts that an input set is made of.
+#[derive(Default)]
+pub(crate) struct Facts(BTreeSet<Sorted>);
+
+impl Facts {
+    pub(crate) fn insert(&mut self, input: Input) {
+        self.0.insert(Sorted(input));
+    }
+
+    /// The inputs in an order that is the same each time.
+    pub(crate) fn into_inputs(self) -> Vec<Input> {
+        self.0.into_iter().map(|sorted| sorted.0).collect()
+    }
+}
+
+impl Recorder<'_> {
+    /// What an observation comes to.
+    pub(crate) fn observed(&self, summary: &Summary) -> Result<Facts, NotStored> {
+        let mut inputs = Facts::default();
+        let mut code = Vec::new();
+        for seen in &summary.seen {
+            if self.produced.contains(&seen.path) {
+                continue;
+            }
+            let Some(input) = self.input(seen)? else {
+                continue;
+            };
+            // What is opened below a directory later, or asked of a link itself, names
+            // the place that the link points to.
+            if matches!(input, Input::Dir { .. }) || seen.usage == Use::Looked {
+                self.note_links(&seen.path, &mut inputs);
+            }
+            if let Input::File { blob, .. } = &input {
+                self.note_code(seen, *blob, &mut code, &mut inputs)?;
+            }
+            inputs.insert(input);
+        }
+        for path in &summary.followed {
+            self.note_links(path, &mut inputs);
+        }
+        for path in &summary.executed {
+            if let Some(program) = self.program(path) {
+                inputs.insert(program);
+            }
+        }
+        if !code.is_empty() {
+            inputs.insert(self.code_env(&code, &summary.written_before)?);
+        }
+        Ok(inputs)
+    }
+
+    /// Inputs that bind a result to the places of some roots.
+    pub(crate) fn bindings(&self, roots: &[Root]) -> Vec<Input> {
+        let mut inputs = Facts::default();
+        self.bind(roots.iter().copied(), &mut inputs);
+        inputs.into_inputs()
+    }
+
+    /// Binds a result to the places of some roots.
+    pub(crate) fn bind(&self, roots: impl Iterator<Item = Root>, inputs: &mut Facts) {
+        for root in roots {
+            if let Some(path) = self.roots.get(root) {
+                let value = path.as_os_str().as_bytes().to_vec();
+                inputs.insert(Input::RootValue { root, value });
+            }
+        }
+    }
+
+    fn input(&self, seen: &Seen) -> Result<Option<Input>, NotStored> {
+        let path = self.roots.relativize(&seen.path);
+        let now = Stamp::of(&seen.path);
+        let Some(found) = seen.found else {
+            return match now {
+                None => Ok(Some(Input::Absent { path })),
+                // Made by this process, or by another unit in the meantime.
+                Some(_) if path.root == Some(Root::Target) => Ok(None),
+                Some(_) => Err(NotStored::Changed),
+            };
+        };
+        let Some(now) = now else {
+            // A temporary directory or file of the process.
+            return match path.root {
+                Some(Root::Target) => Ok(None),
+                _ if self.is_temporary(&seen.path) => Ok(None),
+                _ => Err(NotStored::Changed),
+            };
+        };
+        if seen.usage == Use::Looked && found.file_type != FileType::File {
+            let file_type = now.file_type;
+            if file_type != found.file_type {
+                return Err(NotStored::Changed);
+            }
+            return Ok(Some(Input::Exists { path, file_type }));
+        }
+        match found.file_type {
+            FileType::File => {
+                // Cargo links outputs under a second name at any time, which changes
+                // the change time and nothing else.
+                let same = match path.root {
+                    Some(Root::Target) => now.same_content(&found),
+                    _ => now == found,
+                };
+                // Files of the target directory are replaced, not rewritten, and come
+                // into being just before they are used.
+                let racy = seen.racy && path.root != Some(Root::Target);
+                if !same || racy {
+                    return Err(NotStored::Changed);
+                }
+                Ok(Some(self.file(&seen.path, &now)?))
+            }
+            FileType::Dir => {
+                let listing = listing::digest(&seen.path).map_err(|_| NotStored::Unreadable)?;
+                let same = Stamp::of(&seen.path).is_some_and(|s| s.same_content(&found));
+                if same {
+                    Ok(Some(Input::Dir { path, listing }))
+                } else {
+                    Err(NotStored::Changed)
+                }
+            }
+            // Its content is not a thing that can be compared.
+            FileType::Other => Err(NotStored::Unreadable),
+        }
+    }
+
+    /// Adds the links on the way to a path.
+    fn note_links(&self, path: &Path, inputs: &mut Facts) {
+        // Without a final slash, which would name what the link points to.
+        let path: PathBuf = path.components().collect();
+        for part in path.ancestors() {
+            if let Ok(target) = fs::read_link(part) {
+                inputs.insert(Input::Link {
+                    path: self.roots.relativize(part),
+                    target: self.roots.relativize(&target),
+                });
+            }
+        }
+    }
+
+    /// Whether a path is one for temporary files.
+    pub(crate) fn is_temporary(&self, path: &Path) -> bool {
+        let tmp = self
+            .env
+            .get_nonempty("TMPDIR")
+            .unwrap_or(OsStr::new("/tmp"));
+        path.starts_with(tmp)
+    }
+
+    /// A file as it is now; `stamp` says how it was.
+    pub(crate) fn file(&self, path: &Path, stamp: &Stamp) -> Result<Input, NotStored> {
+        let blob = self.memo.digest_of(path, stamp);
+        let blob = blob.map_err(|_| NotStored::Unreadable)?;
+        if blob.len != stamp.size || Stamp::of(path).is_none_or(|s| !s.same_content(stamp)) {
+            return Err(NotStored::Changed);
+        }
+        Ok(Input::File {
+            path: self.roots.relativize(path),
+            blob,
+        })
+    }
+
+    /// A path that the process named as an input without being seen to use it: there or
+    /// not, it counts.
+    pub(crate) fn declared(&self, path: &Path) -> Result<Input, NotStored> {
+        match Stamp::of(path) {
+            Some(stamp) if stamp.is_racy(self.started) => Err(NotStored::Changed),
+            Some(stamp) if stamp.file_type == FileType::File => self.file(path, &stamp),
+            Some(stamp) => Ok(Input::Exists {
+                path: self.roots.relativize(path),
+                file_type: stamp.file_type,
+            }),
+            None => Ok(Input::Absent {
+                path: self.roots.relativize(path),
+            }),
+        }
+    }
+
+    /// Adds a file to the code that ran, with the interpreter of a script.
+    fn note_code(
+        &self,
+        seen: &Seen,
+        blob: BlobRef,
+        code: &mut Vec<(BlobRef, PathBuf)>,
+        inputs: &mut Facts,
+    ) -> Result<(), NotStored> {
+        if seen.code == Code::No || (seen.code == Code::IfText && blob.len > MAX_SCRIPT) {
+            return Ok(());
+        }
+        let start = fs::read_start(&seen.path, 256).map_err(|_| NotStored::Unreadable)?;
+        let binary = start.starts_with(b"\x7fELF") || start.starts_with(b"!<");
+        if seen.code == Code::IfText && binary {
+            return Ok(());
+        }
+        code.push((blob, seen.path.clone()));
+        if let Some(interpreter) = interpreter(&start) {
+            // The kernel opened it; no system call named it.
+            let stamp = Stamp::of(&interpreter).ok_or(NotStored::Unreadable)?;
+            let input = self.file(&interpreter, &stamp)?;
+            if let Input::File { blob, .. } = &input {
+                code.push((*blob, interpreter));
+            }
+            inputs.insert(input);
+        }
+        Ok(())
+    }
+
+    pub(crate) fn code_env(
+        &self,
+        code: &[(BlobRef, PathBuf)],
+        written_before: &[PathBuf],
+    ) -> Result<Input, NotStored> {
+        let files: Vec<names::Code<'_>> = code
+            .iter()
+            .map(|(blob, path)| names::Code { blob: *blob, path })
+            .collect();
+        let variables = names::variables(self.store, self.env, &files, self.in_key)
+            .map_err(|_| NotStored::Unreadable)?;
+        // A variable that says where a compiler wrapper writes its log.
+        let is_log = |value: &[u8]| {
+            let value = Path::new(OsStr::from_bytes(value));
+            value.is_absolute() && written_before.iter().any(|path| path.starts_with(value))
+        };
+        let (write_only, variables): (Vec<_>, Vec<_>) =
+            variables.into_iter().partition(|(_, value)| is_log(value));
+        let blobs: BTreeSet<BlobRef> = code.iter().map(|(blob, _)| *blob).collect();
+        Ok(Input::CodeEnv {
+            code: blobs.into_iter().collect(),
+            variables,
+            write_only: write_only.into_iter().map(|(name, _)| name).collect(),
+        })
+    }
+
+    /// The search for a program, if a search in `PATH` finds this one, or tries this
+    /// path in vain and finds none.
+    pub(crate) fn program(&self, path: &Path) -> Option<Input> {
+        let name = path.file_name()?;
+        let found = search::program(name, self.env, self.cwd);
+        let named = name.as_bytes().to_vec();
+        if let Some(found) = found {
+            return (found == path).then(|| Input::Program {
+                name: named,
+                path: self.roots.relativize(path),
+            });
+        }
+        let mut dirs = search::directories(self.env, self.cwd);
+        let sought = dirs.any(|dir| Some(dir.as_path()) == path.parent());
+        sought.then_some(Input::NoProgram { name: named })
+    }
+}
+
+/// The program in the first line of a script.
+fn interpreter(start: &[u8]) -> Option<PathBuf> {
+    let line = start.strip_prefix(b"#!")?.split(|&b| b == b'\n').next()?;
+    let line = line.trim_ascii_start();
+    let program = line.split(u8::is_ascii_whitespace).next()?;
+    let program = PathBuf::from(OsString::from(OsStr::from_bytes(program)));
+    program.is_absolute().then_some(program)
+}
+
+/// Inputs in an order that does not depend on how threads took turns, so that the same
+/// inputs always name the same result.
+#[derive(PartialEq, Eq)]
+struct Sorted(Input);
+
+impl Sorted {
+    fn rank(&self) -> (u8, &[u8], u8) {
+        let root = |path: &crate::roots::RootedPath| path.root.map_or(0, |r| 1 + r as u8);
+        match &self.0 {
+            Input::RootValue { value, root } => (0, value, *root as u8),
+            Input::Argument { name, .. } => (1, name.as_bytes(), 0),
+            Input::Env { name, .. } => (2, name, 0),
+            Input::Link { path, .. } => (9, &path.rest, root(path)),
+            Input::File { path, .. } => (3, &path.rest, root(path)),
+            Input::Dir { path, .. } => (4, &path.rest, root(path)),
+            Input::Exists { path, .. } => (5, &path.rest, root(path)),
+            Input::Absent { path } => (6, &path.rest, root(path)),
+            Input::Program { name, .. } => (7, name, 0),
+            Input::NoProgram { name } => (7, name, 1),
+            Input::CodeEnv { .. } => (8, b"", 0),
+        }
+    }
+}
+
+impl PartialOrd for Sorted {
+    fn partial_cmp(&self, other: &Self) -> Option<std::cmp::Ordering> {
+        Some(self.cmp(other))
+    }
+}
+
+impl Ord for Sorted {
+    fn cmp(&self, other: &Self) -> std::cmp::Ordering {
+        self.rank().cmp(&other.rank())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_interpreter_of_a_script_is_found() {
+        assert_eq!(interpreter(b"#! /bin/sh -e\nx"), Some("/bin/sh".into()));
+        assert_eq!(interpreter(b"\x7fELF"), None);
+        assert_eq!(interpreter(b"#!relative"), None);
+    }
+}

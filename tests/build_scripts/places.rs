@@ -1,0 +1,101 @@
+//! Runs in other checkouts and target directories.
+
+use super::{builds, project};
+use crate::harness::Mode;
+
+#[test]
+fn another_checkout_and_another_target_directory_run_nothing() {
+    let mut case = project(
+        "leave(&fs::read_to_string(\"word\").unwrap());\
+         println!(\"cargo:rerun-if-changed=word\");\
+         println!(\"cargo:rustc-link-search=native={}\", out.display());\
+         println!(\"cargo:dir={}\", out.display());\
+         fs::write(out.join(\"thing.pc\"), format!(\"prefix={}\\nlibs=-L${{prefix}}\\n\", out.display())).unwrap();",
+    );
+    case.write("word", "one");
+    builds(&case, &["app"]);
+    // The comparison sees the paths in the text and in what the script said.
+    case.copy_project("somewhere/else");
+    builds(&case, &[]);
+    let outside = case.root().join("outside");
+    case.env("CARGO_TARGET_DIR", outside);
+    builds(&case, &[]);
+    case.write("word", "two");
+    builds(&case, &["app"]);
+    assert_eq!(case.printed("debug/app"), "two");
+}
+
+#[test]
+fn a_path_in_a_binary_binds_the_result_to_its_place() {
+    let mut case = project(
+        "leave(\"x\"); let path = out.to_str().unwrap();\
+         fs::write(out.join(\"binary\"), format!(\"\\0{path}\\0\")).unwrap();",
+    );
+    builds(&case, &["app"]);
+    builds(&case, &[]);
+    let first = case.path("");
+    case.copy_project("other");
+    builds(&case, &["app"]);
+    builds(&case, &[]);
+    case.enter(first);
+    builds(&case, &[]);
+}
+
+#[test]
+fn a_path_inside_a_word_binds_the_result_to_its_place() {
+    let mut case = project("leave(\"x\"); println!(\"cargo:rustc-flags=-L{}\", out.display());");
+    builds(&case, &["app"]);
+    case.copy_project("other");
+    builds(&case, &["app"]);
+    builds(&case, &[]);
+}
+
+#[test]
+fn a_compressed_file_may_hide_a_path() {
+    let mut case =
+        project("leave(\"x\"); fs::write(out.join(\"x.gz\"), b\"\\x1f\\x8b whatever\").unwrap();");
+    builds(&case, &["app"]);
+    builds(&case, &[]);
+    case.copy_project("other");
+    builds(&case, &["app"]);
+}
+
+#[test]
+fn what_lies_above_the_target_directory_is_that_of_the_checkout() {
+    let mut case = project(
+        "let above = out.ancestors().nth(5).unwrap();\
+         leave(&fs::read_to_string(above.join(\"../beside\")).unwrap());",
+    );
+    let write = |dir: &str, text: &str| {
+        let dir = case.root().join(dir);
+        std::fs::create_dir_all(&dir).expect("the directory should be creatable");
+        std::fs::write(dir.join("beside"), text).expect("the file should be writable");
+    };
+    write("", "one");
+    write("other", "two");
+    builds(&case, &["app"]);
+    assert_eq!(case.printed("debug/app"), "one");
+    case.copy_project("other/project");
+    builds(&case, &["app"]);
+    assert_eq!(case.printed("debug/app"), "two");
+}
+
+#[test]
+fn where_cargo_was_started_counts_for_scripts_that_ask() {
+    let case = project("leave(&env::var(\"PWD\").unwrap_or_default());");
+    case.write("sub/x", "");
+    let mut texts = Vec::new();
+    for dir in ["sub", "", "sub"] {
+        case.wipe();
+        let mut command = case.cargo_command(Mode::Cached, &["build"]);
+        command.current_dir(case.path(dir));
+        case.run(command).ok();
+        texts.push(case.printed("debug/app"));
+    }
+    assert_eq!(texts[0], case.path("sub").display().to_string());
+    assert_eq!(
+        texts[1].trim_end_matches('/'),
+        case.path("").display().to_string().trim_end_matches('/')
+    );
+    assert_eq!(texts[0], texts[2]);
+}
