@@ -8,7 +8,7 @@
 //! | processor | model and features: compilers are told to use what is there |
 //! | the package's directory, `OUT_DIR` | relative to their roots |
 //! | `CARGO_*`, `DEP_*`, `RUSTC*`, `TARGET`, … | name and value, roots left open |
-//! | `LD_LIBRARY_PATH`, `LD_PRELOAD` | likewise: tools load what they find there |
+//! | `LD_LIBRARY_PATH`, `LD_PRELOAD` | likewise, but for cargo's own directories: tools load what they find there |
 //! | variables that choose tools: `CC`, `CFLAGS_<target>`, `PKG_CONFIG*`, `CMAKE*`, … | likewise |
 //! | `CACHEWRAP_ENV`, `CACHEWRAP_KEY_SALT` | names and values; text |
 //!
@@ -27,7 +27,7 @@ use std::path::Path;
 use crate::digest::{Digest, ManifestKey};
 use crate::env::Environment;
 use crate::key::KeyHasher;
-use crate::roots::{Escaping, Roots};
+use crate::roots::{Escaping, Root, Roots};
 
 /// Variables of cargo's that say how it works, not what is built.
 const ADDRESSED_TO_CARGO: &[&str] = &[
@@ -127,7 +127,12 @@ pub(super) fn manifest_key(parts: &KeyParts<'_>) -> ManifestKey {
     for (name, value) in parts.env.iter() {
         if enters(name, parts.env) {
             hasher.os("env", name);
-            let value = parts.roots.template(value.as_bytes(), Escaping::Raw);
+            let value = if name == "LD_LIBRARY_PATH" {
+                without_target(value, parts.roots)
+            } else {
+                value.as_bytes().to_vec()
+            };
+            let value = parts.roots.template(&value, Escaping::Raw);
             hasher.template("value", &value);
         }
     }
@@ -152,6 +157,17 @@ pub(super) fn enters(name: &OsStr, env: &Environment) -> bool {
         let tool = without_affixes(name, env);
         listed(tool, CHOOSES_TOOLS)
     }
+}
+
+/// A search path without the directories of the target directory: cargo puts its own
+/// there, and not the same ones each time.
+fn without_target(value: &OsStr, roots: &Roots) -> Vec<u8> {
+    let dirs = value.as_bytes().split(|&b| b == b':');
+    let others = dirs.filter(|dir| {
+        let dir = roots.relativize(Path::new(OsStr::from_bytes(dir)));
+        dir.root != Some(Root::Target)
+    });
+    others.collect::<Vec<_>>().join(&b':')
 }
 
 /// `CC` for `CC`, `HOST_CC`, `CC_x86_64-unknown-linux-gnu` and the like.
@@ -179,7 +195,6 @@ fn without_affixes<'a>(name: &'a [u8], env: &Environment) -> &'a [u8] {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::roots::Root;
 
     const ENV: &[(&str, &str)] = &[
         ("TARGET", "x86_64-unknown-linux-gnu"),
@@ -294,6 +309,7 @@ mod tests {
         differs(&|c| c.env.set("CC", "clang"));
         differs(&|c| c.env.set("DEP_Z_ROOT", "/ws/target/z"));
         differs(&|c| c.env.set("DEP_Z_ROOT", "/elsewhere/z"));
+        differs(&|c| c.env.set("LD_LIBRARY_PATH", "/usr/local/lib"));
         differs(&|c| c.extra_env.push("MINE".into()));
     }
 
@@ -304,7 +320,10 @@ mod tests {
             c.env.set("OUT_DIR", "/t/debug/build/x-1/out");
             c.env.set("NUM_JOBS", "3");
             c.env.set("PATH", "/somewhere");
+            c.env
+                .set("LD_LIBRARY_PATH", "/t/debug/build/x/1/out:/t/debug");
         });
-        assert_eq!(moved, key(|_| ()));
+        let here = key(|c| c.env.set("LD_LIBRARY_PATH", "/ws/target/debug/deps"));
+        assert_eq!(moved, here);
     }
 }
