@@ -2,7 +2,10 @@
 //! same, whether a crate uses them directly or through a library that re-exports them.
 
 use std::fs;
+use std::io::Write as _;
+use std::net::TcpListener;
 use std::os::unix::fs::symlink;
+use std::sync::{Arc, Mutex};
 
 use crate::harness::{Case, bin_manifest, compare, lib_manifest, macro_manifest, manifest};
 
@@ -122,6 +125,48 @@ fn a_macro_reads_a_variable_whose_name_it_puts_together() {
         case.edit("Cargo.toml", "\"two\"", "\"one\"");
         compare(&case, &["build"]).ok().compiles(&[]);
     }
+}
+
+#[test]
+fn a_macro_reads_what_the_kernel_tells_of_its_process() {
+    let environment = "let all = std::fs::read(\"/proc/self/environ\").unwrap();\
+                       let all = String::from_utf8_lossy(&all).into_owned();\
+                       let name = [\"MACRO\", \"MOOD=\"].join(\"_\");\
+                       all.split('\\0').find(|v| v.starts_with(&name)).unwrap_or_default().into()";
+    let mut case = project("direct", environment);
+    for mood in ["good", "bad", "good"] {
+        case.env("MACRO_MOOD", mood);
+        compare(&case, &["build"]).ok();
+    }
+    let file = "std::fs::read_to_string(\"/proc/self/cwd/note.txt\").unwrap()";
+    let case = project("direct", file);
+    for note in ["one", "two", "one"] {
+        case.write("note.txt", note);
+        compare(&case, &["build"]).ok();
+    }
+}
+
+#[test]
+fn a_macro_asks_over_the_network() {
+    let server = TcpListener::bind("127.0.0.1:0").expect("a port should be free");
+    let port = server.local_addr().expect("it is bound").port();
+    let answer = Arc::new(Mutex::new("one"));
+    let said = Arc::clone(&answer);
+    std::thread::spawn(move || {
+        for mut peer in server.incoming().flatten() {
+            let text = *said.lock().expect("nobody panics with it");
+            peer.write_all(text.as_bytes()).expect("the macro reads");
+        }
+    });
+    let body = format!(
+        "let mut text = String::new();\
+         let mut peer = std::net::TcpStream::connect((\"127.0.0.1\", {port})).unwrap();\
+         std::io::Read::read_to_string(&mut peer, &mut text).unwrap(); text"
+    );
+    let case = project("direct", &body);
+    compare(&case, &["build"]).ok();
+    *answer.lock().expect("nobody panics with it") = "two";
+    compare(&case, &["build"]).ok().compiles(&["app"]);
 }
 
 #[test]

@@ -175,10 +175,10 @@ impl<'a> Supervisor<'a> {
             if let Some((text, directory, path)) = symlink(call) {
                 self.note_link_text(call, pid, text, directory, path)?;
             }
-            if let Some(peer) = talks(call) {
-                self.note_talk(pid, peer.read(call.tid)?);
-                return Some(());
-            }
+        }
+        if let Some(peer) = talks(call) {
+            self.note_talk(pid, peer.read(call.tid)?);
+            return Some(());
         }
         let (directory, path, access) = describe(call)?;
         let access = access.resolve(call)?;

@@ -58,8 +58,9 @@ const ANNOUNCED: &[c_long] = &[
 
 /// Calls that matter only where code runs that is not the compiler's own. Asking where a
 /// link points makes up most of all calls, because resolving a path makes one for each of
-/// its directories; the others the compiler makes for its temporary files.
+/// its directories; the compiler changes only its temporary files, and talks to nobody.
 const OF_FOREIGN_CODE: &[c_long] = &[
+    libc::SYS_connect,
     libc::SYS_readlinkat,
     libc::SYS_mkdirat,
     libc::SYS_unlinkat,
@@ -77,8 +78,8 @@ const OF_FOREIGN_CODE: &[c_long] = &[
 ];
 
 /// Calls that matter only where a whole tree of foreign programs runs: changes of what a
-/// path is other than by writing, talking to other processes, and leaving the common
-/// view of the file system.
+/// path is other than by writing, waiting for other processes to talk, and leaving the
+/// common view of the file system.
 const OF_FOREIGN_TREES: &[c_long] = &[
     libc::SYS_truncate,
     libc::SYS_fchownat,
@@ -87,7 +88,6 @@ const OF_FOREIGN_TREES: &[c_long] = &[
     libc::SYS_setxattr,
     libc::SYS_lsetxattr,
     libc::SYS_mknodat,
-    libc::SYS_connect,
     libc::SYS_bind,
     libc::SYS_chroot,
     libc::SYS_mount,

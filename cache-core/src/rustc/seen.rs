@@ -7,7 +7,7 @@
 use std::path::{Path, PathBuf};
 
 use crate::input::FileType;
-use crate::observe::{Event, Observation};
+use crate::observe::{Access, Event, Observation};
 use crate::seen::{self, NotStored, Program, Subject, Summary};
 
 use super::toolchain::Toolchain;
@@ -37,12 +37,29 @@ pub(crate) fn summarise(
     observation: &Observation,
     known: &Known<'_>,
 ) -> Result<Summary, NotStored> {
+    if known.macros && observation.events.iter().any(shows_process) {
+        return Err(NotStored::Machine);
+    }
     let summary = seen::summarise(observation, known)?;
     if summary.compiled {
         Ok(summary)
     } else {
         Err(NotStored::Incomplete)
     }
+}
+
+/// Whether an event reads of a process what it was given beside its files: its
+/// environment and arguments, or a file by way of its directories.
+fn shows_process(event: &Event) -> bool {
+    let Ok(below) = event.path.strip_prefix("/proc") else {
+        return false;
+    };
+    let parts = ["environ", "cmdline", "cwd", "root"];
+    event.access != Access::Stat
+        && below.components().skip(1).any(|part| {
+            let part = part.as_os_str();
+            parts.iter().any(|known| part == *known)
+        })
 }
 
 impl Subject for Known<'_> {
