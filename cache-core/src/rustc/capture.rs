@@ -132,7 +132,7 @@ pub(crate) fn capture(
         };
         captured.outputs.push(Output {
             role,
-            executable: stamp.executable,
+            executable: stamp.is_executable(),
             content,
         });
     }
