@@ -148,8 +148,11 @@ impl<'a> Checker<'a> {
                 compare("existence", path, "gone or of another type", same)
             }
             Input::Absent { path } => {
-                let now = self.at(path).and_then(|p| Stamp::of(&p));
-                compare("appeared", path, "there", now.is_none())
+                // A link is something, even one that leads nowhere.
+                let gone = self
+                    .at(path)
+                    .is_none_or(|p| fs::symlink_metadata(&p).is_err());
+                compare("appeared", path, "there", gone)
             }
             Input::Link { path, target } => {
                 let now = self.at(path).and_then(|p| fs::read_link(&p).ok());
@@ -162,6 +165,24 @@ impl<'a> Checker<'a> {
                 let found = search::program(name, self.world.env, self.world.cwd);
                 let same = found.is_some() && found == self.at(path);
                 compare("program", path, "another program in PATH", same)
+            }
+            Input::Modes { modes } => {
+                let files = self
+                    .manifest
+                    .inputs_of(set)
+                    .filter_map(|(_, input)| match input {
+                        Input::File { path, .. } => Some(path),
+                        _ => None,
+                    });
+                if listing::modes(files, self.world.roots) == *modes {
+                    return Ok(());
+                }
+                Err(change(
+                    "modes",
+                    "the inputs",
+                    "as recorded",
+                    "other permissions",
+                ))
             }
             Input::NoProgram { name } => {
                 let name = std::ffi::OsStr::from_bytes(name);

@@ -18,7 +18,7 @@ use crate::input::{FileType, Input};
 use crate::listing;
 use crate::memo::Memo;
 use crate::names;
-use crate::roots::{Root, Roots};
+use crate::roots::{Root, RootedPath, Roots};
 use crate::search;
 use crate::seen::{Code, NotStored, Seen, Summary, Use};
 use crate::stamp::Stamp;
@@ -51,6 +51,14 @@ impl Facts {
         self.0.insert(Sorted(input));
     }
 
+    /// The files among them, in the order of [`into_inputs`](Self::into_inputs).
+    pub(crate) fn files(&self) -> impl Iterator<Item = &RootedPath> {
+        self.0.iter().filter_map(|sorted| match &sorted.0 {
+            Input::File { path, .. } => Some(path),
+            _ => None,
+        })
+    }
+
     /// The inputs in an order that is the same each time.
     pub(crate) fn into_inputs(self) -> Vec<Input> {
         self.0.into_iter().map(|sorted| sorted.0).collect()
@@ -73,6 +81,7 @@ impl Recorder<'_> {
             // the place that the link points to.
             if matches!(input, Input::Dir { .. }) || seen.usage == Use::Looked {
                 self.note_links(&seen.path, &mut inputs);
+                self.note_links(&end_of_links(&seen.path), &mut inputs);
             }
             if let Input::File { blob, .. } = &input {
                 self.note_code(seen, *blob, &mut code, &mut inputs)?;
@@ -115,7 +124,7 @@ impl Recorder<'_> {
         let now = Stamp::of(&seen.path);
         let Some(found) = seen.found else {
             return match now {
-                None => Ok(Some(Input::Absent { path })),
+                None => Ok(Some(self.absent(&seen.path))),
                 // Made by this process, or by another unit in the meantime.
                 Some(_) if path.root == Some(Root::Target) => Ok(None),
                 Some(_) => Err(NotStored::Changed),
@@ -166,6 +175,13 @@ impl Recorder<'_> {
         }
     }
 
+    /// The fact that a path leads to nothing.
+    fn absent(&self, path: &Path) -> Input {
+        Input::Absent {
+            path: self.roots.relativize(&end_of_links(path)),
+        }
+    }
+
     /// Adds the links on the way to a path.
     fn note_links(&self, path: &Path, inputs: &mut Facts) {
         // Without a final slash, which would name what the link points to.
@@ -212,9 +228,7 @@ impl Recorder<'_> {
                 path: self.roots.relativize(path),
                 file_type: stamp.file_type,
             }),
-            None => Ok(Input::Absent {
-                path: self.roots.relativize(path),
-            }),
+            None => Ok(self.absent(path)),
         }
     }
 
@@ -291,6 +305,19 @@ impl Recorder<'_> {
     }
 }
 
+/// What a path leads to that is a link, or a link to a link, and so on.
+fn end_of_links(path: &Path) -> PathBuf {
+    let mut path = path.to_owned();
+    // As many as the kernel follows.
+    for _ in 0..40 {
+        let Ok(target) = fs::read_link(&path) else {
+            break;
+        };
+        path = path.parent().unwrap_or(Path::new("/")).join(target);
+    }
+    path
+}
+
 /// The program in the first line of a script.
 fn interpreter(start: &[u8]) -> Option<PathBuf> {
     let line = start.strip_prefix(b"#!")?.split(|&b| b == b'\n').next()?;
@@ -319,6 +346,7 @@ impl Sorted {
             Input::Absent { path } => (6, &path.rest, root(path)),
             Input::Program { name, .. } => (7, name, 0),
             Input::NoProgram { name } => (7, name, 1),
+            Input::Modes { .. } => (10, b"", 0),
             Input::CodeEnv { .. } => (8, b"", 0),
         }
     }

@@ -122,6 +122,8 @@ pub(crate) struct Summary {
     pub(crate) written_before: Vec<PathBuf>,
     /// Whether a compiler ran.
     pub(crate) compiled: bool,
+    /// Whether a program asked which kernel this is.
+    pub(crate) asked_kernel: bool,
 }
 
 /// What a program is to the process that executes it.
@@ -240,6 +242,7 @@ impl Sorter<'_> {
             Access::ReadLink | Access::Enter => self.follow(event),
             Access::Stat | Access::Ask => self.look(event, process),
             Access::Talk => return Err(NotStored::Network),
+            Access::AskKernel => self.summary.asked_kernel = true,
         }
         Ok(())
     }
@@ -327,7 +330,7 @@ impl Sorter<'_> {
         Ok(())
     }
 
-    fn read(&mut self, event: &Event, process: Process) {
+    fn read(&mut self, event: &Event, mut process: Process) {
         let library = is_shared_library(&event.path);
         if process.loading {
             let by_loader = library || event.path.starts_with("/etc/ld.so.cache");
@@ -338,7 +341,9 @@ impl Sorter<'_> {
                 return;
             }
             if !by_loader {
-                self.processes.entry(event.pid).or_default().loading = false;
+                // What is read first after loading may be all there is: a shell's script.
+                process.loading = false;
+                self.processes.insert(event.pid, process);
             }
         }
         // The compiler lists each search directory once, before it loads any macro.

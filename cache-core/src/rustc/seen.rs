@@ -144,7 +144,7 @@ mod tests {
             mtime: 0,
             ctime: 0,
             file_type,
-            executable: false,
+            mode: 0o644,
         }
     }
 
@@ -234,6 +234,20 @@ mod tests {
         assert_eq!(
             summary.written,
             [Path::new("/t/deps/x.o"), Path::new("/t/deps/x")]
+        );
+    }
+
+    #[test]
+    fn the_first_file_that_a_shell_reads_is_its_script() {
+        let summary = summary(&[
+            (2, Access::Execute, "/bin/sh", true),
+            (2, Access::Read, "/lib/libc.so.6", true),
+            (2, Access::Read, "/ws/link.sh", true),
+        ])
+        .unwrap();
+        assert_eq!(
+            paths(&summary).last(),
+            Some(&("/ws/link.sh", Use::Read, Code::IfText))
         );
     }
 
