@@ -79,3 +79,10 @@ make_program_image() {
   printf 'FROM scratch\nCOPY cachewrap cargo-cachewrap /\n' >"$context/Dockerfile"
   "$docker" build --quiet --tag "$cachewrap_image" "$context"
 }
+
+# Whether cargo in a build step reaches the registry, as the cases need.
+can_download() {
+  printf 'FROM %s\nARG NONCE\nRUN cargo info --quiet anyhow\n' "$rust_image" |
+    "$docker" build --network host --build-arg NONCE="$run" - >"$scratch/download.log" 2>&1 ||
+    { tail -n 5 "$scratch/download.log" >&2 && return 1; }
+}
