@@ -7,7 +7,7 @@ use std::process::{Child, Command, Stdio};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use crate::harness::{Case, Mode, bin_manifest, lib_manifest, quote, write_script};
+use crate::harness::{Case, Mode, bin_manifest, lib_manifest, macro_manifest, quote, write_script};
 
 /// A program on top of a library.
 fn project() -> Case {
@@ -281,4 +281,34 @@ fn parent(pid: u32) -> u32 {
     let line = status.lines().find_map(|line| line.strip_prefix("PPid:"));
     line.and_then(|pid| pid.trim().parse().ok())
         .expect("a process has a parent")
+}
+
+#[test]
+fn a_compile_inside_the_same_compile_does_not_wait_for_that_compile() {
+    const NESTING: &str = "use proc_macro::TokenStream;\n#[proc_macro]\n\
+        pub fn nest(_: TokenStream) -> TokenStream {\n\
+        if std::env::var_os(\"NESTED\").is_none() {\n\
+        let var = |name| std::env::var_os(name).unwrap();\n\
+        let mut same = std::process::Command::new(var(\"RUSTC_WRAPPER\"));\n\
+        same.arg(var(\"RUSTC\")).args(std::env::args_os().skip(1)).env(\"NESTED\", \"1\");\n\
+        same.stderr(std::process::Stdio::null());\n\
+        assert!(same.status().unwrap().success());\n\
+        }\nTokenStream::new() }\n";
+    let mut case = Case::new();
+    case.write("Cargo.toml", bin_manifest("app", &["nesting"]))
+        .write(
+            "src/main.rs",
+            "nesting::nest!();\nfn main() { println!(\"7\"); }",
+        )
+        .write("nesting/Cargo.toml", macro_manifest("nesting"))
+        .write("nesting/src/lib.rs", NESTING);
+    // So that the arguments are the same, and no incremental session is a reason not to wait.
+    case.env("CARGO_INCREMENTAL", "0");
+    case.env("CACHEWRAP_TRIM_PATHS", "off");
+    // Waiting would last for ever; this makes it a failure.
+    case.launcher(&["timeout", "--signal=KILL", "120"]);
+    let build = case.cargo(&["build"]).ok();
+    let apps = build.compiled.iter().filter(|name| *name == "app");
+    assert_eq!(apps.count(), 2, "{build:?}");
+    assert_eq!(case.printed("debug/app"), "7");
 }

@@ -13,9 +13,8 @@
 //! - this process is a descendant of one that compiles, a macro that runs cargo, say:
 //!   that one cannot end before this one does.
 
-use std::ffi::{OsStr, OsString};
 use std::os::unix::ffi::OsStrExt as _;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use crate::config::LogLevel;
 use crate::digest::Digest;
@@ -78,30 +77,46 @@ impl Job<'_> {
     }
 }
 
-/// Whether one of this process's ancestors runs the same program.
+/// Whether an ancestor of this process goes by the same name. Another program of that
+/// name costs no more than a compile.
 fn is_nested() -> bool {
-    let program = |pid: &OsStr| fs::read_link(&Path::new("/proc").join(pid).join("exe")).ok();
-    let Some(own) = program("self".as_ref()) else {
+    let Some(own) = Process::find("self") else {
         return false;
     };
-    let mut pid = parent_of("self".as_ref());
-    while let Some(ancestor) = pid {
-        if program(&ancestor).as_ref() == Some(&own) {
+    let mut next = own.parent();
+    while let Some(ancestor) = next {
+        if ancestor.name == own.name {
             return true;
         }
-        pid = parent_of(&ancestor);
+        next = ancestor.parent();
     }
     false
 }
 
-/// The parent of a process; `None` for the first one of a machine or container.
-fn parent_of(pid: &OsStr) -> Option<OsString> {
-    let status: PathBuf = Path::new("/proc").join(pid).join("status");
-    let status = fs::read(&status).ok()?;
-    let mut lines = status.split(|&b| b == b'\n');
-    let parent = lines.find_map(|line| line.strip_prefix(b"PPid:"))?;
-    let parent = parent.trim_ascii();
-    (parent != b"0").then(|| OsStr::from_bytes(parent).to_owned())
+/// What `/proc` says of a process.
+struct Process {
+    name: String,
+    parent: String,
+}
+
+impl Process {
+    fn find(pid: &str) -> Option<Self> {
+        let status = fs::read(&Path::new("/proc").join(pid).join("status")).ok()?;
+        let status = String::from_utf8_lossy(&status);
+        let field = |name: &str| {
+            let line = status.lines().find_map(|line| line.strip_prefix(name))?;
+            Some(line.trim().to_owned())
+        };
+        Some(Self {
+            name: field("Name:")?,
+            parent: field("PPid:")?,
+        })
+    }
+
+    /// `None` for the first process of a machine or container.
+    fn parent(&self) -> Option<Self> {
+        Self::find(&self.parent)
+    }
 }
 
 #[cfg(test)]
@@ -109,10 +124,11 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_test_is_not_run_by_itself_but_its_parent_is_known() {
+    fn a_test_is_not_run_by_itself_but_its_ancestors_are_known() {
         assert!(!is_nested());
-        let parent = std::os::unix::process::parent_id().to_string();
-        assert_eq!(parent_of("self".as_ref()), Some(parent.into()));
-        assert_eq!(parent_of("1".as_ref()), None);
+        let own = Process::find("self").unwrap();
+        assert_eq!(own.parent, std::os::unix::process::parent_id().to_string());
+        assert!(own.parent().is_some());
+        assert!(Process::find("1").is_none_or(|first| first.parent().is_none()));
     }
 }
