@@ -163,6 +163,24 @@ impl<'a> Checker<'a> {
                 let same = found.is_some() && found == self.at(path);
                 compare("program", path, "another program in PATH", same)
             }
+            Input::Modes { modes } => {
+                let files = self
+                    .manifest
+                    .inputs_of(set)
+                    .filter_map(|(_, input)| match input {
+                        Input::File { path, .. } => Some(path),
+                        _ => None,
+                    });
+                if listing::modes(files, self.world.roots) == *modes {
+                    return Ok(());
+                }
+                Err(change(
+                    "modes",
+                    "the inputs",
+                    "as recorded",
+                    "other permissions",
+                ))
+            }
             Input::NoProgram { name } => {
                 let name = std::ffi::OsStr::from_bytes(name);
                 match search::program(name, self.world.env, self.world.cwd) {

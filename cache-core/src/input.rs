@@ -16,7 +16,8 @@
 //! | `Program` | this name, searched in `PATH`, is that file | it was executed so |
 //! | `NoProgram` | this name is nowhere in `PATH` | it was looked for there |
 //! | `CodeEnv` | the variables named in these files of code have these values | the code ran |
-//! | `Argument` | the option has this value | it shaped messages that were printed |
+//! | `Argument` | the option, or fact of the machine, has this value | it shaped messages that were printed, or was asked for |
+//! | `Modes` | the files have these permissions | any of them may have been copied with them |
 //! | `RootValue` | the root is at this path | an output contains the path |
 
 use serde::{Deserialize, Serialize};
@@ -108,9 +109,9 @@ pub enum Input {
         /// theirs is accepted.
         write_only: Vec<Vec<u8>>,
     },
-    /// An argument that is left out of the key has this value.
+    /// An argument, or a fact of the machine, that is left out of the key has this value.
     Argument {
-        /// The option's long name.
+        /// The option's long name, or what the fact is called.
         name: String,
         /// Its last value; `None` where it is not given.
         value: Option<Vec<u8>>,
@@ -126,5 +127,10 @@ pub enum Input {
     NoProgram {
         /// The name searched for.
         name: Vec<u8>,
+    },
+    /// The files of the same set have these permissions.
+    Modes {
+        /// Hash of the permissions of every file, in order.
+        modes: Digest,
     },
 }

@@ -127,6 +127,7 @@ impl KeyHasher {
                 self.bytes("program", name);
                 self.path("found", path);
             }
+            Input::Modes { modes } => self.bytes("modes", modes.as_bytes()),
             Input::NoProgram { name } => self.bytes("no-program", name),
             Input::CodeEnv {
                 code,

@@ -1,4 +1,5 @@
-//! The listing of a directory as an input: the names and types of its entries.
+//! The listing of a directory as an input, the names and types of its entries, and the
+//! permissions of files.
 
 use std::os::unix::ffi::OsStrExt as _;
 use std::path::Path;
@@ -7,6 +8,8 @@ use crate::digest::Digest;
 use crate::error::{PathContext as _, PathError};
 use crate::fs;
 use crate::key::KeyHasher;
+use crate::roots::{RootedPath, Roots};
+use crate::stamp::Stamp;
 
 /// Hashes the sorted entries of a directory.
 pub(crate) fn digest(path: &Path) -> Result<Digest, PathError> {
@@ -27,6 +30,18 @@ pub(crate) fn digest(path: &Path) -> Result<Digest, PathError> {
         hasher.bytes(kind, name.as_bytes());
     }
     Ok(hasher.finish())
+}
+
+/// Hashes the permissions of files, in order, with the names that they go by.
+pub(crate) fn modes<'a>(files: impl Iterator<Item = &'a RootedPath>, roots: &Roots) -> Digest {
+    let mut hasher = KeyHasher::new("modes");
+    for file in files {
+        let stamp = roots.resolve(file).and_then(|path| Stamp::of(&path));
+        let mode = stamp.map(|stamp| stamp.mode.to_le_bytes());
+        hasher.path("file", file);
+        hasher.optional("mode", mode.as_ref().map(<[u8; 4]>::as_slice));
+    }
+    hasher.finish()
 }
 
 #[cfg(test)]

@@ -180,7 +180,7 @@ mod tests {
             mtime: 5,
             ctime: 7,
             file_type: FileType::File,
-            executable: false,
+            mode: 0o644,
         }
     }
 

@@ -18,7 +18,7 @@ use crate::input::{FileType, Input};
 use crate::listing;
 use crate::memo::Memo;
 use crate::names;
-use crate::roots::{Root, Roots};
+use crate::roots::{Root, RootedPath, Roots};
 use crate::search;
 use crate::seen::{Code, NotStored, Seen, Summary, Use};
 use crate::stamp::Stamp;
@@ -49,6 +49,14 @@ pub(crate) struct Facts(BTreeSet<Sorted>);
 impl Facts {
     pub(crate) fn insert(&mut self, input: Input) {
         self.0.insert(Sorted(input));
+    }
+
+    /// The files among them, in the order of [`into_inputs`](Self::into_inputs).
+    pub(crate) fn files(&self) -> impl Iterator<Item = &RootedPath> {
+        self.0.iter().filter_map(|sorted| match &sorted.0 {
+            Input::File { path, .. } => Some(path),
+            _ => None,
+        })
     }
 
     /// The inputs in an order that is the same each time.
@@ -319,6 +327,7 @@ impl Sorted {
             Input::Absent { path } => (6, &path.rest, root(path)),
             Input::Program { name, .. } => (7, name, 0),
             Input::NoProgram { name } => (7, name, 1),
+            Input::Modes { .. } => (10, b"", 0),
             Input::CodeEnv { .. } => (8, b"", 0),
         }
     }

@@ -16,7 +16,9 @@ pub(crate) fn program(name: &OsStr, env: &Environment, cwd: &Path) -> Option<Pat
     }
     directories(env, cwd)
         .map(|dir| dir.join(name))
-        .find(|path| Stamp::of(path).is_some_and(|s| s.file_type == FileType::File && s.executable))
+        .find(|path| {
+            Stamp::of(path).is_some_and(|s| s.file_type == FileType::File && s.is_executable())
+        })
 }
 
 /// The directories of `PATH`, absolute.

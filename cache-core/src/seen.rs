@@ -122,6 +122,8 @@ pub(crate) struct Summary {
     pub(crate) written_before: Vec<PathBuf>,
     /// Whether a compiler ran.
     pub(crate) compiled: bool,
+    /// Whether a program asked which kernel this is.
+    pub(crate) asked_kernel: bool,
 }
 
 /// What a program is to the process that executes it.
@@ -240,6 +242,7 @@ impl Sorter<'_> {
             Access::ReadLink | Access::Enter => self.follow(event),
             Access::Stat | Access::Ask => self.look(event, process),
             Access::Talk => return Err(NotStored::Network),
+            Access::AskKernel => self.summary.asked_kernel = true,
         }
         Ok(())
     }

@@ -22,7 +22,8 @@ pub(crate) struct Stamp {
     /// Nanoseconds since the epoch.
     pub(crate) ctime: i128,
     pub(crate) file_type: FileType,
-    pub(crate) executable: bool,
+    /// The permissions.
+    pub(crate) mode: u32,
 }
 
 /// The longest tick of Linux's coarse clock (`CONFIG_HZ=100`), nanoseconds.
@@ -55,8 +56,13 @@ impl Stamp {
             } else {
                 FileType::Other
             },
-            executable: m.mode() & 0o111 != 0,
+            mode: m.mode() & 0o7777,
         }
+    }
+
+    /// Whether anybody may execute it.
+    pub(crate) fn is_executable(&self) -> bool {
+        self.mode & 0o111 != 0
     }
 
     /// Whether a write could still change the file without changing its stamp: the

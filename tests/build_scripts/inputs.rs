@@ -1,6 +1,7 @@
 //! What a run depends on.
 
 use std::fs;
+use std::os::unix::fs::PermissionsExt as _;
 
 use super::{builds, follows, is_cached, project};
 use crate::harness::{Case, compare, lib_manifest, manifest, write_script};
@@ -368,4 +369,89 @@ fn probes_of_the_compiler() {
         || case.write("probed.rs", "pub fn x() { nothing() }"),
         || case.write("probed.rs", "pub fn x() {}"),
     );
+}
+
+#[test]
+fn permissions_that_are_copied() {
+    let case = project(
+        "use std::os::unix::fs::PermissionsExt as _;\
+         fs::copy(\"tool\", out.join(\"tool\")).unwrap();\
+         let mode = fs::metadata(out.join(\"tool\")).unwrap().permissions().mode();\
+         leave(&format!(\"{:o}\", mode & 0o777));",
+    );
+    case.write("tool", "");
+    let set = |mode| {
+        let permissions = fs::Permissions::from_mode(mode);
+        fs::set_permissions(case.path("tool"), permissions).expect("it should be ours");
+    };
+    set(0o644);
+    follows(&case, "644", "750", || set(0o750), || set(0o644));
+}
+
+#[test]
+fn the_umask() {
+    let mut case = project("leave(&run(\"/bin/sh\", &[\"-c\", \"umask\"]));");
+    let runs = format!("exec 9>>'{}'; ", case.root().join("runs").display());
+    for (umask, text) in [("022", "0022"), ("077", "0077"), ("022", "0022")] {
+        let with_umask = format!("{runs}umask {umask}; exec \"$@\"");
+        case.launcher(&["/bin/sh", "-c", &with_umask, "sh"]);
+        compare(&case, &["build"]).ok();
+        assert_eq!(case.printed("debug/app"), text);
+    }
+}
+
+#[test]
+fn programs_other_than_the_compiler_and_their_variables() {
+    // Interpreters, and libraries that read the environment for them.
+    let mut case = project(
+        "leave(&run(\"/bin/sh\", &[\"./script.sh\"]));\
+         println!(\"cargo:rerun-if-changed=script.sh\");",
+    );
+    case.write(
+        "script.sh",
+        "read word <word; echo \"$word ${SUFFIX_OF_IT-none}\"\n",
+    )
+    .write("word", "one");
+    is_cached(&case, "one none");
+    case.env("SUFFIX_OF_IT", "some");
+    is_cached(&case, "one some");
+    case.write("word", "two");
+    is_cached(&case, "two some");
+    case.unset("SUFFIX_OF_IT").write("word", "one");
+    builds(&case, &[]);
+    assert_eq!(case.printed("debug/app"), "one none");
+}
+
+#[test]
+fn what_is_only_looked_at() {
+    let case = project(
+        "let link = fs::read_link(\"link\").map(|l| l.display().to_string());\
+         leave(&format!(\"{} {} {}\", Path::new(\"there\").exists(), Path::new(\"dir\").is_dir(),\
+         link.unwrap_or(\"none\".into())));",
+    );
+    case.write("there", "").write("dir", "");
+    is_cached(&case, "true false none");
+    case.remove("dir").write("dir/x", "");
+    is_cached(&case, "true true none");
+    std::os::unix::fs::symlink("one", case.path("link")).expect("the link should be creatable");
+    is_cached(&case, "true true one");
+    case.remove("there").remove("link");
+    std::os::unix::fs::symlink("two", case.path("link")).expect("the link should be creatable");
+    is_cached(&case, "false true two");
+}
+
+#[test]
+fn a_package_reached_through_a_link() {
+    let mut case = project(
+        "println!(\"cargo:dir={}\", env::var(\"CARGO_MANIFEST_DIR\").unwrap());\
+         leave(&fs::read_to_string(\"word\").unwrap());",
+    );
+    case.write("word", "one");
+    builds(&case, &["app"]);
+    let link = case.root().join("link");
+    std::os::unix::fs::symlink(case.path(""), &link).expect("the link should be creatable");
+    case.enter(link);
+    builds(&case, &[]);
+    case.write("word", "two");
+    is_cached(&case, "two");
 }

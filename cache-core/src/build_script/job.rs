@@ -19,6 +19,7 @@ use crate::digest::ManifestKey;
 use crate::env::Environment;
 use crate::fs;
 use crate::input::{EnvValue, Input};
+use crate::listing;
 use crate::log::Log;
 use crate::memo::Memo;
 use crate::observe::{Depth, Observation};
@@ -98,8 +99,13 @@ pub fn run_build_script(
     job.run(stdout, stderr)
 }
 
+/// What the fact is called which kernel this is.
+const KERNEL: &str = "kernel";
+
 /// An understood run.
 struct Script {
+    /// The package's directory, as cargo calls it.
+    manifest_dir: PathBuf,
     /// What it is called in messages.
     name: String,
     out_dir: PathBuf,
@@ -118,7 +124,8 @@ impl Script {
         let variable = |name| env.get_nonempty(name).ok_or(BypassReason::NotByCargo);
         let (out_dir, rustc) = (PathBuf::from(variable("OUT_DIR")?), variable("RUSTC")?);
         let (target, host) = (variable("TARGET")?, variable("HOST")?);
-        if variable("CARGO_MANIFEST_DIR")? != cwd.as_os_str() || !out_dir.is_absolute() {
+        let manifest_dir = PathBuf::from(variable("CARGO_MANIFEST_DIR")?);
+        if file(&manifest_dir) != file(cwd) || !out_dir.is_absolute() {
             return Err(BypassReason::NotByCargo);
         }
         // Cargo gives none. What is read there could not be observed.
@@ -147,7 +154,8 @@ impl Script {
                 let identified = toolchain::identify(&invocation, &around);
                 identified.map_err(|_| BypassReason::Toolchain)
             })?;
-        let roots = place::script_roots(cwd, &out_dir, Some(target), env, &toolchain.sysroot);
+        let sysroot = &toolchain.sysroot;
+        let roots = place::script_roots(&manifest_dir, &out_dir, Some(target), env, sysroot);
         let (_, executable) = memo
             .digest(request.executable)
             .map_err(|_| BypassReason::NotByCargo)?;
@@ -156,7 +164,8 @@ impl Script {
             args: request.args,
             toolchain: toolchain.digest,
             processor: &processor::identity(),
-            cwd,
+            cwd: &manifest_dir,
+            umask: fs::umask(),
             roots: &roots,
             env,
             extra_env: &config.env,
@@ -164,6 +173,7 @@ impl Script {
         });
         let package = env.get("CARGO_PKG_NAME").unwrap_or(OsStr::new("?"));
         Ok(Self {
+            manifest_dir,
             name: format!("{} (build script run)", package.to_string_lossy()),
             out_dir,
             toolchain,
@@ -178,8 +188,13 @@ impl Script {
 fn uses(request: &ScriptRequest<'_>) -> bool {
     let named = request.env.get_nonempty("RUSTC_WRAPPER");
     let found = named.and_then(|name| search::program(name, request.env, request.cwd));
-    let file = |path: &Path| Stamp::of(path).map(|s| (s.dev, s.ino));
-    found.is_some_and(|found| file(&found).is_some() && file(&found) == file(request.wrapper))
+    let wrapper = file(request.wrapper);
+    found.is_some_and(|found| wrapper.is_some() && file(&found) == wrapper)
+}
+
+/// Device and inode of what a path leads to.
+fn file(path: &Path) -> Option<(u64, u64)> {
+    Stamp::of(path).map(|s| (s.dev, s.ino))
 }
 
 /// Whether a directory is a real one and empty.
@@ -242,11 +257,11 @@ impl Job<'_> {
     fn look_up(&self, stdout: Sink<'_>, stderr: Sink<'_>) -> Result<i32, MissReason> {
         let world = World {
             env: self.request.env,
-            cwd: self.request.cwd,
+            cwd: &self.script.manifest_dir,
             roots: &self.script.roots,
             store: self.engine.store,
             memo: &self.script.memo,
-            argument: &|_| None,
+            argument: &|name| (name == KERNEL).then(seen::kernel),
             in_key: &|name| key::enters(name, self.request.env),
         };
         let manifest = self.engine.manifest(self.script.key);
@@ -334,7 +349,7 @@ impl Job<'_> {
         let summary = seen::summarise(observation, &known)?;
         let in_key = |name: &OsStr| key::enters(name, self.request.env);
         let recorder = Recorder {
-            cwd: self.request.cwd,
+            cwd: &script.manifest_dir,
             env: self.request.env,
             roots: &script.roots,
             store: self.engine.store,
@@ -347,6 +362,14 @@ impl Job<'_> {
         self.note_searches(&recorder, &summary, &mut inputs);
         self.note_directives(&recorder, &ran.stdout, &mut inputs)?;
         self.note_directory_of_cargo(&mut inputs)?;
+        if summary.asked_kernel {
+            inputs.insert(Input::Argument {
+                name: KERNEL.to_owned(),
+                value: Some(seen::kernel()),
+            });
+        }
+        let modes = listing::modes(inputs.files(), &script.roots);
+        inputs.insert(Input::Modes { modes });
         let captured = tree::capture(&script.out_dir, &script.roots, self.engine.store)?;
         let (stdout, in_stdout) = tree::open_roots(&ran.stdout, &script.roots);
         let (stderr, in_stderr) = tree::open_roots(&ran.stderr, &script.roots);

@@ -7,6 +7,7 @@
 //! | toolchain of `RUSTC` | its identity |
 //! | processor | model and features: compilers are told to use what is there |
 //! | the package's directory, `OUT_DIR` | relative to their roots |
+//! | umask | the permissions of what it leaves, and of copies of it |
 //! | `CARGO_*`, `DEP_*`, `RUSTC*`, `TARGET`, … | name and value, roots left open |
 //! | `LD_LIBRARY_PATH`, `LD_PRELOAD` | likewise, but for cargo's own directories: tools load what they find there |
 //! | variables that choose tools: `CC`, `CFLAGS_<target>`, `PKG_CONFIG*`, `CMAKE*`, … | likewise |
@@ -14,7 +15,7 @@
 //!
 //! | does not enter | because |
 //! |---|---|
-//! | `NUM_JOBS`, the jobserver | how much is done at a time changes no result |
+//! | `NUM_JOBS`, the jobserver (in `MAKEFLAGS` too) | how much is done at a time changes no result |
 //! | `RUSTC_WRAPPER` | it is this program |
 //! | `CARGO_TERM_*`, `CARGO_NET_*` and the like | they are addressed to cargo; if the script names one, it is an input |
 //! | `PATH` | searches are inputs |
@@ -61,6 +62,7 @@ const SAYS_WHAT: &[&str] = &[
     "LANGUAGE",
     "LD_LIBRARY_PATH",
     "LD_PRELOAD",
+    "MAKEFLAGS",
     "SOURCE_DATE_EPOCH",
 ];
 
@@ -107,6 +109,7 @@ pub(super) struct KeyParts<'a> {
     pub(super) toolchain: Digest,
     pub(super) processor: &'a [u8],
     pub(super) cwd: &'a Path,
+    pub(super) umask: u32,
     pub(super) roots: &'a Roots,
     pub(super) env: &'a Environment,
     /// Names of further variables that the user wants in keys.
@@ -124,13 +127,14 @@ pub(super) fn manifest_key(parts: &KeyParts<'_>) -> ManifestKey {
     hasher.bytes("toolchain", parts.toolchain.as_bytes());
     hasher.bytes("processor", parts.processor);
     hasher.path("cwd", &parts.roots.relativize(parts.cwd));
+    hasher.bytes("umask", &parts.umask.to_le_bytes());
     for (name, value) in parts.env.iter() {
         if enters(name, parts.env) {
             hasher.os("env", name);
-            let value = if name == "LD_LIBRARY_PATH" {
-                without_target(value, parts.roots)
-            } else {
-                value.as_bytes().to_vec()
+            let value = match name.as_bytes() {
+                b"LD_LIBRARY_PATH" => without_target(value, parts.roots),
+                b"MAKEFLAGS" => without_jobs(value),
+                _ => value.as_bytes().to_vec(),
             };
             let value = parts.roots.template(&value, Escaping::Raw);
             hasher.template("value", &value);
@@ -168,6 +172,13 @@ fn without_target(value: &OsStr, roots: &Roots) -> Vec<u8> {
         dir.root != Some(Root::Target)
     });
     others.collect::<Vec<_>>().join(&b':')
+}
+
+/// The flags of `make` that say more than how much to do at a time.
+fn without_jobs(value: &OsStr) -> Vec<u8> {
+    let words = value.as_bytes().split(|&b| b == b' ');
+    let others = words.filter(|word| !word.starts_with(b"-j") && !word.starts_with(b"--jobserver"));
+    others.collect::<Vec<_>>().join(&b' ')
 }
 
 /// `CC` for `CC`, `HOST_CC`, `CC_x86_64-unknown-linux-gnu` and the like.
@@ -248,6 +259,7 @@ mod tests {
         env: Environment,
         extra_env: Vec<String>,
         salt: &'static str,
+        umask: u32,
     }
 
     fn case() -> Case {
@@ -260,6 +272,7 @@ mod tests {
             env: ENV.iter().copied().collect(),
             extra_env: vec![],
             salt: "",
+            umask: 0o022,
         }
     }
 
@@ -275,6 +288,7 @@ mod tests {
             toolchain: Digest::of(case.toolchain),
             processor: case.processor,
             cwd: Path::new("/home/registry/src/x-1.0.0"),
+            umask: case.umask,
             roots: &roots,
             env: &case.env,
             extra_env: &case.extra_env,
@@ -287,7 +301,7 @@ mod tests {
         // A change here empties every cache: raise KEY_VERSION in `key` and say so.
         assert_eq!(
             key(|_| ()).0.to_hex(),
-            "d0a69f0bcc93d6d8cce49eb4f2419d5bbed3bbba3084ac0ebd757759344152a1"
+            "d2452844e5413047e92d2e3500482318f6541703f124ce3e2bbe53d9198ded13"
         );
     }
 
@@ -304,6 +318,8 @@ mod tests {
         differs(&|c| c.toolchain = b"y");
         differs(&|c| c.processor = b"other");
         differs(&|c| c.salt = "salt");
+        differs(&|c| c.umask = 0o077);
+        differs(&|c| c.env.set("MAKEFLAGS", "CC=clang"));
         differs(&|c| c.env.set("CARGO_FEATURE_A", "1"));
         differs(&|c| c.env.set("CC", ""));
         differs(&|c| c.env.set("CC", "clang"));
@@ -319,11 +335,15 @@ mod tests {
             c.target = "/t";
             c.env.set("OUT_DIR", "/t/debug/build/x-1/out");
             c.env.set("NUM_JOBS", "3");
+            c.env.set("MAKEFLAGS", "-j --jobserver-auth=3,4");
             c.env.set("PATH", "/somewhere");
             c.env
                 .set("LD_LIBRARY_PATH", "/t/debug/build/x/1/out:/t/debug");
         });
-        let here = key(|c| c.env.set("LD_LIBRARY_PATH", "/ws/target/debug/deps"));
+        let here = key(|c| {
+            c.env.set("LD_LIBRARY_PATH", "/ws/target/debug/deps");
+            c.env.set("MAKEFLAGS", "");
+        });
         assert_eq!(moved, here);
     }
 }

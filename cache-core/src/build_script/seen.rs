@@ -41,6 +41,19 @@ const HARMLESS: &[&str] = &[
     "/sys/fs/selinux",
 ];
 
+/// What the system call `uname` tells, but for the machine's name, which every container
+/// has another one of.
+const KERNEL: &[&str] = &["/proc/sys/kernel/osrelease", "/proc/version"];
+
+/// Which kernel this is.
+pub(super) fn kernel() -> Vec<u8> {
+    let parts = KERNEL.iter().map(|path| fs::read(Path::new(path)));
+    parts
+        .map(Result::unwrap_or_default)
+        .collect::<Vec<_>>()
+        .concat()
+}
+
 /// Extensions of text that compilers and the like read, which is nobody's script.
 const SOURCES: &[&str] = &[
     "S", "asm", "c", "cc", "cpp", "cxx", "def", "h", "hh", "hpp", "hxx", "inc", "inl", "ipp", "m",
@@ -80,7 +93,9 @@ pub(super) fn summarise(
         settled.events.push(event.clone());
         before = Some(event);
     }
-    let summary = seen::summarise(&settled, known)?;
+    let mut summary = seen::summarise(&settled, known)?;
+    let of_kernel = |event: &Event| KERNEL.iter().any(|known| event.path == Path::new(known));
+    summary.asked_kernel |= settled.events.iter().any(of_kernel);
     let remains = |path: &PathBuf| fs::symlink_metadata(path).is_ok();
     if summary.written.iter().any(remains) {
         return Err(NotStored::SideEffect);
@@ -163,7 +178,8 @@ fn is_of_machine(event: &Event) -> bool {
         });
     // `/proc/self/root/etc/passwd` is any file.
     let leads_away = parts.any(|c| c.as_os_str() == "root" || c.as_os_str() == "cwd");
-    let harmless = HARMLESS.iter().any(|known| path.starts_with(known));
+    let mut known = HARMLESS.iter().chain(KERNEL);
+    let harmless = known.any(|known| path.starts_with(known));
     !(harmless || (own && !leads_away))
 }
 
@@ -310,9 +326,9 @@ mod tests {
         for (path, expected) in [
             ("/proc/self/status", false),
             ("/proc/self/root/etc/passwd", true),
-            ("/proc/version", true),
+            ("/proc/version", false),
             ("/proc/cpuinfo", false),
-            ("/proc/sys/kernel/osrelease", true),
+            ("/proc/sys/kernel/hostname", true),
             ("/etc/passwd", false),
         ] {
             let event = event(Access::Read, Path::new(path));

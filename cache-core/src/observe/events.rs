@@ -32,6 +32,8 @@ pub(crate) enum Access {
     Create,
     /// Make it a symbolic link.
     Symlink,
+    /// Ask for the kernel's name and release. There is no path.
+    AskKernel,
     /// Talk to another process that was there before: a socket. There is no path.
     Talk,
 }

@@ -175,6 +175,10 @@ impl<'a> Supervisor<'a> {
             if let Some((text, directory, path)) = symlink(call) {
                 self.note_link_text(call, pid, text, directory, path)?;
             }
+            if call.call == libc::SYS_uname {
+                self.push(pid, Access::AskKernel, PathBuf::new());
+                return Some(());
+            }
         }
         if let Some(peer) = talks(call) {
             self.note_talk(pid, peer.read(call.tid)?);

@@ -78,8 +78,8 @@ const OF_FOREIGN_CODE: &[c_long] = &[
 ];
 
 /// Calls that matter only where a whole tree of foreign programs runs: changes of what a
-/// path is other than by writing, waiting for other processes to talk, and leaving the
-/// common view of the file system.
+/// path is other than by writing, asking which kernel this is, waiting for other processes
+/// to talk, and leaving the common view of the file system.
 const OF_FOREIGN_TREES: &[c_long] = &[
     libc::SYS_truncate,
     libc::SYS_fchownat,
@@ -88,6 +88,7 @@ const OF_FOREIGN_TREES: &[c_long] = &[
     libc::SYS_setxattr,
     libc::SYS_lsetxattr,
     libc::SYS_mknodat,
+    libc::SYS_uname,
     libc::SYS_bind,
     libc::SYS_chroot,
     libc::SYS_mount,

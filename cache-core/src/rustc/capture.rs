@@ -137,7 +137,7 @@ pub(crate) fn capture(
         };
         captured.outputs.push(Output {
             role,
-            executable: stamp.executable,
+            executable: stamp.is_executable(),
             content,
         });
     }

@@ -144,7 +144,7 @@ mod tests {
             mtime: 0,
             ctime: 0,
             file_type,
-            executable: false,
+            mode: 0o644,
         }
     }
 
