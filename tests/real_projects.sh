@@ -6,11 +6,11 @@
 # DIRECTORY keeps the sources between runs. CACHEWRAP names the wrapper (default: the one of this
 # workspace's target directory, release before debug), MODES the subset of
 # "build release check test clippy" to run. For each mode: a bare build, a cold cached build, and a
-# cached build after the target directory was removed, which must compile nothing but the probes of
-# build scripts that fail on purpose: a failed compile is never stored. They are counted by
-# themselves. The programs of bare and cached builds must say the same. At last the first project is
-# checked again, and after it SHARING (default hexyl-0.16.0): of that only those units may be compiled
-# that cargo tells from all of the first project's by their `-C metadata`. Exits with 1 if anything differs.
+# cached build after the target directory was removed, which must compile nothing. Probes that build
+# scripts make are counted by themselves; they are part of the scripts' runs, which are cached too. The
+# programs of bare and cached builds must say the same. At last the first project is checked again, and
+# after it SHARING (default hexyl-0.16.0): of that only those units may be compiled that cargo tells from
+# all of the first project's by their `-C metadata`. Exits with 1 if anything differs.
 set -eu
 
 here=$(CDPATH='' cd -- "$(dirname -- "$0")" && pwd)
@@ -44,7 +44,9 @@ export CACHEWRAP_DIR="$directory/cache"
 log=$directory/log
 mkdir -p "$directory/bin"
 for name in rustc clippy-driver; do
-  sed -e "s|@LOG@|'$log'|" -e "s|@REAL@|'$sysroot/bin/$name'|" "$here/harness/shim.sh" \
+  # To a descriptor that is opened out here: to a build script that is watched, a log would be a file
+  # written elsewhere.
+  sed -e "s|@LOG@|>\\&9|" -e "s|@REAL@|'$sysroot/bin/$name'|" "$here/harness/shim.sh" \
     >"$directory/bin/$name"
   chmod +x "$directory/bin/$name"
 done
@@ -92,7 +94,7 @@ run() {
   driver=
   [ "$1 ${2:-}" != "check --config" ] || driver=$directory/bin/clippy-driver
   if ! env RUSTC_WRAPPER="$wrapper" RUSTC_WORKSPACE_WRAPPER="$driver" \
-    cargo "$@" --locked --offline >"$directory/output" 2>&1; then
+    cargo "$@" --locked --offline >"$directory/output" 2>&1 9>>"$log"; then
     cat "$directory/output" >&2
     exit 1
   fi

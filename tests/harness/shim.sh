@@ -1,7 +1,7 @@
 #!/bin/sh
 # Stands in for a compiler: appends one line per real compile to the log, in a single O_APPEND write
-# so that the log is exact under parallel builds, and becomes the compiler. @LOG@ and @REAL@ are
-# filled in by whoever uses this.
+# so that the log is exact under parallel builds, and becomes the compiler. @LOG@, a redirection, and
+# @REAL@ are filled in by whoever uses this.
 name= question= test= unit= next=
 for arg; do
   if [ -n "$next" ]; then name=$arg next=; continue; fi
@@ -18,6 +18,6 @@ for arg; do
 done
 if [ -n "$name" ] && [ "$name" != ___ ] && [ -z "$question" ]; then
   [ -n "$unit" ] || test="$test[probe]"
-  echo "$name$test" >>@LOG@
+  echo "$name$test" @LOG@
 fi
 exec @REAL@ "$@"

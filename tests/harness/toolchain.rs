@@ -64,7 +64,7 @@ pub(crate) fn write_shims(dir: &Path, log: &Path, toolchain: &Toolchain) {
     fs::create_dir_all(dir).expect("the shim directory should be creatable");
     for name in ["rustc", "clippy-driver"] {
         let shim = include_str!("shim.sh")
-            .replace("@LOG@", &quote(log))
+            .replace("@LOG@", &format!(">>{}", quote(log)))
             .replace("@REAL@", &quote(&toolchain.bin(name)));
         write_executable(&dir.join(name), &shim);
     }
