@@ -330,7 +330,7 @@ impl Sorter<'_> {
         Ok(())
     }
 
-    fn read(&mut self, event: &Event, process: Process) {
+    fn read(&mut self, event: &Event, mut process: Process) {
         let library = is_shared_library(&event.path);
         if process.loading {
             let by_loader = library || event.path.starts_with("/etc/ld.so.cache");
@@ -341,7 +341,9 @@ impl Sorter<'_> {
                 return;
             }
             if !by_loader {
-                self.processes.entry(event.pid).or_default().loading = false;
+                // What is read first after loading may be all there is: a shell's script.
+                process.loading = false;
+                self.processes.insert(event.pid, process);
             }
         }
         // The compiler lists each search directory once, before it loads any macro.

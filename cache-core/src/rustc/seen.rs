@@ -238,6 +238,20 @@ mod tests {
     }
 
     #[test]
+    fn the_first_file_that_a_shell_reads_is_its_script() {
+        let summary = summary(&[
+            (2, Access::Execute, "/bin/sh", true),
+            (2, Access::Read, "/lib/libc.so.6", true),
+            (2, Access::Read, "/ws/link.sh", true),
+        ])
+        .unwrap();
+        assert_eq!(
+            paths(&summary).last(),
+            Some(&("/ws/link.sh", Use::Read, Code::IfText))
+        );
+    }
+
+    #[test]
     fn updating_a_file_in_place_cannot_be_repeated() {
         let update = Access::Write { fresh: false };
         let outcome = summary(&[(1, update, "/ws/log.txt", true)]);

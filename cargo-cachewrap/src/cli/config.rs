@@ -16,7 +16,7 @@ pub(super) fn run(cx: &mut Context, args: &ConfigArgs) -> Result<(), Failure> {
         writeln!(cx.out, "{json:#}")?;
     } else {
         for entry in config.entries() {
-            let key = cx.out.bold(format!("{:<11}", entry.name.key()));
+            let key = cx.out.bold(format!("{:<13}", entry.name.key()));
             let value = if entry.value.is_empty() {
                 "(none)"
             } else {
