@@ -148,8 +148,11 @@ impl<'a> Checker<'a> {
                 compare("existence", path, "gone or of another type", same)
             }
             Input::Absent { path } => {
-                let now = self.at(path).and_then(|p| Stamp::of(&p));
-                compare("appeared", path, "there", now.is_none())
+                // A link is something, even one that leads nowhere.
+                let gone = self
+                    .at(path)
+                    .is_none_or(|p| fs::symlink_metadata(&p).is_err());
+                compare("appeared", path, "there", gone)
             }
             Input::Link { path, target } => {
                 let now = self.at(path).and_then(|p| fs::read_link(&p).ok());

@@ -81,6 +81,7 @@ impl Recorder<'_> {
             // the place that the link points to.
             if matches!(input, Input::Dir { .. }) || seen.usage == Use::Looked {
                 self.note_links(&seen.path, &mut inputs);
+                self.note_links(&end_of_links(&seen.path), &mut inputs);
             }
             if let Input::File { blob, .. } = &input {
                 self.note_code(seen, *blob, &mut code, &mut inputs)?;
@@ -123,7 +124,7 @@ impl Recorder<'_> {
         let now = Stamp::of(&seen.path);
         let Some(found) = seen.found else {
             return match now {
-                None => Ok(Some(Input::Absent { path })),
+                None => Ok(Some(self.absent(&seen.path))),
                 // Made by this process, or by another unit in the meantime.
                 Some(_) if path.root == Some(Root::Target) => Ok(None),
                 Some(_) => Err(NotStored::Changed),
@@ -174,6 +175,13 @@ impl Recorder<'_> {
         }
     }
 
+    /// The fact that a path leads to nothing.
+    fn absent(&self, path: &Path) -> Input {
+        Input::Absent {
+            path: self.roots.relativize(&end_of_links(path)),
+        }
+    }
+
     /// Adds the links on the way to a path.
     fn note_links(&self, path: &Path, inputs: &mut Facts) {
         // Without a final slash, which would name what the link points to.
@@ -220,9 +228,7 @@ impl Recorder<'_> {
                 path: self.roots.relativize(path),
                 file_type: stamp.file_type,
             }),
-            None => Ok(Input::Absent {
-                path: self.roots.relativize(path),
-            }),
+            None => Ok(self.absent(path)),
         }
     }
 
@@ -297,6 +303,19 @@ impl Recorder<'_> {
         let sought = dirs.any(|dir| Some(dir.as_path()) == path.parent());
         sought.then_some(Input::NoProgram { name: named })
     }
+}
+
+/// What a path leads to that is a link, or a link to a link, and so on.
+fn end_of_links(path: &Path) -> PathBuf {
+    let mut path = path.to_owned();
+    // As many as the kernel follows.
+    for _ in 0..40 {
+        let Ok(target) = fs::read_link(&path) else {
+            break;
+        };
+        path = path.parent().unwrap_or(Path::new("/")).join(target);
+    }
+    path
 }
 
 /// The program in the first line of a script.
