@@ -99,7 +99,15 @@ fn stable_name(path: &Path, taken: &BTreeMap<PathBuf, Entry>) -> PathBuf {
 }
 
 /// Whether a path is `build/<package>/out/…`, or what cargo keeps of the script's streams there.
+///
+/// Libraries that a script compiled by itself, through the wrapper, have paths remapped in them.
 fn is_of_build_script(path: &Path) -> bool {
+    if path
+        .extension()
+        .is_some_and(|e| e == "rmeta" || e == "rlib")
+    {
+        return false;
+    }
     let names: Vec<_> = path.iter().map(|name| name.to_string_lossy()).collect();
     let Some(at) = names.iter().position(|name| name == "build") else {
         return false;
