@@ -9,7 +9,7 @@ FROM ${CACHEWRAP_IMAGE} AS cachewrap
 FROM ${RUST_IMAGE} AS sources
 COPY --from=cachewrap / /usr/local/bin/
 ENV RUSTC_WRAPPER=cachewrap CACHEWRAP_DIR=/cachewrap
-WORKDIR /work
+WORKDIR /src
 ARG REVISION
 COPY . .
 
@@ -24,5 +24,5 @@ RUN --mount=type=cache,target=/cachewrap \
     cargo build --workspace --locked
 
 FROM ${RUNTIME_IMAGE}
-COPY --from=build /work/target/debug/server /usr/local/bin/
+COPY --from=build /src/target/debug/server /usr/local/bin/
 CMD ["server"]
