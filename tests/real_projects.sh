@@ -5,7 +5,7 @@
 #
 # DIRECTORY keeps the sources between runs. CACHEWRAP names the wrapper (default: the one of this
 # workspace's target directory, release before debug), MODES the subset of
-# "build release check test clippy" to run. For each mode: a bare build, a cold cached build, and a
+# "build release check test clippy" to run. For each mode: a bare build (where it makes programs), a cold cached build, and a
 # cached build after the target directory was removed, which must compile nothing. Probes that build
 # scripts make are counted by themselves; they are part of the scripts' runs, which are cached too. The
 # programs of bare and cached builds must say the same. At last the first project is checked again, and
@@ -128,6 +128,11 @@ for project; do
     row="$project $mode"
     times=
     for state in bare cold warm; do
+      # Only programs can be compared with those of a bare build.
+      case $state-$mode in
+        bare-build | bare-release | cold-* | warm-*) ;;
+        *) row="$row -" times="$times -" && continue ;;
+      esac
       run "$mode" "$state"
       row="$row $count+$probes"
       times="$times $seconds"
