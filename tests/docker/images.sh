@@ -48,7 +48,7 @@ make_rust_image() {
   sysroot=$(rustc --print sysroot)
   mkdir -p "$context/usr/local/bin" "$context/usr/local/rust" "$context/usr/local/shim" \
     "$context/usr/local/cargo" "$context/var/log"
-  sed -e "s|@LOG@|/var/log/compiled|" -e "s|@REAL@|/usr/local/rust/bin/rustc|" \
+  sed -e "s|@LOG@|>>/var/log/compiled|" -e "s|@REAL@|/usr/local/rust/bin/rustc|" \
     "$here/../harness/shim.sh" >"$context/usr/local/shim/rustc"
   chmod 755 "$context/usr/local/shim/rustc"
   : >"$context/var/log/compiled"
