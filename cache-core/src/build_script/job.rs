@@ -20,7 +20,6 @@ use crate::env::Environment;
 use crate::fs;
 use crate::input::{EnvValue, Input};
 use crate::listing;
-use crate::log::Log;
 use crate::memo::Memo;
 use crate::observe::{Depth, Observation};
 use crate::pipeline::{Engine, Outcome};
@@ -75,10 +74,7 @@ pub fn run_build_script(
 ) -> io::Result<Outcome> {
     let config = request.config;
     let store = Store::new(&config.dir.value, *config.read_only);
-    let engine = Engine {
-        store: &store,
-        log: Log::new(config.log.value.clone()),
-    };
+    let engine = Engine::new(&store, config);
     let script = match Script::prepare(request, &store) {
         Ok(script) => script,
         Err(reason) => {
@@ -221,21 +217,12 @@ struct Ran {
 impl Job<'_> {
     fn run(&self, stdout: Sink<'_>, stderr: Sink<'_>) -> io::Result<Outcome> {
         let (name, log) = (&self.script.name, &self.engine.log);
-        let reason = if *self.request.config.recache {
-            MissReason::Recache
-        } else {
-            match self.look_up(stdout, stderr) {
-                Ok(status) => {
-                    log.say(LogLevel::Info, || format!("hit: {name}"));
-                    return Ok(Outcome::Hit { status });
-                }
-                Err(reason) => reason,
-            }
+        let look_up = || self.look_up(stdout, stderr);
+        let found = self.engine.hit_or_miss(self.request.config, name, look_up);
+        let reason = match found {
+            Ok(status) => return Ok(Outcome::Hit { status }),
+            Err(reason) => reason,
         };
-        log.say(LogLevel::Info, || {
-            format!("miss: {name}: {}", reason.name())
-        });
-        log.say(LogLevel::Debug, || format!("{name}: {reason}"));
         let (status, not_stored) = self.execute(stdout, stderr)?;
         self.engine
             .count_with_reason(stats::SCRIPT_MISS, reason.name());

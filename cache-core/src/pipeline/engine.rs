@@ -20,7 +20,36 @@ pub(crate) struct Engine<'a> {
     pub(crate) log: Log,
 }
 
-impl Engine<'_> {
+impl<'a> Engine<'a> {
+    pub(crate) fn new(store: &'a Store, config: &Config) -> Self {
+        let log = Log::new(config.log.value.clone());
+        Self { store, log }
+    }
+
+    /// Looks a unit up unless it is to be done anew, and tells the log what came of it.
+    pub(crate) fn hit_or_miss(
+        &self,
+        config: &Config,
+        name: &str,
+        look_up: impl FnOnce() -> Result<i32, MissReason>,
+    ) -> Result<i32, MissReason> {
+        let found = if *config.recache {
+            Err(MissReason::Recache)
+        } else {
+            look_up()
+        };
+        match &found {
+            Ok(_) => self.log.say(LogLevel::Info, || format!("hit: {name}")),
+            Err(reason) => {
+                let said = || format!("miss: {name}: {}", reason.name());
+                self.log.say(LogLevel::Info, said);
+                self.log
+                    .say(LogLevel::Debug, || format!("{name}: {reason}"));
+            }
+        }
+        found
+    }
+
     /// Counts. It is never worth a failure.
     pub(crate) fn count(&self, amounts: &[(&str, u64)]) {
         let _ = self.store.count(amounts);

@@ -23,7 +23,6 @@ use crate::check::{MissReason, World};
 use crate::config::{Config, LogLevel};
 use crate::env::Environment;
 use crate::fs;
-use crate::log::Log;
 use crate::manifest::InputManifest;
 use crate::observe::Depth;
 use crate::restore;
@@ -97,10 +96,7 @@ pub enum Outcome {
 pub fn run(request: &Request<'_>, stdout: Sink<'_>, stderr: Sink<'_>) -> std::io::Result<Outcome> {
     let config = request.config;
     let store = Store::new(&config.dir.value, *config.read_only);
-    let engine = Engine {
-        store: &store,
-        log: Log::new(config.log.value.clone()),
-    };
+    let engine = Engine::new(&store, config);
     let unit = match Unit::prepare(request, &store) {
         Ok(unit) => unit,
         Err(reason) => {
@@ -129,25 +125,12 @@ impl Job<'_> {
         let name = self.unit.invocation.unit();
         // Others that want the same wait until this goes out of scope.
         let mut turn = Turn::Anybody;
-        let reason = if *self.request.config.recache {
-            MissReason::Recache
-        } else {
-            match self.look_up_in_turn(&mut turn, stdout, stderr) {
-                Ok(status) => {
-                    self.engine
-                        .log
-                        .say(LogLevel::Info, || format!("hit: {name}"));
-                    return Ok(Outcome::Hit { status });
-                }
-                Err(reason) => reason,
-            }
+        let look_up = || self.look_up_in_turn(&mut turn, stdout, stderr);
+        let found = self.engine.hit_or_miss(self.request.config, &name, look_up);
+        let reason = match found {
+            Ok(status) => return Ok(Outcome::Hit { status }),
+            Err(reason) => reason,
         };
-        self.engine.log.say(LogLevel::Info, || {
-            format!("miss: {name}: {}", reason.name())
-        });
-        self.engine
-            .log
-            .say(LogLevel::Debug, || format!("{name}: {reason}"));
         let (status, not_stored) = self.compile(stdout, stderr)?;
         if let Some(why) = not_stored {
             self.engine.log.say(LogLevel::Info, || {
