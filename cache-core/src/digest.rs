@@ -11,6 +11,9 @@ use serde::{Deserialize, Serialize};
 /// system calls again and still fits into the L2 cache of current processors.
 const READ_BUFFER: usize = 128 * 1024;
 
+/// How much is read of a file at first, bytes: all of most sources.
+const FIRST_READ: usize = 16 * 1024;
+
 /// The BLAKE3 hash of some content, 32 bytes.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct Digest([u8; 32]);
@@ -60,29 +63,44 @@ pub(crate) fn hash_pieces<E>(
     mut piece: impl FnMut(&[u8]) -> Result<(), E>,
 ) -> Result<BlobRef, E> {
     let mut hasher = blake3::Hasher::new();
-    // Never cleared beforehand, as `vec![0; …]` would be: most files are much smaller.
-    let mut buffer = Vec::with_capacity(READ_BUFFER);
+    // Most files are small, and clearing a large buffer for each would cost more than
+    // hashing them.
+    let mut buffer = vec![0; FIRST_READ];
     let mut len = 0;
     loop {
-        buffer.clear();
-        let mut part = reader.by_ref().take(READ_BUFFER as u64);
-        let n = match part.read_to_end(&mut buffer) {
+        let n = match fill(&mut reader, &mut buffer) {
             Ok(n) => n,
             Err(e) => return Err(cannot_read(e)),
         };
+        let (read, rest) = buffer.split_at(n);
         if n > 0 {
-            hasher.update(&buffer);
-            piece(&buffer)?;
+            hasher.update(read);
+            piece(read)?;
             len += n as u64;
         }
-        if n < READ_BUFFER {
+        if !rest.is_empty() {
             break;
         }
+        buffer.resize((2 * n).min(READ_BUFFER), 0);
     }
     Ok(BlobRef {
         digest: hasher.finalize().into(),
         len,
     })
+}
+
+/// Reads until the buffer is full or the reader is at its end.
+fn fill(reader: &mut impl Read, buffer: &mut [u8]) -> io::Result<usize> {
+    let mut filled = 0;
+    while let Some(rest) = buffer.get_mut(filled..).filter(|rest| !rest.is_empty()) {
+        match reader.read(rest) {
+            Ok(0) => break,
+            Ok(n) => filled += n,
+            Err(e) if e.kind() == io::ErrorKind::Interrupted => {}
+            Err(e) => return Err(e),
+        }
+    }
+    Ok(filled)
 }
 
 impl From<blake3::Hash> for Digest {

@@ -16,16 +16,20 @@
 //! under `names/`:
 //!
 //! ```text
-//! file = frame 'N' version 2 (see codec), body = map from name to whether it occurs
+//! file = frame 'N' version 3 (see codec), body = map from name to whether it occurs
 //! ```
-//! Version history: 1, the first; 2, beginnings of names count.
+//! Version history: 1, the first; 2, beginnings of names count; 3, debug information and
+//! symbols do not.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::ffi::OsStr;
+use std::ops::Range;
 use std::os::unix::ffi::OsStrExt as _;
 use std::path::Path;
 
 use aho_corasick::AhoCorasick;
+use object::read::elf::{ElfFile64, ElfSection64};
+use object::{Endianness, Object as _, ObjectSection as _, SectionFlags};
 
 use crate::codec::{self, Kind};
 use crate::digest::BlobRef;
@@ -36,7 +40,7 @@ use crate::store::Store;
 
 pub(crate) const KIND: Kind = Kind {
     tag: b'N',
-    version: 2,
+    version: 3,
 };
 
 /// Variables that are never taken for read.
@@ -159,11 +163,14 @@ const MIN_BEGINNING: usize = 4;
 
 /// The positions of those names that occur in `content`, as a whole or by a beginning.
 fn search(content: &[u8], names: &[&[u8]]) -> BTreeSet<usize> {
+    let parts = parts(content);
     // A name in a program written in C ends with a NUL, whatever precedes it. Programs
     // written in Rust, told by a name that their standard library contains, put literals
     // next to each other, and so may scripts.
     let is_c = content.starts_with(b"\x7fELF")
-        && memchr::memmem::find(content, b"RUST_BACKTRACE").is_none();
+        && !parts
+            .iter()
+            .any(|part| memchr::memmem::find(part, b"RUST_BACKTRACE").is_some());
     let mut patterns: Vec<(&[u8], usize)> = Vec::new();
     for (i, name) in names.iter().enumerate() {
         patterns.push((name, i));
@@ -172,8 +179,7 @@ fn search(content: &[u8], names: &[&[u8]]) -> BTreeSet<usize> {
         patterns.extend(beginnings.filter_map(|end| Some((name.get(..end)?, i))));
     }
     let in_name = |b: &u8| b.is_ascii_uppercase() || b.is_ascii_digit() || *b == b'_';
-    let counts = |pattern: &[u8], i: usize, end: usize| {
-        let next = content.get(end);
+    let counts = |pattern: &[u8], i: usize, next: Option<&u8>| {
         let whole = names.get(i).is_some_and(|name| name.len() == pattern.len());
         match (whole, is_c) {
             (true, true) => next == Some(&0),
@@ -183,17 +189,57 @@ fn search(content: &[u8], names: &[&[u8]]) -> BTreeSet<usize> {
     };
     // One pass for all names: macros are megabytes, and names are many. One name may
     // contain another, so overlapping occurrences count.
-    match AhoCorasick::new(patterns.iter().map(|(pattern, _)| pattern)) {
-        Ok(searcher) => searcher
-            .find_overlapping_iter(content)
-            .filter_map(|found| {
-                let (pattern, i) = patterns.get(found.pattern().as_usize())?;
-                counts(pattern, *i, found.end()).then_some(*i)
-            })
-            .collect(),
+    let Ok(searcher) = AhoCorasick::new(patterns.iter().map(|(pattern, _)| pattern)) else {
         // Too many names for one automaton.
-        Err(_) => (0..names.len()).collect(),
+        return (0..names.len()).collect();
+    };
+    let mut occurring = BTreeSet::new();
+    for part in parts {
+        for found in searcher.find_overlapping_iter(part) {
+            if let Some(&(pattern, i)) = patterns.get(found.pattern().as_usize())
+                && counts(pattern, i, part.get(found.end()))
+            {
+                occurring.insert(i);
+            }
+        }
     }
+    occurring
+}
+
+/// The content without the debug information and the symbols of a program, in which names
+/// may stand but cannot be asked for, and which are most of it.
+fn parts(content: &[u8]) -> Vec<&[u8]> {
+    let mut skipped = skipped(content).unwrap_or_default();
+    skipped.sort_unstable_by_key(|range| range.start);
+    let mut parts = Vec::new();
+    let mut at = 0;
+    for range in skipped {
+        parts.extend(content.get(at..range.start));
+        at = at.max(range.end);
+    }
+    parts.extend(content.get(at..));
+    parts
+}
+
+fn skipped(content: &[u8]) -> object::Result<Vec<Range<usize>>> {
+    if !content.starts_with(b"\x7fELF") {
+        return Ok(Vec::new());
+    }
+    let file = ElfFile64::<Endianness>::parse(content)?;
+    let is_skipped = |section: &ElfSection64<'_, '_, Endianness>| {
+        let SectionFlags::Elf { sh_flags, .. } = section.flags() else {
+            return false;
+        };
+        let is_loaded = sh_flags.contains(object::elf::SHF_ALLOC);
+        let name = section.name_bytes().unwrap_or_default();
+        !is_loaded && (name.starts_with(b".debug_") || name == b".symtab" || name == b".strtab")
+    };
+    let ranges = file.sections().filter(is_skipped).filter_map(|section| {
+        let (start, len) = section.file_range()?;
+        let start = usize::try_from(start).ok()?;
+        Some(start..start.checked_add(usize::try_from(len).ok()?)?)
+    });
+    Ok(ranges.collect())
 }
 
 #[cfg(test)]
@@ -213,6 +259,21 @@ mod tests {
         let content = b"..RUST_BACKTRACE..MY_TOOL_text GITHUB_TOKEN CI_";
         assert_eq!(search(content, &names), BTreeSet::from([0, 1]));
         assert_eq!(search(b"\x7fELF MY_TOOL_\0", &names), BTreeSet::new());
+    }
+
+    #[test]
+    fn symbols_are_not_names_that_a_program_knows() {
+        #[inline(never)]
+        fn onlyasymbol() -> usize {
+            std::hint::black_box(1)
+        }
+        assert_eq!(onlyasymbol(), 1);
+        let own = std::fs::read(std::env::current_exe().unwrap()).unwrap();
+        // Made here, so that nothing but the function above is called that.
+        let symbol = "ONLYASYMBOL".to_lowercase().into_bytes();
+        assert!(memchr::memmem::find(&own, &symbol).is_some());
+        let names: [&[u8]; 2] = [&symbol, b"RUST_BACKTRACE"];
+        assert_eq!(search(&own, &names), BTreeSet::from([1]));
     }
 
     #[test]

@@ -6,7 +6,7 @@
 //! kernel's clock before it was opened could have been changed once more without showing
 //! it, and is treated the same way.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, HashSet};
 use std::ffi::{OsStr, OsString};
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
@@ -69,6 +69,7 @@ impl Recorder<'_> {
     /// What an observation comes to.
     pub(crate) fn observed(&self, summary: &Summary) -> Result<Facts, NotStored> {
         let mut inputs = Facts::default();
+        let mut links = Links::default();
         let mut code = Vec::new();
         for seen in &summary.seen {
             if self.produced.contains(&seen.path) {
@@ -80,8 +81,8 @@ impl Recorder<'_> {
             // What is opened below a directory later, or asked of a link itself, names
             // the place that the link points to.
             if matches!(input, Input::Dir { .. }) || seen.usage == Use::Looked {
-                self.note_links(&seen.path, &mut inputs);
-                self.note_links(&end_of_links(&seen.path), &mut inputs);
+                links.follow(&seen.path);
+                links.follow(&end_of_links(&seen.path));
             }
             if let Input::File { blob, .. } = &input {
                 self.note_code(seen, *blob, &mut code, &mut inputs)?;
@@ -89,7 +90,13 @@ impl Recorder<'_> {
             inputs.insert(input);
         }
         for path in &summary.followed {
-            self.note_links(path, &mut inputs);
+            links.follow(path);
+        }
+        for (path, target) in links.found {
+            inputs.insert(Input::Link {
+                path: self.roots.relativize(&path),
+                target: self.roots.relativize(&target),
+            });
         }
         for path in &summary.executed {
             if let Some(program) = self.program(path) {
@@ -179,20 +186,6 @@ impl Recorder<'_> {
     fn absent(&self, path: &Path) -> Input {
         Input::Absent {
             path: self.roots.relativize(&end_of_links(path)),
-        }
-    }
-
-    /// Adds the links on the way to a path.
-    fn note_links(&self, path: &Path, inputs: &mut Facts) {
-        // Without a final slash, which would name what the link points to.
-        let path: PathBuf = path.components().collect();
-        for part in path.ancestors() {
-            if let Ok(target) = fs::read_link(part) {
-                inputs.insert(Input::Link {
-                    path: self.roots.relativize(part),
-                    target: self.roots.relativize(&target),
-                });
-            }
         }
     }
 
@@ -302,6 +295,30 @@ impl Recorder<'_> {
         let mut dirs = search::directories(self.env, self.cwd);
         let sought = dirs.any(|dir| Some(dir.as_path()) == path.parent());
         sought.then_some(Input::NoProgram { name: named })
+    }
+}
+
+/// The links on the way to some paths.
+#[derive(Default)]
+struct Links {
+    /// Paths that were asked whether they are links, with all above them.
+    asked: HashSet<PathBuf>,
+    /// Links and where they point.
+    found: Vec<(PathBuf, PathBuf)>,
+}
+
+impl Links {
+    fn follow(&mut self, path: &Path) {
+        // Without a final slash, which would name what the link points to.
+        let path: PathBuf = path.components().collect();
+        for part in path.ancestors() {
+            if !self.asked.insert(part.to_owned()) {
+                break;
+            }
+            if let Ok(target) = fs::read_link(part) {
+                self.found.push((part.to_owned(), target));
+            }
+        }
     }
 }
 

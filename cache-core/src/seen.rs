@@ -26,6 +26,7 @@
 use std::collections::{HashMap, HashSet};
 use std::os::unix::ffi::OsStrExt as _;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use crate::input::FileType;
 use crate::observe::{Access, Event, Observation};
@@ -180,19 +181,7 @@ pub(crate) fn summarise(
     observation: &Observation,
     subject: &dyn Subject,
 ) -> Result<Summary, NotStored> {
-    if !observation.complete {
-        return Err(NotStored::Incomplete);
-    }
-    let mut sorter = Sorter {
-        subject,
-        processes: HashMap::new(),
-        parents: observation.parents.iter().copied().collect(),
-        positions: HashMap::new(),
-        written: HashSet::new(),
-        made_dirs: HashSet::new(),
-        listed: HashSet::new(),
-        summary: Summary::default(),
-    };
+    let mut sorter = Sorter::new(observation, subject)?;
     for event in &observation.events {
         sorter.add(event)?;
     }
@@ -215,20 +204,43 @@ struct Process {
     loading: bool,
 }
 
-struct Sorter<'a> {
+/// Takes events one after the other and sorts them out.
+pub(crate) struct Sorter<'a> {
     subject: &'a dyn Subject,
     processes: HashMap<u32, Process>,
     parents: HashMap<u32, u32>,
-    positions: HashMap<PathBuf, usize>,
-    written: HashSet<PathBuf>,
-    made_dirs: HashSet<PathBuf>,
+    positions: HashMap<Arc<Path>, usize>,
+    written: HashSet<Arc<Path>>,
+    made_dirs: HashSet<Arc<Path>>,
     /// Search directories that the compiler has listed.
-    listed: HashSet<PathBuf>,
-    summary: Summary,
+    listed: HashSet<Arc<Path>>,
+    /// The subject's answers for the paths met so far.
+    elsewhere: HashMap<Arc<Path>, bool>,
+    pub(crate) summary: Summary,
 }
 
-impl Sorter<'_> {
-    fn add(&mut self, event: &Event) -> Result<(), NotStored> {
+impl<'a> Sorter<'a> {
+    pub(crate) fn new(
+        observation: &Observation,
+        subject: &'a dyn Subject,
+    ) -> Result<Self, NotStored> {
+        if !observation.complete {
+            return Err(NotStored::Incomplete);
+        }
+        Ok(Self {
+            subject,
+            processes: HashMap::new(),
+            parents: observation.parents.iter().copied().collect(),
+            positions: HashMap::new(),
+            written: HashSet::new(),
+            made_dirs: HashSet::new(),
+            listed: HashSet::new(),
+            elsewhere: HashMap::new(),
+            summary: Summary::default(),
+        })
+    }
+
+    pub(crate) fn add(&mut self, event: &Event) -> Result<(), NotStored> {
         let process = self.process(event.pid);
         match event.access {
             // It was there: the call fails, and nothing happens.
@@ -267,12 +279,13 @@ impl Sorter<'_> {
         if event.found.is_none() {
             // Often a search through PATH, which goes on elsewhere.
             if self.subject.starts_at_once() {
-                self.summary.executed.push(event.path.clone());
+                self.summary.executed.push(event.path.to_path_buf());
                 self.note(event, Use::Looked, Code::No);
             }
             return;
         }
-        let path = crate::fs::canonicalize(&event.path).unwrap_or_else(|_| event.path.clone());
+        let path =
+            crate::fs::canonicalize(&event.path).unwrap_or_else(|_| event.path.to_path_buf());
         let program = self.subject.program(&path);
         let is_compiler = program == Program::Compiler;
         self.summary.compiled |= is_compiler;
@@ -287,16 +300,16 @@ impl Sorter<'_> {
             Program::OfToolchain => Code::No,
             Program::Foreign => Code::Yes,
         };
-        self.summary.executed.push(event.path.clone());
+        self.summary.executed.push(event.path.to_path_buf());
         self.note(event, Use::Read, code);
     }
 
     fn wrote(&mut self, event: &Event, process: Process) -> Result<(), NotStored> {
-        if self.subject.is_elsewhere(&event.path) {
+        if self.is_elsewhere(&event.path) {
             return Ok(());
         }
         if !process.under_compiler {
-            self.summary.written_before.push(event.path.clone());
+            self.summary.written_before.push(event.path.to_path_buf());
             return Ok(());
         }
         let fresh = match event.access {
@@ -310,20 +323,20 @@ impl Sorter<'_> {
             return Err(NotStored::SideEffect);
         }
         if event.access == Access::MakeDir {
-            self.made_dirs.insert(event.path.clone());
+            self.made_dirs.insert(Arc::clone(&event.path));
         }
-        if self.written.insert(event.path.clone()) {
-            self.summary.written.push(event.path.clone());
+        if self.written.insert(Arc::clone(&event.path)) {
+            self.summary.written.push(event.path.to_path_buf());
         }
         Ok(())
     }
 
     /// Removing or changing what the compilation did not make itself cannot be repeated.
-    fn alter(&self, event: &Event, process: Process) -> Result<(), NotStored> {
+    fn alter(&mut self, event: &Event, process: Process) -> Result<(), NotStored> {
         let ours = self.written.contains(&event.path)
             || self.subject.is_output(&event.path)
             || self.is_own(&event.path)
-            || self.subject.is_elsewhere(&event.path);
+            || self.is_elsewhere(&event.path);
         if process.under_compiler && event.found.is_some() && !ours {
             return Err(NotStored::SideEffect);
         }
@@ -348,7 +361,7 @@ impl Sorter<'_> {
         }
         // The compiler lists each search directory once, before it loads any macro.
         let searched = process.is_compiler && self.subject.is_searched(&event.path);
-        if searched && self.listed.insert(event.path.clone()) {
+        if searched && self.listed.insert(Arc::clone(&event.path)) {
             return;
         }
         // What a tool loads reads the environment as the tool does.
@@ -391,43 +404,54 @@ impl Sorter<'_> {
     fn follow(&mut self, event: &Event) {
         if event.found.is_none() {
             self.note(event, Use::Looked, Code::No);
-        } else if !self.subject.is_elsewhere(&event.path) && !self.subject.is_fixed(&event.path) {
-            self.summary.followed.push(event.path.clone());
+        } else if !self.is_elsewhere(&event.path) && !self.subject.is_fixed(&event.path) {
+            self.summary.followed.push(event.path.to_path_buf());
         }
     }
 
     fn note(&mut self, event: &Event, usage: Use, code: Code) {
         let path = &event.path;
-        if self.written.contains(path) || self.is_irrelevant(event) {
+        let position = self.positions.get(path).copied();
+        let known = position.and_then(|i| self.summary.seen.get(i));
+        let is_news = known.is_none_or(|seen| {
+            seen.code < code || (seen.usage == Use::Looked && usage == Use::Read)
+        });
+        if !is_news || self.written.contains(path) || self.is_irrelevant(event) {
             return;
         }
-        if let Some(seen) = self
-            .positions
-            .get(path)
-            .and_then(|&i| self.summary.seen.get_mut(i))
-        {
+        let racy = event.found.is_some_and(|f| f.is_racy(event.at));
+        if let Some(seen) = position.and_then(|i| self.summary.seen.get_mut(i)) {
             seen.code = seen.code.max(code);
             if usage == Use::Read && seen.usage == Use::Looked {
                 seen.usage = usage;
                 seen.found = event.found;
-                seen.racy = event.found.is_some_and(|f| f.is_racy(event.at));
+                seen.racy = racy;
             }
             return;
         }
         let at = self.summary.seen.len();
-        self.positions.insert(path.clone(), at);
+        self.positions.insert(Arc::clone(path), at);
         self.summary.seen.push(Seen {
-            path: path.clone(),
+            path: path.to_path_buf(),
             usage,
             found: event.found,
-            racy: event.found.is_some_and(|f| f.is_racy(event.at)),
+            racy,
             code,
         });
     }
 
-    fn is_irrelevant(&self, event: &Event) -> bool {
+    fn is_irrelevant(&mut self, event: &Event) -> bool {
         let path = &event.path;
-        self.subject.is_elsewhere(path) || self.subject.is_covered(event) || self.is_own(path)
+        self.is_elsewhere(path) || self.subject.is_covered(event) || self.is_own(path)
+    }
+
+    fn is_elsewhere(&mut self, path: &Arc<Path>) -> bool {
+        if let Some(&known) = self.elsewhere.get(path) {
+            return known;
+        }
+        let answer = self.subject.is_elsewhere(path);
+        self.elsewhere.insert(Arc::clone(path), answer);
+        answer
     }
 
     /// Whether a path lies in a directory that the process made.

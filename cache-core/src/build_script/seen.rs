@@ -9,14 +9,17 @@
 //! programs look at to decide how much to do at a time. Other files there differ from
 //! machine to machine or from moment to moment.
 
+use std::collections::HashMap;
+use std::os::unix::ffi::OsStrExt as _;
 use std::path::{Component, Path, PathBuf};
+use std::sync::Arc;
 
 use crate::env::Environment;
 use crate::fs;
 use crate::input::FileType;
 use crate::observe::{Access, Event, Observation};
 use crate::rustc::toolchain::Toolchain;
-use crate::seen::{self, NotStored, Program, Subject, Summary};
+use crate::seen::{self, NotStored, Program, Sorter, Subject, Summary};
 use crate::stamp::Stamp;
 
 /// What may be read below `/proc` and `/sys` besides what is about the process.
@@ -76,26 +79,24 @@ pub(super) fn summarise(
     observation: &Observation,
     known: &Known<'_>,
 ) -> Result<Summary, NotStored> {
-    let mut settled = Observation {
-        events: Vec::with_capacity(observation.events.len()),
-        parents: observation.parents.clone(),
-        complete: observation.complete,
-    };
+    let mut sorter = Sorter::new(observation, known)?;
+    let mut real_paths = RealPaths::default();
+    let mut asked_kernel = false;
     let mut before: Option<Event> = None;
     for event in &observation.events {
-        let event = known.settle(event);
+        let event = known.settle(event, &mut real_paths);
         if event.access == Access::Symlink && known.hides(&event, before.as_ref()) {
             return Err(NotStored::SideEffect);
         }
         if event.access == Access::Read && is_of_machine(&event) {
             return Err(NotStored::Machine);
         }
-        settled.events.push(event.clone());
+        asked_kernel |= KERNEL.iter().any(|known| *event.path == *Path::new(known));
+        sorter.add(&event)?;
         before = Some(event);
     }
-    let mut summary = seen::summarise(&settled, known)?;
-    let of_kernel = |event: &Event| KERNEL.iter().any(|known| event.path == Path::new(known));
-    summary.asked_kernel |= settled.events.iter().any(of_kernel);
+    let mut summary = sorter.summary;
+    summary.asked_kernel |= asked_kernel;
     let remains = |path: &PathBuf| fs::symlink_metadata(path).is_ok();
     if summary.written.iter().any(remains) {
         return Err(NotStored::SideEffect);
@@ -105,13 +106,13 @@ pub(super) fn summarise(
 
 impl Known<'_> {
     /// The event with its path where it really is, as far as `OUT_DIR` is concerned.
-    fn settle(&self, event: &Event) -> Event {
+    fn settle(&self, event: &Event, real_paths: &mut RealPaths) -> Event {
         let mut event = event.clone();
-        let climbs = event.path.components().any(|c| c == Component::ParentDir);
+        let climbs = climbs(&event.path);
         if !climbs && !self.is_in_out_dir(&event.path) {
             return event;
         }
-        let Some(real) = real_path(&event.path, event.access) else {
+        let Some(real) = real_paths.get(&event.path, event.access) else {
             return event;
         };
         let changes = !matches!(
@@ -148,13 +149,31 @@ impl Known<'_> {
     }
 }
 
-/// The path without links and `..`; of what is not followed, or not there (any more), its
-/// directory's.
-fn real_path(path: &Path, access: Access) -> Option<PathBuf> {
-    let follows = matches!(
-        access,
-        Access::Read | Access::Write { .. } | Access::Stat | Access::Ask | Access::Execute
-    );
+/// Whether a path has a part `..`.
+fn climbs(path: &Path) -> bool {
+    memchr::memmem::find(path.as_os_str().as_bytes(), b"..").is_some()
+        && path.components().any(|c| c == Component::ParentDir)
+}
+
+/// Paths without links and `..`, by what they are called. After the run, so that one path
+/// always leads to the same place.
+#[derive(Default)]
+struct RealPaths(HashMap<(Arc<Path>, bool), Option<Arc<Path>>>);
+
+impl RealPaths {
+    /// Where a path leads; of what is not followed, or not there (any more), its directory.
+    fn get(&mut self, path: &Arc<Path>, access: Access) -> Option<Arc<Path>> {
+        let follows = matches!(
+            access,
+            Access::Read | Access::Write { .. } | Access::Stat | Access::Ask | Access::Execute
+        );
+        let known = self.0.entry((Arc::clone(path), follows));
+        let real = || Some(real_path(path, follows)?.into());
+        known.or_insert_with(real).clone()
+    }
+}
+
+fn real_path(path: &Path, follows: bool) -> Option<PathBuf> {
     if follows && let Ok(real) = fs::canonicalize(path) {
         return Some(real);
     }
@@ -243,7 +262,7 @@ mod tests {
         Event {
             pid: 1,
             access,
-            path: path.to_owned(),
+            path: path.into(),
             found: Stamp::of(path),
             at: crate::stamp::now(),
         }

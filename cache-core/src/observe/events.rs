@@ -1,6 +1,7 @@
 //! What the supervisor notes down.
 
-use std::path::PathBuf;
+use std::path::Path;
+use std::sync::Arc;
 
 use crate::stamp::Stamp;
 
@@ -45,8 +46,8 @@ pub(crate) struct Event {
     pub(crate) pid: u32,
     /// What it was about to do.
     pub(crate) access: Access,
-    /// The absolute path; links are not resolved.
-    pub(crate) path: PathBuf,
+    /// The absolute path; links are not resolved. Events of one path share it.
+    pub(crate) path: Arc<Path>,
     /// What was there just before the call.
     pub(crate) found: Option<Stamp>,
     /// When, nanoseconds since the epoch.
@@ -56,7 +57,7 @@ pub(crate) struct Event {
 /// Everything seen of one process tree.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Observation {
-    /// The calls in order.
+    /// The calls in order, but for repeated questions where a link points.
     pub(crate) events: Vec<Event>,
     /// Parents of the processes, child first.
     pub(crate) parents: Vec<(u32, u32)>,

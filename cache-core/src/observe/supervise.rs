@@ -1,13 +1,13 @@
 //! The supervisor: receives announced calls, notes them, lets them go on.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::ffi::OsString;
 use std::io;
 use std::os::fd::OwnedFd;
 use std::os::unix::ffi::OsStringExt as _;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus};
-use std::sync::mpsc;
+use std::sync::{Arc, mpsc};
 
 use libc::c_long;
 
@@ -99,6 +99,12 @@ struct Supervisor<'a> {
     seen: Observation,
     /// The process of each thread.
     processes: HashMap<u32, u32>,
+    /// The paths met so far.
+    paths: HashSet<Arc<Path>>,
+    /// Those that were there when they were resolved or entered, since links were last
+    /// changed. Resolving a path resolves each directory above it, so most such calls
+    /// repeat another one, whoever makes them.
+    followed: HashSet<Arc<Path>>,
     own_pid: u32,
 }
 
@@ -112,6 +118,8 @@ impl<'a> Supervisor<'a> {
                 ..Observation::default()
             },
             processes: HashMap::new(),
+            paths: HashSet::new(),
+            followed: HashSet::new(),
             own_pid: std::process::id(),
         }
     }
@@ -176,12 +184,12 @@ impl<'a> Supervisor<'a> {
                 self.note_link_text(call, pid, text, directory, path)?;
             }
             if call.call == libc::SYS_uname {
-                self.push(pid, Access::AskKernel, PathBuf::new());
+                self.push(pid, Access::AskKernel, Path::new(""));
                 return Some(());
             }
         }
         if let Some(peer) = talks(call) {
-            self.note_talk(pid, peer.read(call.tid)?);
+            self.note_talk(pid, &peer.read(call.tid)?);
             return Some(());
         }
         let (directory, path, access) = describe(call)?;
@@ -203,7 +211,7 @@ impl<'a> Supervisor<'a> {
             return Some(());
         }
         let path = absolute(call.tid, directory, path)?;
-        self.push(pid, access, path);
+        self.push(pid, access, &path);
         Some(())
     }
 
@@ -220,14 +228,14 @@ impl<'a> Supervisor<'a> {
         let text = read_path(call.tid, text)?;
         let link = absolute(call.tid, directory, read_path(call.tid, path)?)?;
         if let Some(dir) = link.parent().filter(|_| !text.as_os_str().is_empty()) {
-            self.push(pid, Access::Ask, dir.join(text));
+            self.push(pid, Access::Ask, &dir.join(text));
         }
         Some(())
     }
 
     /// A socket that is not there was looked for; any other is somebody to talk to.
-    fn note_talk(&mut self, pid: u32, peer: PathBuf) {
-        let is_missing = peer.is_absolute() && Stamp::of(&peer).is_none();
+    fn note_talk(&mut self, pid: u32, peer: &Path) {
+        let is_missing = peer.is_absolute() && Stamp::of(peer).is_none();
         let access = if is_missing {
             Access::Ask
         } else {
@@ -236,8 +244,18 @@ impl<'a> Supervisor<'a> {
         self.push(pid, access, peer);
     }
 
-    fn push(&mut self, pid: u32, access: Access, path: PathBuf) {
-        let found = Stamp::of(&path);
+    fn push(&mut self, pid: u32, access: Access, path: &Path) {
+        let follows = matches!(access, Access::ReadLink | Access::Enter);
+        if follows && self.followed.contains(path) {
+            return;
+        }
+        let found = Stamp::of(path);
+        let path = self.intern(path);
+        if follows && found.is_some() {
+            self.followed.insert(Arc::clone(&path));
+        } else if matches!(access, Access::Alter | Access::Create | Access::Symlink) {
+            self.followed.clear();
+        }
         self.seen.events.push(Event {
             pid,
             access,
@@ -245,6 +263,15 @@ impl<'a> Supervisor<'a> {
             found,
             at: stamp::now(),
         });
+    }
+
+    fn intern(&mut self, path: &Path) -> Arc<Path> {
+        if let Some(known) = self.paths.get(path) {
+            return Arc::clone(known);
+        }
+        let path: Arc<Path> = path.into();
+        self.paths.insert(Arc::clone(&path));
+        path
     }
 
     fn process_of(&mut self, tid: u32) -> Option<u32> {

@@ -19,7 +19,7 @@ fn observe(command: &mut Command) -> Observation {
 
 fn was_read(observation: &Observation, path: &Path) -> bool {
     let mut events = observation.events.iter();
-    events.any(|event| event.access == Access::Read && event.path == path)
+    events.any(|event| event.access == Access::Read && &*event.path == path)
 }
 
 /// The program that the next test observes: this test by itself, told where to look.

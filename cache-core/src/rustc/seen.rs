@@ -89,7 +89,7 @@ impl Subject for Known<'_> {
     }
 
     fn is_covered(&self, event: &Event) -> bool {
-        let path = event.path.as_path();
+        let path = &*event.path;
         let is_dir = event.found.is_some_and(|f| f.file_type == FileType::Dir);
         // Crates found by their full names make the rest of a directory irrelevant; but a
         // macro may look into a directory of native libraries as into any other.
@@ -169,7 +169,7 @@ mod tests {
         let events = events.map(|&(pid, access, path, there)| Event {
             pid,
             access,
-            path: path.into(),
+            path: Path::new(path).into(),
             found: there.then(|| stamp(FileType::File)),
             at: 0,
         });

@@ -83,10 +83,10 @@ pub(crate) struct Toolchain {
     pub driver: PathBuf,
     /// The sysroot, canonical.
     pub sysroot: PathBuf,
-    /// The files that `digest` covers.
-    files: Vec<PathBuf>,
     /// The directories whose entries `digest` covers.
     dirs: Vec<PathBuf>,
+    /// The files that `digest` covers besides.
+    files: Vec<PathBuf>,
 }
 
 impl Toolchain {
@@ -97,18 +97,17 @@ impl Toolchain {
             digest,
             driver: sysroot.join("bin/rustc"),
             sysroot: sysroot.to_owned(),
-            files: Vec::new(),
             dirs: Vec::new(),
+            files: Vec::new(),
         }
     }
 
     /// Whether a file or directory entry is part of the identity, and so of every key.
     pub(crate) fn covers(&self, path: &Path) -> bool {
-        self.files.iter().any(|file| file == path)
-            || self
-                .dirs
-                .iter()
-                .any(|dir| path == dir || path.parent() == Some(dir))
+        let parent = path.parent();
+        let mut dirs = self.dirs.iter();
+        dirs.any(|dir| path == dir || parent == Some(dir))
+            || self.files.iter().any(|file| file == path)
     }
 }
 
@@ -224,10 +223,8 @@ pub(crate) fn identify(
     let (toolchain, memoised, watched) = examine(&driver, invocation, around)?;
     // A file that could still change unseen makes the memo worthless.
     let now = stamp::now();
-    let settled = toolchain
-        .files
-        .iter()
-        .all(|file| Stamp::of(file).is_some_and(|s| !s.is_racy(now)));
+    let mut files = memoised.files.iter().map(Seen::path);
+    let settled = files.all(|file| Stamp::of(file).is_some_and(|s| !s.is_racy(now)));
     if settled
         && watched
         && !around.store.is_read_only()
@@ -345,13 +342,19 @@ fn recall(file: &Path, driver: &Path) -> Option<Toolchain> {
 }
 
 fn toolchain(memoised: &Memoised, driver: &Path) -> Toolchain {
-    let paths = |seen: &[Seen]| seen.iter().map(|s| s.path().to_owned()).collect();
+    let dirs: Vec<PathBuf> = memoised.dirs.iter().map(|s| s.path().to_owned()).collect();
+    let is_in = |dir: &Seen, file: &Seen| {
+        let name = file.path.strip_prefix(&*dir.path);
+        name.is_some_and(|name| memchr::memrchr(b'/', name) == Some(0))
+    };
+    let files = memoised.files.iter();
+    let apart = files.filter(|file| !memoised.dirs.iter().any(|dir| is_in(dir, file)));
     Toolchain {
         digest: memoised.digest,
         driver: driver.to_owned(),
         sysroot: PathBuf::from(OsStr::from_bytes(&memoised.sysroot)),
-        files: paths(&memoised.files),
-        dirs: paths(&memoised.dirs),
+        files: apart.map(|s| s.path().to_owned()).collect(),
+        dirs,
     }
 }
 
