@@ -2,6 +2,8 @@
 
 use std::fmt;
 use std::io::{self, Read};
+use std::sync::mpsc;
+use std::thread::Builder;
 
 use serde::{Deserialize, Serialize};
 
@@ -89,6 +91,85 @@ pub(crate) fn hash_pieces<E>(
     })
 }
 
+/// From this length on, bytes, content is hashed on a thread of its own.
+///
+/// Reading and writing takes about as long as hashing. Below, starting a thread and waking
+/// it, on a processor that may be asleep, takes as long as it would save.
+const LARGE: u64 = 8 << 20;
+
+/// What is handed to the other thread at a time, bytes, and how many such pieces there are.
+const HANDED_OVER: usize = 1 << 20;
+const PIECES: usize = 3;
+
+/// The same as [`hash_pieces`] for content of about `len` bytes, each piece of which is also
+/// shown to `inspect`. That and hashing happen on another thread where it pays.
+pub(crate) fn hash_aside<E>(
+    mut reader: impl Read,
+    len: u64,
+    cannot_read: impl Fn(io::Error) -> E,
+    mut piece: impl FnMut(&[u8]) -> Result<(), E>,
+    mut inspect: impl FnMut(&[u8]) + Send,
+) -> Result<BlobRef, E> {
+    if len >= LARGE
+        && let Some(hashed) = hash_on_thread(&mut reader, &cannot_read, &mut piece, &mut inspect)
+    {
+        return hashed;
+    }
+    hash_pieces(reader, cannot_read, |bytes| {
+        inspect(bytes);
+        piece(bytes)
+    })
+}
+
+/// `None`: there is no thread to be had, and nothing has been read.
+fn hash_on_thread<E>(
+    reader: &mut impl Read,
+    cannot_read: &impl Fn(io::Error) -> E,
+    piece: &mut impl FnMut(&[u8]) -> Result<(), E>,
+    inspect: &mut (impl FnMut(&[u8]) + Send),
+) -> Option<Result<BlobRef, E>> {
+    let (full, to_hash) = mpsc::channel::<Vec<u8>>();
+    let (empty, to_fill) = mpsc::channel();
+    let hash = move || {
+        let mut hasher = blake3::Hasher::new();
+        for _ in 0..PIECES {
+            // Refused when the other side has failed already; so below.
+            let _ = empty.send(Vec::new());
+        }
+        for bytes in to_hash {
+            hasher.update(&bytes);
+            inspect(&bytes);
+            let _ = empty.send(bytes);
+        }
+        BlobRef {
+            digest: hasher.finalize().into(),
+            len: hasher.count(),
+        }
+    };
+    std::thread::scope(|scope| {
+        let hashing = Builder::new().spawn_scoped(scope, hash).ok()?;
+        let copy = || {
+            for mut bytes in to_fill {
+                bytes.resize(HANDED_OVER, 0);
+                let n = fill(reader, &mut bytes).map_err(cannot_read)?;
+                bytes.truncate(n);
+                piece(&bytes)?;
+                let _ = full.send(bytes);
+                if n < HANDED_OVER {
+                    break;
+                }
+            }
+            Ok(())
+        };
+        let copied = copy();
+        drop(full);
+        match hashing.join() {
+            Ok(blob) => Some(copied.map(|()| blob)),
+            Err(panic) => std::panic::resume_unwind(panic),
+        }
+    })
+}
+
 /// Reads until the buffer is full or the reader is at its end.
 fn fill(reader: &mut impl Read, buffer: &mut [u8]) -> io::Result<usize> {
     let mut filled = 0;
@@ -156,3 +237,52 @@ pub struct ManifestKey(pub Digest);
 /// A manifest key and one set of inputs: names a compile result.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct ResultKey(pub Digest);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Ends with an error after some bytes.
+    struct Broken(u64);
+
+    impl Read for Broken {
+        fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+            if self.0 == 0 {
+                return Err(io::Error::other("broken"));
+            }
+            let n = buffer.len().min(usize::try_from(self.0).unwrap());
+            self.0 -= n as u64;
+            Ok(n)
+        }
+    }
+
+    #[test]
+    fn large_content_is_the_same_whoever_hashes_it() {
+        let large = usize::try_from(LARGE).unwrap();
+        for len in [0, 1, large - 1, large, large + 1, large + HANDED_OVER] {
+            let bytes: Vec<u8> = (0..len).map(|i| u8::try_from(i % 251).unwrap()).collect();
+            let (mut copied, mut inspected) = (Vec::new(), Vec::new());
+            let hashed = hash_aside(
+                bytes.as_slice(),
+                len as u64,
+                |e| e,
+                |piece| {
+                    copied.extend_from_slice(piece);
+                    Ok(())
+                },
+                |piece| inspected.extend_from_slice(piece),
+            );
+            assert_eq!(hashed.unwrap(), BlobRef::of(&bytes));
+            assert!(copied == bytes && inspected == bytes, "{len}");
+        }
+    }
+
+    #[test]
+    fn errors_end_the_hashing_of_large_content() {
+        let unreadable = hash_aside(Broken(LARGE), LARGE, |e| e, |_| Ok(()), |_| ());
+        assert_eq!(unreadable.unwrap_err().to_string(), "broken");
+        let full = || Err(io::Error::other("full"));
+        let unwritable = hash_aside(io::repeat(1), LARGE, |e| e, |_| full(), |_| ());
+        assert_eq!(unwritable.unwrap_err().to_string(), "full");
+    }
+}

@@ -11,7 +11,7 @@ use std::fs::File;
 use std::io::{self, Read, Write};
 use std::path::{Path, PathBuf};
 
-use crate::digest::{BlobRef, hash_pieces};
+use crate::digest::{BlobRef, hash_aside};
 use crate::error::{PathContext as _, PathError};
 use crate::fs;
 use crate::memo::Memo;
@@ -68,22 +68,18 @@ impl Store {
     pub fn put_blob(
         &self,
         from: &Path,
-        mut inspect: impl FnMut(&[u8]),
+        inspect: impl FnMut(&[u8]) + Send,
     ) -> Result<BlobRef, StoreError> {
         self.prepare()?;
         let source = fs::open(from)?;
+        let len = source.metadata().map_or(0, |m| m.len());
         let tmp = fs::TempFile::create_with_mode(&self.layout.part("tmp"), 0o444)?;
         let cannot_read = |e| PathError::new("read", from, e);
         let blob = if fs::reflink(&source, tmp.file()) {
-            hash_pieces(tmp.file(), cannot_read, |piece| {
-                inspect(piece);
-                Ok(())
-            })
+            hash_aside(tmp.file(), len, cannot_read, |_| Ok(()), inspect)
         } else {
-            hash_pieces(source, cannot_read, |piece| {
-                inspect(piece);
-                tmp.file().write_all(piece).context("write", tmp.path())
-            })
+            let write = |piece: &[u8]| tmp.file().write_all(piece).context("write", tmp.path());
+            hash_aside(source, len, cannot_read, write, inspect)
         }?;
         // Also over one that is there: it may be damaged, and the new time tells a
         // collection that scanned before that it is needed again.
@@ -172,9 +168,6 @@ fn copy_hashing(
     expected_len: u64,
 ) -> Result<BlobRef, CopyError> {
     let source = source.take(expected_len.saturating_add(1));
-    hash_pieces(
-        source,
-        |_| CopyError::Read,
-        |piece| to.write_all(piece).map_err(CopyError::Write),
-    )
+    let write = |piece: &[u8]| to.write_all(piece).map_err(CopyError::Write);
+    hash_aside(source, expected_len, |_| CopyError::Read, write, |_| ())
 }
