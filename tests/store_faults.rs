@@ -263,3 +263,60 @@ fn damage_is_repaired_by_the_build_that_met_it() {
     compare(&case, &["build"]).ok().compiles(&["app", "base"]);
     compare(&case, &["build"]).ok().compiles(&[]);
 }
+
+/// Large outputs take another way in and out of the store than small ones.
+#[test]
+fn a_large_program_damaged_in_its_middle() {
+    let case = project();
+    let mut data = vec![1; 20 << 20];
+    data.extend_from_slice(b"the end");
+    case.write("data.bin", &data).write(
+        "src/main.rs",
+        "static DATA: &[u8] = include_bytes!(\"../data.bin\");\n\
+         fn main() {\n\
+             let whole = DATA[..20 << 20].iter().all(|&byte| byte == 1);\n\
+             print!(\"{whole} {} {}\", &DATA.ends_with(b\"end\"), base::value());\n\
+         }\n",
+    );
+    let printed = "true true 7";
+    case.cargo(&["build"]).ok();
+    case.wipe();
+    case.cargo(&["build"]).ok().compiles(&[]);
+    assert_eq!(case.printed("debug/app"), printed);
+    let large = store_files(&case).into_iter().find(|path| {
+        let within = path.components().any(|c| c.as_os_str() == "blobs");
+        within && fs::metadata(path).is_ok_and(|m| m.len() > 20 << 20)
+    });
+    let large = large.expect("the program should be in the store");
+    let mut bytes = fs::read(&large).expect("it should be readable");
+    let middle = bytes.len() / 2;
+    bytes[middle] ^= 1;
+    overwrite(&large, &bytes);
+    case.wipe();
+    case.cargo(&["build"]).ok().compiles(&["app"]);
+    assert_eq!(case.printed("debug/app"), printed);
+    case.wipe();
+    case.cargo(&["build"]).ok().compiles(&[]);
+    assert_eq!(case.printed("debug/app"), printed);
+}
+
+/// A path that stands in a large output binds it to its place like one in a small output.
+#[test]
+fn a_large_program_that_names_its_place() {
+    let mut case = Case::new();
+    // Debug information names the directory, then.
+    case.env("CACHEWRAP_TRIM_PATHS", "off");
+    for place in ["here", "there"] {
+        let project = case.root().join(place);
+        case.enter(project);
+        case.write("Cargo.toml", bin_manifest("app", &[]))
+            .write("data.bin", vec![1; 12 << 20])
+            .write(
+                "src/main.rs",
+                "static DATA: &[u8] = include_bytes!(\"../data.bin\");\n\
+                 fn main() { print!(\"{}\", DATA.iter().map(|&b| usize::from(b)).sum::<usize>()); }\n",
+            );
+        compare(&case, &["build"]).ok().compiles(&["app"]);
+        compare(&case, &["build"]).ok().compiles(&[]);
+    }
+}
