@@ -266,7 +266,9 @@ impl<'a> Supervisor<'a> {
     }
 
     fn intern(&mut self, path: &Path) -> Arc<Path> {
-        if let Some(known) = self.paths.get(path) {
+        // Paths are equal with and without a final slash, to which calls answer differently.
+        let same = |known: &&Arc<Path>| known.as_os_str() == path.as_os_str();
+        if let Some(known) = self.paths.get(path).filter(same) {
             return Arc::clone(known);
         }
         let path: Arc<Path> = path.into();
