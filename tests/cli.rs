@@ -404,7 +404,13 @@ fn verify_finds_and_repairs() {
 #[test]
 fn an_empty_cache_is_fine_everywhere() {
     let cli = Cli::new();
-    for args in [&["stats"][..], &["prune"], &["verify"], &["clear"]] {
+    for args in [
+        &["stats"][..],
+        &["explain"],
+        &["prune"],
+        &["verify"],
+        &["clear"],
+    ] {
         cli.ok(args);
     }
     assert!(!cli.path(".cache").exists());

@@ -15,6 +15,7 @@ mod build_scripts;
 mod concurrent;
 mod debugging;
 mod edits;
+mod explain;
 mod fail_open;
 mod failing_io;
 mod file_systems;

@@ -159,10 +159,10 @@ fn shows(path: &Path, damage: &str) -> bool {
     match damage {
         // What is not there is missed only where something needs it.
         MISSING => within("blobs"),
-        // A counter is empty before the first count, and a short table remembers less.
-        EMPTIED => !within("stats") && !within("memo"),
-        // The table's end may fall between two entries, and its copy is as good.
-        "half of it" | "twice as much" => !within("memo"),
+        // A counter is empty before the first count, and a short table or journal remembers less.
+        EMPTIED => !within("stats") && !within("memo") && !within("journal"),
+        // The end may fall between two entries, and a copy is as good.
+        "half of it" | "twice as much" => !within("memo") && !within("journal"),
         // Its content means nothing.
         "garbage" => !within("lock"),
         // Root reads everything.

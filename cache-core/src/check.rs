@@ -53,15 +53,25 @@ impl MissReason {
     }
 }
 
+impl MissReason {
+    /// What the name of a reason says to people, where the name says all.
+    pub(crate) fn explanation(name: &str) -> Option<&'static str> {
+        Some(match name {
+            "no-entry" => "not compiled before with these arguments",
+            "recache" => "CACHEWRAP_RECACHE is set",
+            "evicted" => "the stored result was evicted",
+            "damaged" => "the stored result was damaged",
+            "other-version" => "stored by another version of cachewrap",
+            _ => return None,
+        })
+    }
+}
+
 impl fmt::Display for MissReason {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::NoEntry => f.write_str("not compiled before with these arguments"),
-            Self::Recache => f.write_str("CACHEWRAP_RECACHE is set"),
             Self::Changed(change) => change.fmt(f),
-            Self::Evicted => f.write_str("the stored result was evicted"),
-            Self::Damaged => f.write_str("the stored result was damaged"),
-            Self::OtherVersion => f.write_str("stored by another version of cachewrap"),
+            other => f.write_str(Self::explanation(other.name()).unwrap_or_default()),
         }
     }
 }

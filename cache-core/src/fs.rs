@@ -79,6 +79,13 @@ pub(crate) fn append(path: &Path, bytes: &[u8]) -> Result<(), PathError> {
     io::Write::write_all(&mut file, bytes).context("write", path)
 }
 
+/// Appends to a plain file, creating it if it is not there; says how long it is then, bytes.
+pub(crate) fn append_plain(path: &Path, bytes: &[u8]) -> Result<u64, PathError> {
+    let mut file = plain(OpenOptions::new().append(true).create(true), path)?;
+    io::Write::write_all(&mut file, bytes).context("write", path)?;
+    Ok(file.metadata().context("look at", path)?.len())
+}
+
 /// Whether something that is there can be appended to.
 pub(crate) fn is_appendable(path: &Path) -> bool {
     OpenOptions::new().append(true).open(path).is_ok()

@@ -91,6 +91,7 @@ mod fs;
 #[cfg(fuzzing)]
 pub mod fuzzing;
 mod input;
+mod journal;
 mod key;
 mod listing;
 mod lock;
@@ -124,6 +125,7 @@ pub use digest::{BlobRef, Digest, ManifestKey, ResultKey};
 pub use env::Environment;
 pub use error::PathError;
 pub use input::{EnvValue, FileType, Input};
+pub use journal::{JournalChange, JournalEntry, JournalOutcome};
 pub use key::KeyHasher;
 pub use log::Log;
 pub use manifest::{InputManifest, InputSet, MAX_SETS, result_key};

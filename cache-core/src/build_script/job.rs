@@ -19,6 +19,7 @@ use crate::digest::ManifestKey;
 use crate::env::Environment;
 use crate::fs;
 use crate::input::{EnvValue, Input};
+use crate::journal::JournalOutcome;
 use crate::listing;
 use crate::memo::Memo;
 use crate::observe::{Depth, Observation};
@@ -83,6 +84,8 @@ pub fn run_build_script(
             // What is not to be cached is not to be counted either.
             if reason != BypassReason::NotWanted {
                 engine.count_with_reason(stats::SCRIPT_BYPASS, reason.name());
+                let outcome = JournalOutcome::bypass(reason.name());
+                store.note_in_journal(&name_of(request.env), request.cwd, outcome);
             }
             return Ok(Outcome::Bypass(reason));
         }
@@ -167,10 +170,9 @@ impl Script {
             extra_env: &config.env,
             salt: &config.key_salt,
         });
-        let package = env.get("CARGO_PKG_NAME").unwrap_or(OsStr::new("?"));
         Ok(Self {
             manifest_dir,
-            name: format!("{} (build script run)", package.to_string_lossy()),
+            name: name_of(env),
             out_dir,
             toolchain,
             roots,
@@ -178,6 +180,12 @@ impl Script {
             key,
         })
     }
+}
+
+/// What a run is called in messages.
+fn name_of(env: &Environment) -> String {
+    let package = env.get("CARGO_PKG_NAME").unwrap_or(OsStr::new("?"));
+    format!("{} (build script run)", package.to_string_lossy())
 }
 
 /// Whether the wrapper that cargo uses is this one.
@@ -233,6 +241,10 @@ impl Job<'_> {
             self.engine
                 .count_with_reason(stats::SCRIPT_NOT_STORED, why.name());
         }
+        let outcome = JournalOutcome::miss(&reason, not_stored);
+        self.engine
+            .store
+            .note_in_journal(name, self.request.cwd, outcome);
         Ok(Outcome::Miss {
             full: not_stored.is_none() && self.engine.is_full(self.request.config),
             reason,

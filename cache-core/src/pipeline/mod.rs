@@ -23,13 +23,14 @@ use crate::check::{MissReason, World};
 use crate::config::{Config, LogLevel};
 use crate::env::Environment;
 use crate::fs;
+use crate::journal::JournalOutcome;
 use crate::manifest::InputManifest;
 use crate::observe::Depth;
 use crate::restore;
 use crate::result::CompileResult;
 use crate::run::{Command, Run, Runner, Sink, Status};
 use crate::rustc::capture::Places;
-use crate::rustc::invocation::{Action, BypassReason};
+use crate::rustc::invocation::{self, Action, BypassReason};
 use crate::rustc::messages::{self, Restorer};
 use crate::rustc::place;
 use crate::seen::NotStored;
@@ -103,6 +104,8 @@ pub fn run(request: &Request<'_>, stdout: Sink<'_>, stderr: Sink<'_>) -> std::io
             let said = || format!("bypass: {}", reason.name());
             engine.log.say(LogLevel::Info, said);
             engine.count_with_reason("bypass", reason.name());
+            let outcome = JournalOutcome::bypass(reason.name());
+            store.note_in_journal(&invocation::name_of(request.argv), request.cwd, outcome);
             return Ok(Outcome::Bypass(reason));
         }
     };
@@ -138,6 +141,10 @@ impl Job<'_> {
             });
         }
         self.count_miss(&reason, not_stored);
+        let outcome = JournalOutcome::miss(&reason, not_stored);
+        self.engine
+            .store
+            .note_in_journal(&name, self.request.cwd, outcome);
         let full = not_stored.is_none() && self.engine.is_full(self.request.config);
         Ok(Outcome::Miss {
             full,

@@ -356,6 +356,15 @@ impl Invocation {
     }
 }
 
+/// What a call that was not understood is called in messages.
+pub(crate) fn name_of(argv: &[OsString]) -> String {
+    let mut words = argv.iter().map(|word| word.to_string_lossy());
+    let name = words
+        .find(|word| word == "--crate-name")
+        .and_then(|_| words.next());
+    name.unwrap_or("?".into()).into_owned()
+}
+
 /// `-Z` options that write files of their own or print what no two runs share.
 fn is_report(option: &str) -> bool {
     let name = option

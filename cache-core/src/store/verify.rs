@@ -28,6 +28,7 @@ use crate::codec::{self, DecodeError};
 use crate::digest::Digest;
 use crate::error::PathError;
 use crate::fs;
+use crate::journal;
 use crate::manifest::InputManifest;
 use crate::memo::Memo;
 use crate::result::CompileResult;
@@ -206,6 +207,8 @@ impl<'a> Verifier<'a> {
         self.check_file("lock", |_| true);
         self.check_file("gc", codec::is_whole);
         self.check_file("memo", Memo::is_sound);
+        self.check_file(journal::CURRENT, journal::is_sound);
+        self.check_file(journal::OLD, journal::is_sound);
         self.check_path(self.store.layout.tag(), |bytes| {
             bytes == CACHEDIR_TAG.as_bytes()
         });

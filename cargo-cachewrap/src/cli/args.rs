@@ -68,6 +68,11 @@ pub(super) struct Arguments {
 pub(super) enum Subcommand {
     /// Show hits, misses, bypasses, time saved, and the size of the cache
     Stats(StatsArgs),
+    /// Tell why units of the last build were not served from the cache
+    ///
+    /// The last build is the last one in which a unit was compiled or bypassed. With UNIT, units
+    /// of any build whose name contains it; the reasons are those that `stats` counts.
+    Explain(ExplainArgs),
     /// Remove entries until the cache is small enough
     ///
     /// Entries that were never hit go first, then those not used for the longest time.
@@ -115,6 +120,18 @@ pub(super) struct StatsArgs {
     /// Let the counters begin at zero again after showing them; the cache stays
     #[arg(long)]
     pub(super) zero: bool,
+}
+
+#[derive(Debug, Args)]
+pub(super) struct ExplainArgs {
+    /// A crate or package, or a part of its name
+    pub(super) unit: Option<String>,
+    /// Tell of all builds that are remembered, the last few thousand units
+    #[arg(long, conflicts_with = "unit")]
+    pub(super) all: bool,
+    /// Print JSON
+    #[arg(long)]
+    pub(super) json: bool,
 }
 
 #[derive(Debug, Args)]

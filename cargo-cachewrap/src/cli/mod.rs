@@ -15,6 +15,7 @@ mod clear;
 mod config;
 mod context;
 mod doctor;
+mod explain;
 mod files;
 mod output;
 mod progress;
@@ -59,6 +60,7 @@ fn run(subcommand: &Subcommand) -> Result<(), Failure> {
     let mut cx = Context::of_process()?;
     match subcommand {
         Subcommand::Stats(args) => stats::run(&mut cx, args),
+        Subcommand::Explain(args) => explain::run(&mut cx, args),
         Subcommand::Prune(args) => prune::run(&mut cx, args),
         Subcommand::Clear => clear::run(&mut cx),
         Subcommand::Config(args) => config::run(&mut cx, args),
