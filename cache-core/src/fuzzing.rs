@@ -24,7 +24,7 @@ use crate::rustc::dep_info::{self, DepInfo};
 use crate::rustc::invocation::Invocation;
 use crate::rustc::messages::{self, Restorer};
 use crate::rustc::toolchain;
-use crate::{names, stats};
+use crate::{journal, names, stats};
 
 fn frame(kind: Kind, payload: &[u8]) -> Vec<u8> {
     codec::seal(kind, [&[0; HEADER], payload].concat())
@@ -52,6 +52,7 @@ pub fn any_file(bytes: &[u8]) {
     let counts = codec::decode::<BTreeMap<String, u64>>(stats::KIND, bytes).is_ok();
     assert!(codec::is_whole(bytes) || !(results || manifests || counts));
     let _ = Memo::is_sound(bytes);
+    let _ = journal::is_sound(bytes);
 }
 
 /// A result, and that no output of it leaves its place.
@@ -93,11 +94,12 @@ pub fn input_manifest(payload: &[u8]) {
     assert_eq!(manifest.sets().first().map(|set| set.result), Some(result));
 }
 
-/// Counters, names and toolchains.
+/// Counters, names, toolchains and entries of the journal.
 pub fn tables(payload: &[u8]) {
     let _ = codec::decode::<BTreeMap<String, u64>>(stats::KIND, &frame(stats::KIND, payload));
     let _ = codec::decode::<BTreeMap<Vec<u8>, bool>>(names::KIND, &frame(names::KIND, payload));
     let _ = codec::decode::<toolchain::Memoised>(toolchain::KIND, &frame(toolchain::KIND, payload));
+    let _ = journal::is_sound(journal::line(&String::from_utf8_lossy(payload)).as_bytes());
 }
 
 /// Dep-info: parsing, and that what is stored of it comes back as it was.

@@ -179,7 +179,7 @@ impl Store {
         let Ok(json) = serde_json::to_string(&entry) else {
             return;
         };
-        let line = format!("{} {json}\n", check(json.as_bytes()));
+        let line = line(&json);
         let current = self.layout().part(CURRENT);
         match fs::append_plain(&current, line.as_bytes()) {
             Ok(len) if len > LIMIT => {
@@ -195,6 +195,11 @@ impl Store {
 pub(crate) fn is_sound(text: &[u8]) -> bool {
     let mut lines = text.split_inclusive(|&b| b == b'\n');
     lines.all(|line| line.strip_suffix(b"\n").and_then(parse).is_some())
+}
+
+/// The line of an entry.
+pub(crate) fn line(json: &str) -> String {
+    format!("{} {json}\n", check(json.as_bytes()))
 }
 
 fn parse(line: &[u8]) -> Option<JournalEntry> {

@@ -67,7 +67,13 @@ fn show(cx: &mut Context, build: &[&JournalEntry], first: bool) -> Result<(), Fa
     let title = cx.out.bold(format!("Build of {time}"));
     writeln!(cx.out, "{title}")?;
     for entry in build {
-        writeln!(cx.out, "  {}: {}", entry.unit, entry.outcome)?;
+        let line = format!("{}: {}", entry.unit, entry.outcome);
+        writeln!(cx.out, "  {}", printable(&line))?;
     }
     Ok(())
+}
+
+/// Paths and values may hold what terminals take for commands.
+fn printable(text: &str) -> String {
+    text.replace(char::is_control, "\u{fffd}")
 }
