@@ -44,8 +44,12 @@ impl Drop for Gate {
     }
 }
 
+/// Names another gate. Compilations depend on the variables that a compiler which is a script
+/// names, but for those that tell of a terminal.
+const GATE: &str = "WINDOWID";
+
 /// Makes every compile write its process id to a directory, which it returns, and go on
-/// only when the gate, or the one that `GATE` names, is open.
+/// only when the gate, or the one that [`GATE`] names, is open.
 fn hold(case: &Case, gate: &Gate) -> PathBuf {
     let dir = case.root().join("held");
     fs::create_dir(&dir).expect("the directory should be creatable");
@@ -56,7 +60,7 @@ fn hold(case: &Case, gate: &Gate) -> PathBuf {
         &rustc,
         &format!(
             "case \"$*\" in *'--crate-name ___'*|*-vV*|*--print*) ;;\n\
-             *) : >{dir}/$$; while kill -0 ${{GATE-{gate}}} 2>/dev/null; do sleep 0.01; done;;\n\
+             *) : >{dir}/$$; while kill -0 ${{{GATE}-{gate}}} 2>/dev/null; do sleep 0.01; done;;\n\
              esac\nexec {counting} \"$@\"\n",
             dir = quote(&dir),
             gate = gate.0.id(),
@@ -210,7 +214,7 @@ fn nobody_waits_for_one_that_is_stopped() {
     signal("-STOP", wrapper);
     // The other one's compiles go straight through.
     let mut other = cargo(&case, 1);
-    let other = other.env("GATE", "").spawn().expect("cargo should start");
+    let other = other.env(GATE, "").spawn().expect("cargo should start");
     await_waiting(&case, 1);
     ends_well(&case, 1, other);
     signal("-KILL", wrapper);
@@ -228,7 +232,7 @@ fn a_compile_that_cannot_be_stored_is_waited_for_once() {
     poll("the compile", || held(&dir).first().copied());
     for n in 1..5 {
         let mut cargo = cargo(&case, n);
-        cargo.env("GATE", others.0.id().to_string());
+        cargo.env(GATE, others.0.id().to_string());
         builds.push(cargo.spawn().expect("cargo should start"));
     }
     await_waiting(&case, 4);

@@ -194,6 +194,17 @@ fn a_broken_configuration_file() {
 }
 
 #[test]
+fn a_limit_on_the_size_of_files() {
+    let mut case = Case::fixture("kinds");
+    // In blocks of 512 bytes: the compiler's own files stay below.
+    case.launcher(&["/bin/sh", "-c", "ulimit -f 1000; exec \"$@\"", "sh"]);
+    for _ in 0..2 {
+        case.wipe();
+        case.cargo(&["check", "-p", "util"]).ok();
+    }
+}
+
+#[test]
 fn disabled_means_untouched() {
     let mut case = Case::fixture("kinds");
     case.env("CACHEWRAP_DISABLE", "1");

@@ -276,6 +276,33 @@ fn the_body_of_a_linker_wrapper_changes() {
 }
 
 #[test]
+fn a_linker_wrapper_follows_a_link() {
+    let (mut case, dir) = program(&[]);
+    case.remove("build.rs");
+    let linker = dir.join("cc-wrapper");
+    archive(&dir.join("libother.a"), &native(2));
+    let current = dir.join("current");
+    write_script(
+        &linker,
+        &format!(
+            "exec cc \"$@\" {dir}/$(readlink {current})\n",
+            dir = dir.display(),
+            current = current.display()
+        ),
+    );
+    case.env("RUSTFLAGS", format!("-Clinker={}", linker.display()));
+    let point = |library: &str| {
+        let _ = fs::remove_file(&current);
+        std::os::unix::fs::symlink(library, &current).expect("the link should be creatable");
+    };
+    point("libnative.a");
+    builds_and_prints(&case, "1");
+    compare(&case, &["build"]).ok().compiles(&[]);
+    point("libother.a");
+    builds_and_prints(&case, "2").compiles(&["app"]);
+}
+
+#[test]
 fn the_linker_behind_cc_is_replaced() {
     let (mut case, dir) = program(&[]);
     case.remove("build.rs");

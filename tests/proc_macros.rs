@@ -3,8 +3,9 @@
 
 use std::fs;
 use std::io::Write as _;
-use std::net::TcpListener;
+use std::net::{TcpListener, UdpSocket};
 use std::os::unix::fs::symlink;
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Mutex};
 
 use crate::harness::{Case, bin_manifest, compare, lib_manifest, macro_manifest, manifest};
@@ -163,9 +164,46 @@ fn a_macro_asks_over_the_network() {
          let mut peer = std::net::TcpStream::connect((\"127.0.0.1\", {port})).unwrap();\
          std::io::Read::read_to_string(&mut peer, &mut text).unwrap(); text"
     );
+    for route in ROUTES {
+        *answer.lock().expect("nobody panics with it") = "one";
+        let case = project(route, &body);
+        compare(&case, &["build"]).ok();
+        *answer.lock().expect("nobody panics with it") = "two";
+        compare(&case, &["build"]).ok().compiles(&["app"]);
+    }
+}
+
+#[test]
+fn a_macro_asks_over_the_network_without_a_connection() {
+    let server = UdpSocket::bind("127.0.0.1:0").expect("a port should be free");
+    let port = server.local_addr().expect("it is bound").port();
+    let asked = Arc::new(AtomicU32::new(0));
+    let counter = Arc::clone(&asked);
+    std::thread::spawn(move || {
+        while let Ok((_, peer)) = server.recv_from(&mut [0; 9]) {
+            let n = counter.fetch_add(1, Ordering::Relaxed);
+            let _ = server.send_to(&[if n < 2 { b'a' } else { b'b' }], peer);
+        }
+    });
+    let body = format!(
+        "let socket = std::net::UdpSocket::bind(\"127.0.0.1:0\").unwrap();\
+         socket.send_to(b\"x\", (\"127.0.0.1\", {port})).unwrap();\
+         let mut answer = [0; 9]; let n = socket.recv(&mut answer).unwrap();\
+         String::from_utf8_lossy(&answer[..n]).into_owned()"
+    );
     let case = project("direct", &body);
     compare(&case, &["build"]).ok();
-    *answer.lock().expect("nobody panics with it") = "two";
+    compare(&case, &["build"]).ok().compiles(&["app"]);
+    assert_eq!(asked.load(Ordering::Relaxed), 4);
+}
+
+#[test]
+fn a_macro_asks_for_the_name_of_the_machine() {
+    let case = project(
+        "direct",
+        "std::fs::read_to_string(\"/proc/sys/kernel/hostname\").unwrap()",
+    );
+    compare(&case, &["build"]).ok();
     compare(&case, &["build"]).ok().compiles(&["app"]);
 }
 
@@ -288,6 +326,20 @@ fn a_macro_asks_for_the_current_directory_in_two_checkouts() {
 }
 
 #[test]
+fn a_macro_computes_something_from_the_current_directory() {
+    for route in ROUTES {
+        let mut case = project(
+            route,
+            "std::env::current_dir().unwrap().as_os_str().len().to_string()",
+        );
+        compare(&case, &["build"]).ok();
+        compare(&case, &["build"]).ok().compiles(&[]);
+        case.copy_project("a/longer/place");
+        compare(&case, &["build"]).ok().compiles(&["app"]);
+    }
+}
+
+#[test]
 fn a_macro_reads_the_manifest_directory_in_two_checkouts() {
     let mut case = project(
         "direct",
@@ -396,7 +448,7 @@ fn a_macro_asks_only_for_the_size_of_a_file() {
 
 #[test]
 fn what_a_macro_leaves_behind_is_there_after_every_build() {
-    for (body, left, gone) in [
+    let effects = [
         ("std::fs::create_dir(\"made\").unwrap();", "made", false),
         (
             "std::os::unix::fs::symlink(\"nowhere\", \"made\").unwrap();",
@@ -404,8 +456,10 @@ fn what_a_macro_leaves_behind_is_there_after_every_build() {
             false,
         ),
         ("let _ = std::fs::remove_file(\"spent\");", "spent", true),
-    ] {
-        let case = project("direct", &format!("{body} String::new()"));
+    ];
+    let routes = ROUTES.into_iter();
+    for (route, (body, left, gone)) in routes.flat_map(|r| effects.map(|effect| (r, effect))) {
+        let case = project(route, &format!("{body} String::new()"));
         for _ in 0..2 {
             case.wipe();
             if gone {

@@ -5,7 +5,7 @@ use std::fs;
 use std::os::unix::fs::symlink;
 use std::path::PathBuf;
 
-use crate::harness::{Case, bin_manifest, compare, lib_manifest, manifest, tree_contains};
+use crate::harness::{Case, Mode, bin_manifest, compare, lib_manifest, manifest, tree_contains};
 
 const EVERYTHING: [&str; 3] = ["build", "--workspace", "--all-targets"];
 
@@ -62,6 +62,41 @@ fn a_target_directory_behind_a_link_compiles_nothing() {
         symlink(&real, case.target()).expect("the link should be creatable");
         case.cargo(&EVERYTHING).ok().compiles(&[]);
         assert_eq!(case.printed("debug/kinds"), "13 3 42");
+    }
+}
+
+#[test]
+fn incremental_units_are_stored_whatever_the_target_directory_is_called() {
+    for how in ["link", "parent", "configured"] {
+        let mut case = Case::new();
+        case.write("Cargo.toml", bin_manifest("app", &["base"]))
+            .write("src/main.rs", "fn main() { println!(\"{}\", base::N); }")
+            .write("base/Cargo.toml", lib_manifest("base", &[]))
+            .write("base/src/lib.rs", "pub const N: u8 = 1;");
+        let beside = case.root().join("beside");
+        case.env("CARGO_INCREMENTAL", "1");
+        for compiled in [&["app", "base"][..], &[]] {
+            let _ = fs::remove_dir_all(&beside);
+            match how {
+                "link" => {
+                    let _ = fs::remove_file(case.path("target"));
+                    fs::create_dir(&beside).expect("the directory should be creatable");
+                    symlink(&beside, case.path("target")).expect("the link should be creatable");
+                }
+                "parent" => {
+                    case.env("CARGO_TARGET_DIR", "../beside");
+                }
+                _ => {
+                    let text = "[build]\ntarget-dir = \"../beside\"\n";
+                    case.write(".cargo/config.toml", text);
+                }
+            }
+            let mut command = case.cargo_command(Mode::Cached, &["build"]);
+            if how == "configured" {
+                command.env_remove("CARGO_TARGET_DIR");
+            }
+            case.run(command).ok().compiles(compiled);
+        }
     }
 }
 
@@ -230,6 +265,10 @@ fn value_of(expression: &str) -> Case {
         .write("base/Cargo.toml", lib_manifest("base", &[]))
         .write("base/build.rs", BUILD_SCRIPT)
         .write(
+            "base/src/length.in",
+            "{ const N: usize = env!(\"CARGO_MANIFEST_DIR\").len(); N }",
+        )
+        .write(
             "base/src/lib.rs",
             format!("{items}pub fn value() -> String {{ {expression} }}\n"),
         );
@@ -250,6 +289,9 @@ fn directories_used_as_values_are_those_of_this_checkout() {
         // The value leaves no bytes of the path behind.
         "{ const N: usize = env!(\"CARGO_MANIFEST_DIR\").len(); N.to_string() }",
         "{ const N: usize = env!(\"OUT_DIR\").len(); N.to_string() }",
+        // Named in an included file that is not called `.rs`.
+        "{ const T: &str = include_str!(concat!(env!(\"CARGO_MANIFEST_DIR\"), \"/Cargo.toml\"));\n\
+         format!(\"{}{}\", T.len(), include!(\"length.in\")) }",
         // Beside an include of the same directory.
         "INCLUDED { format!(\"{}{G}\", env!(\"OUT_DIR\")) }",
         "INCLUDED { const N: usize = env!(\"OUT_DIR\").len(); format!(\"{N}{G}\") }",
@@ -318,17 +360,24 @@ fn two_checkouts_that_differ_do_not_mix() {
 
 #[test]
 fn a_directory_named_by_a_macro_of_another_crate_is_that_of_this_checkout() {
-    let mut case = Case::new();
-    case.write("Cargo.toml", bin_manifest("app", &["helper"]))
-        .write("src/main.rs", "fn main() { println!(\"{}\", helper::len!()); }")
-        .write("helper/Cargo.toml", lib_manifest("helper", &[]))
-        .write(
-            "helper/src/lib.rs",
-            "#[macro_export]\nmacro_rules! len { () => { const { env!(\"CARGO_MANIFEST_DIR\").len() } } }",
-        );
-    compare(&case, &["build"]).ok();
-    case.copy_project("a/longer/path");
-    compare(&case, &["build"]).ok();
+    let included = "include!(concat!(env!(\"CARGO_MANIFEST_DIR\"), \"/src/empty.rs\"));";
+    for beside in ["", included] {
+        let mut case = Case::new();
+        case.write("Cargo.toml", bin_manifest("app", &["helper"]))
+            .write("src/empty.rs", "")
+            .write(
+                "src/main.rs",
+                format!("{beside}\nfn main() {{ println!(\"{{}}\", helper::len!()); }}"),
+            )
+            .write("helper/Cargo.toml", lib_manifest("helper", &[]))
+            .write(
+                "helper/src/lib.rs",
+                "#[macro_export]\nmacro_rules! len { () => { const { env!(\"CARGO_MANIFEST_DIR\").len() } } }",
+            );
+        compare(&case, &["build"]).ok();
+        case.copy_project("a/longer/path");
+        compare(&case, &["build"]).ok();
+    }
 }
 
 #[test]
@@ -349,4 +398,32 @@ fn a_directory_between_other_literals_is_that_of_this_checkout() {
     compare(&case, &["build"]).ok();
     case.copy_project("elsewhere");
     compare(&case, &["build"]).ok();
+}
+
+/// The lock of another workspace above is not that of this one.
+#[test]
+fn a_dependency_beside_the_workspace_is_called_what_plain_cargo_calls_it() {
+    for locks in [&[][..], &["Cargo.lock"], &["shared/Cargo.lock"]] {
+        let mut case = Case::new();
+        case.write("shared/Cargo.toml", lib_manifest("shared", &[]))
+            .write(
+                "shared/src/lib.rs",
+                "pub fn file() -> &'static str { file!() }",
+            )
+            .write(
+                "own/Cargo.toml",
+                manifest("app", "[dependencies]\nshared = { path = \"../shared\" }\n"),
+            )
+            .write(
+                "own/src/main.rs",
+                "fn main() { println!(\"{}\", shared::file()); }",
+            );
+        for lock in locks {
+            case.write(lock, "version = 4\n");
+        }
+        let own = case.path("own");
+        case.enter(own);
+        compare(&case, &["build"]).ok();
+        compare(&case, &["build"]).ok().compiles(&[]);
+    }
 }

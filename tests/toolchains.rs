@@ -6,7 +6,7 @@ use std::path::Path;
 
 use walkdir::WalkDir;
 
-use crate::harness::{Case, Mode, Toolchain, compare, manifest};
+use crate::harness::{Case, Mode, Toolchain, compare, manifest, quote, write_script};
 
 const SHOUTS: &str = "fn main() {\n    let none: Option<u8> = std::hint::black_box(None);\n    \
                       std::panic::catch_unwind(|| none.unwrap()).unwrap_err();\n}\n";
@@ -226,4 +226,36 @@ fn a_target_specification_changes() {
             assert_eq!(bare.status.success(), vendor == "unknown", "{bare:?}");
         }
     }
+}
+
+/// A script in the compiler's place decides by variables and links, too.
+#[test]
+fn a_script_that_starts_the_compiler_reads_a_variable_or_a_link() {
+    let mut case = Case::new();
+    case.write("Cargo.toml", manifest("app", "")).write(
+        "src/main.rs",
+        "fn main() { println!(\"{}\", if cfg!(two) { 2 } else { 1 }); }",
+    );
+    let link = case.root().join("link");
+    let rustc = case.bin().join("rustc");
+    let counting = case.bin().join("counting");
+    fs::rename(&rustc, &counting).expect("the shim should be movable");
+    write_script(
+        &rustc,
+        &format!(
+            "exec {} $MY_FLAGS $(readlink {}) \"$@\"\n",
+            quote(&counting),
+            quote(&link)
+        ),
+    );
+    compare(&case, &["build"]).ok().compiles(&["app"]);
+    case.env("MY_FLAGS", "--cfg=two");
+    compare(&case, &["build"]).ok().compiles(&["app"]);
+    case.unset("MY_FLAGS");
+    compare(&case, &["build"]).ok().compiles(&[]);
+    symlink("--cfg=two", &link).expect("the link should be creatable");
+    compare(&case, &["build"]).ok().compiles(&["app"]);
+    fs::remove_file(&link).expect("the link should be removable");
+    symlink("--cfg=three", &link).expect("the link should be creatable");
+    compare(&case, &["build"]).ok().compiles(&["app"]);
 }

@@ -57,6 +57,35 @@ fn an_extern_without_a_path_is_found_again() {
 }
 
 #[test]
+fn a_second_candidate_for_a_crate_is_noticed() {
+    let case = Case::new();
+    case.write(
+        "src/app.rs",
+        "extern crate dep; pub fn f() -> u32 { dep::ONE }\n",
+    )
+    .write("src/dep.rs", "pub const ONE: u32 = 1;");
+    for dir in ["out", "deps"] {
+        fs::create_dir_all(case.path(dir)).expect("the directory should be creatable");
+    }
+    for (version, compiles) in [("a", true), ("b", false)] {
+        let metadata = format!("-Cmetadata={version}");
+        let extra = format!("-Cextra-filename=-{version}");
+        let dep = [
+            "--crate-name=dep",
+            "--crate-type=rlib",
+            "--out-dir=deps",
+            &metadata,
+            &extra,
+            "src/dep.rs",
+        ];
+        case.rustc(Mode::Bare, &dep).ok();
+        let mut args = AS_CARGO.to_vec();
+        args.extend(["--crate-type=lib", "--edition=2021", "-Ldeps", "src/app.rs"]);
+        assert_eq!(same_as_bare(&case, &args), compiles, "{version}");
+    }
+}
+
+#[test]
 fn unstable_features_need_the_bootstrap_variable_each_time() {
     let mut case = Case::new();
     case.write("Cargo.toml", manifest("app", ""))

@@ -103,6 +103,12 @@ impl Recorder<'_> {
                 inputs.insert(program);
             }
         }
+        for path in &summary.own_programs {
+            // One that is gone again was made to see whether it runs.
+            if let Ok((_, blob)) = self.memo.digest(path) {
+                code.push((blob, path.clone()));
+            }
+        }
         if !code.is_empty() {
             inputs.insert(self.code_env(&code, &summary.written_before)?);
         }

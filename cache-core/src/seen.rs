@@ -28,7 +28,7 @@ use std::os::unix::ffi::OsStrExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use crate::input::FileType;
+use crate::input::{FileType, Input};
 use crate::observe::{Access, Event, Observation};
 use crate::stamp::Stamp;
 
@@ -125,6 +125,10 @@ pub(crate) struct Summary {
     pub(crate) compiled: bool,
     /// Whether a program asked which kernel this is.
     pub(crate) asked_kernel: bool,
+    /// Whether a macro asked for the current directory.
+    pub(crate) asked_directory: bool,
+    /// Programs that were executed and that the process made itself.
+    pub(crate) own_programs: Vec<PathBuf>,
 }
 
 /// What a program is to the process that executes it.
@@ -195,6 +199,78 @@ pub(crate) fn is_of_kernel(path: &Path) -> bool {
     system.iter().any(|dir| path.starts_with(dir)) && !path.starts_with("/dev/shm")
 }
 
+/// What may be read below `/proc` and `/sys` besides what is about the process.
+const HARMLESS: &[&str] = &[
+    // In the key.
+    "/proc/cpuinfo",
+    // How many processors, how much memory, how busy.
+    "/proc/loadavg",
+    "/proc/meminfo",
+    "/proc/stat",
+    "/proc/sys/vm",
+    "/sys/devices/system/cpu",
+    "/sys/devices/system/node",
+    "/sys/fs/cgroup",
+    "/sys/kernel/mm",
+    // Read by libraries of common tools when they are loaded.
+    "/proc/filesystems",
+    "/proc/mounts",
+    "/proc/sys/fs",
+    "/proc/sys/kernel/cap_last_cap",
+    "/proc/sys/kernel/ngroups_max",
+    "/sys/fs/selinux",
+];
+
+/// What the system call `uname` tells, but for the machine's name, which every container
+/// has another one of.
+const KERNEL: &[&str] = &["/proc/sys/kernel/osrelease", "/proc/version"];
+
+/// What the fact is called which kernel this is.
+pub(crate) const KERNEL_FACT: &str = "kernel";
+
+/// Which kernel this is.
+pub(crate) fn kernel() -> Vec<u8> {
+    let parts = KERNEL.iter().map(|path| crate::fs::read(Path::new(path)));
+    parts
+        .map(Result::unwrap_or_default)
+        .collect::<Vec<_>>()
+        .concat()
+}
+
+/// The fact which kernel this is.
+pub(crate) fn kernel_fact() -> Input {
+    Input::Argument {
+        name: KERNEL_FACT.to_owned(),
+        value: Some(kernel()),
+    }
+}
+
+/// Whether an event reads which kernel this is.
+pub(crate) fn tells_kernel(event: &Event) -> bool {
+    KERNEL.iter().any(|known| *event.path == *Path::new(known))
+}
+
+/// Whether a file of the kernel's is about more than the process that reads it.
+pub(crate) fn is_of_machine(event: &Event) -> bool {
+    let path = &event.path;
+    if !(path.starts_with("/proc") || path.starts_with("/sys"))
+        || event.found.is_none_or(|f| f.file_type != FileType::File)
+    {
+        return false;
+    }
+    let mut parts = path.components().skip(2);
+    let whose = parts.next().map(|c| c.as_os_str().to_string_lossy());
+    let own = path.starts_with("/proc")
+        && whose.is_some_and(|w| {
+            matches!(&*w, "self" | "thread-self") || w.bytes().all(|b| b.is_ascii_digit())
+        });
+    // `/proc/self/root/etc/passwd` is any file.
+    let leads_away = parts.any(|c| c.as_os_str() == "root" || c.as_os_str() == "cwd");
+    let mut known = HARMLESS.iter().chain(KERNEL);
+    let harmless = known.any(|known| path.starts_with(known));
+    !(harmless || (own && !leads_away))
+}
+
 #[derive(Clone, Copy, Debug, Default)]
 struct Process {
     is_compiler: bool,
@@ -216,6 +292,8 @@ pub(crate) struct Sorter<'a> {
     listed: HashSet<Arc<Path>>,
     /// The subject's answers for the paths met so far.
     elsewhere: HashMap<Arc<Path>, bool>,
+    /// Whether the compiler has opened a library of code that is not its own.
+    loaded_macro: bool,
     pub(crate) summary: Summary,
 }
 
@@ -236,6 +314,7 @@ impl<'a> Sorter<'a> {
             made_dirs: HashSet::new(),
             listed: HashSet::new(),
             elsewhere: HashMap::new(),
+            loaded_macro: false,
             summary: Summary::default(),
         })
     }
@@ -255,6 +334,10 @@ impl<'a> Sorter<'a> {
             Access::Stat | Access::Ask => self.look(event, process),
             Access::Talk => return Err(NotStored::Network),
             Access::AskKernel => self.summary.asked_kernel = true,
+            // The compiler itself needs it before it loads macros only.
+            Access::AskDirectory => {
+                self.summary.asked_directory |= process.is_compiler && self.loaded_macro;
+            }
         }
         Ok(())
     }
@@ -301,6 +384,9 @@ impl<'a> Sorter<'a> {
             Program::Foreign => Code::Yes,
         };
         self.summary.executed.push(event.path.to_path_buf());
+        if code == Code::Yes && self.is_elsewhere(&event.path) {
+            self.summary.own_programs.push(event.path.to_path_buf());
+        }
         self.note(event, Use::Read, code);
     }
 
@@ -382,6 +468,8 @@ impl<'a> Sorter<'a> {
         } else {
             Use::Looked
         };
+        let is_macro = process.is_compiler && library && event.found.is_some();
+        self.loaded_macro |= is_macro && !self.subject.is_covered(event);
         self.note(event, usage, code);
     }
 

@@ -423,6 +423,59 @@ fn programs_other_than_the_compiler_and_their_variables() {
 }
 
 #[test]
+fn variables_named_in_what_programs_include() {
+    for (command, files) in [
+        (
+            "sh ./script.sh",
+            [
+                ("script.sh", ". ./more.inc"),
+                ("more.inc", "echo $WITH_SPEED"),
+            ],
+        ),
+        (
+            "make -s",
+            [
+                ("Makefile", "include more.inc\nall:\n\t@echo $(SPEED)"),
+                ("more.inc", "SPEED=$(WITH_SPEED)"),
+            ],
+        ),
+    ] {
+        let mut case = project(&format!(
+            "leave(&run(\"/bin/sh\", &[\"-c\", \"{command}\"]));\
+             println!(\"cargo:rerun-if-changed=build.rs\");"
+        ));
+        for (name, text) in files {
+            case.write(name, format!("{text}\n"));
+        }
+        case.env("WITH_SPEED", "fast");
+        is_cached(&case, "fast");
+        case.env("WITH_SPEED", "slow");
+        is_cached(&case, "slow");
+    }
+}
+
+#[test]
+fn variables_named_in_a_program_that_the_script_compiles() {
+    let mut case = project(
+        "let helper = out.join(\"helper\");\
+         run(\"cc\", &[\"helper.c\", \"-o\", helper.to_str().unwrap()]);\
+         leave(&run(helper.to_str().unwrap(), &[]));\
+         println!(\"cargo:rerun-if-changed=helper.c\");",
+    );
+    case.write(
+        "helper.c",
+        "#include <stdio.h>\n#include <stdlib.h>\n\
+         int main(void) { const char *mode = getenv(\"HELPER_MODE\"); puts(mode ? mode : \"none\"); }\n",
+    );
+    is_cached(&case, "none");
+    case.env("HELPER_MODE", "fast");
+    is_cached(&case, "fast");
+    case.unset("HELPER_MODE");
+    builds(&case, &[]);
+    assert_eq!(case.printed("debug/app"), "none");
+}
+
+#[test]
 fn what_is_only_looked_at() {
     let case = project(
         "let link = fs::read_link(\"link\").map(|l| l.display().to_string());\

@@ -228,3 +228,22 @@ fn cross_compiling_directories() {
         assert_eq!(case.printed(&format!("{target}/debug/app")), target);
     }
 }
+
+#[test]
+fn a_program_that_is_called_like_a_script_is_itself() {
+    let mut case = counted();
+    let target = case.path("build");
+    case.env("CACHEWRAP_BUILD_SCRIPTS", "all")
+        .env("CARGO_TARGET_DIR", target)
+        .write(
+            "Cargo.toml",
+            manifest(
+                "app",
+                "[[bin]]\nname = \"build_script_tool\"\npath = \"src/main.rs\"\n",
+            ),
+        )
+        .write("src/main.rs", "fn main() { print!(\"tool\"); }");
+    compare(&case, &["build"]).ok();
+    assert!(behind_launchers(&case).is_empty());
+    assert_eq!(case.printed("debug/build_script_tool"), "tool");
+}

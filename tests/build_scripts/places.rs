@@ -81,6 +81,54 @@ fn what_lies_above_the_target_directory_is_that_of_the_checkout() {
 }
 
 #[test]
+fn what_lies_below_a_directory_of_the_search_path_is_no_program() {
+    let mut case = project(
+        "let above = out.ancestors().nth(5).unwrap();\
+         leave(&fs::read_to_string(above.join(\"../beside\")).unwrap());",
+    );
+    let root = case.root().to_owned();
+    let path = std::env::var("PATH").expect("there should be a search path");
+    case.env("PATH", format!("{path}:{}", root.display()));
+    let write = |dir: &str, text: &str| {
+        let dir = root.join(dir);
+        std::fs::create_dir_all(&dir).expect("the directory should be creatable");
+        std::fs::write(dir.join("beside"), text).expect("the file should be writable");
+    };
+    write("one", "one");
+    write("two", "two");
+    case.copy_project("one/project");
+    builds(&case, &["app"]);
+    assert_eq!(case.printed("debug/app"), "one");
+    case.copy_project("two/project");
+    builds(&case, &["app"]);
+    assert_eq!(case.printed("debug/app"), "two");
+}
+
+/// A relative path between two directories is another one where they lie otherwise.
+#[test]
+fn a_relative_link_or_path_to_the_sources() {
+    for body in [
+        "std::os::unix::fs::symlink(up.join(\"data.txt\"), out.join(\"text\")).unwrap();",
+        "fs::write(out.join(\"text\"), up.join(\"data.txt\").to_str().unwrap()).unwrap();",
+    ] {
+        let mut case = project(&format!(
+            "let package = PathBuf::from(env::var_os(\"CARGO_MANIFEST_DIR\").unwrap());\
+             let (to, from): (Vec<_>, Vec<_>) = (package.components().collect(), out.components().collect());\
+             let same = to.iter().zip(&from).take_while(|(a, b)| a == b).count();\
+             let mut up: PathBuf = (same..from.len()).map(|_| \"..\").collect();\
+             up.extend(&to[same..]);\
+             println!(\"cargo:rerun-if-changed=build.rs\");\
+             {body}"
+        ));
+        case.write("data.txt", "data");
+        builds(&case, &["app"]);
+        builds(&case, &[]);
+        case.env("CARGO_TARGET_DIR", case.path("at/another/depth"));
+        builds(&case, &["app"]);
+    }
+}
+
+#[test]
 fn where_cargo_was_started_counts_for_scripts_that_ask() {
     let case = project("leave(&env::var(\"PWD\").unwrap_or_default());");
     case.write("sub/x", "");

@@ -33,7 +33,7 @@ use crate::rustc::invocation::{BypassReason, Invocation};
 use crate::rustc::place;
 use crate::rustc::toolchain::{self, Surroundings, Toolchain};
 use crate::search;
-use crate::seen::{NotStored, Summary};
+use crate::seen::{KERNEL_FACT, NotStored, Summary, kernel, kernel_fact};
 use crate::stamp::{self, Stamp};
 use crate::stats;
 use crate::store::Store;
@@ -98,9 +98,6 @@ pub fn run_build_script(
     job.run(stdout, stderr)
 }
 
-/// What the fact is called which kernel this is.
-const KERNEL: &str = "kernel";
-
 /// An understood run.
 struct Script {
     /// The package's directory, as cargo calls it.
@@ -161,7 +158,7 @@ impl Script {
         let key = key::manifest_key(&KeyParts {
             executable: executable.digest,
             args: request.args,
-            toolchain: toolchain.digest,
+            toolchain: toolchain.key,
             processor: &processor::identity(),
             cwd: &manifest_dir,
             umask: fs::umask(),
@@ -260,7 +257,7 @@ impl Job<'_> {
             roots: &self.script.roots,
             store: self.engine.store,
             memo: &self.script.memo,
-            argument: &|name| (name == KERNEL).then(seen::kernel),
+            argument: &|name| (name == KERNEL_FACT).then(kernel),
             in_key: &|name| key::enters(name, self.request.env),
         };
         let manifest = self.engine.manifest(self.script.key);
@@ -362,10 +359,7 @@ impl Job<'_> {
         self.note_directives(&recorder, &ran.stdout, &mut inputs)?;
         self.note_directory_of_cargo(&mut inputs)?;
         if summary.asked_kernel {
-            inputs.insert(Input::Argument {
-                name: KERNEL.to_owned(),
-                value: Some(seen::kernel()),
-            });
+            inputs.insert(kernel_fact());
         }
         let modes = listing::modes(inputs.files(), &script.roots);
         inputs.insert(Input::Modes { modes });
@@ -471,7 +465,9 @@ impl Job<'_> {
             let path = &seen.path;
             let known = roots.relativize(path).root.is_some()
                 || roots.spellings().any(|(_, root)| root.starts_with(path))
-                || by_search.iter().any(|dir| path.starts_with(dir));
+                || by_search
+                    .iter()
+                    .any(|dir| path == dir || path.parent() == Some(dir));
             let mut above = target.ancestors().skip(1);
             !known && above.any(|dir| dir.parent().is_some() && path.starts_with(dir))
         })

@@ -33,8 +33,13 @@ fn is_dependency(manifest_dir: &Path) -> bool {
 /// The executable that an invocation makes, if it makes a build script's.
 ///
 /// Cargo calls the crate `build_script_<file>` and puts it below a directory `build`,
-/// directly or one or two levels deeper, depending on its layout.
-pub(crate) fn executable(invocation: &Invocation, cwd: &Path) -> Option<PathBuf> {
+/// directly or one or two levels deeper, depending on its layout. Of a package's programs it
+/// tells the name besides.
+pub(crate) fn executable(
+    invocation: &Invocation,
+    env: &Environment,
+    cwd: &Path,
+) -> Option<PathBuf> {
     let name = invocation.crate_name.as_deref()?;
     let is_program = invocation.crate_types == ["bin"] && invocation.emits("link");
     let named = name.starts_with("build_script_");
@@ -42,6 +47,13 @@ pub(crate) fn executable(invocation: &Invocation, cwd: &Path) -> Option<PathBuf>
         return None;
     }
     let out_dir = invocation.output_dir(cwd);
+    let apart = ["deps", "examples"];
+    let holds_others = apart
+        .iter()
+        .any(|name| out_dir.file_name() == Some(name.as_ref()));
+    if holds_others || env.get("CARGO_BIN_NAME").is_some() {
+        return None;
+    }
     let mut above = out_dir.ancestors().skip(1).take(3);
     above.find(|dir| dir.file_name() == Some("build".as_ref()))?;
     let extra = invocation.codegen("extra-filename").unwrap_or_default();
@@ -53,6 +65,10 @@ mod tests {
     use super::*;
 
     fn made(crate_name: &str, out_dir: &str) -> Option<PathBuf> {
+        made_with(crate_name, out_dir, &[])
+    }
+
+    fn made_with(crate_name: &str, out_dir: &str, env: &[(&str, &str)]) -> Option<PathBuf> {
         let argv = [
             "rustc",
             "--crate-name",
@@ -68,7 +84,8 @@ mod tests {
         ];
         let argv: Vec<_> = argv.iter().map(Into::into).collect();
         let invocation = Invocation::parse(&argv, None, |_| None).unwrap();
-        executable(&invocation, Path::new("/ws"))
+        let env: Environment = env.iter().copied().collect();
+        executable(&invocation, &env, Path::new("/ws"))
     }
 
     #[test]
@@ -80,6 +97,9 @@ mod tests {
         let newer = "/t/debug/build/x/34/out";
         assert!(made("build_script_main", newer).is_some());
         assert_eq!(made("build_script_build", "/t/debug/deps"), None);
+        assert_eq!(made("build_script_build", "/build/debug/deps"), None);
+        let program = [("CARGO_BIN_NAME", "build_script_tool")];
+        assert_eq!(made_with("build_script_tool", newer, &program), None);
         assert_eq!(made("main", "/t/debug/build/x-34"), None);
     }
 

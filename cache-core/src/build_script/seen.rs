@@ -22,45 +22,10 @@ use crate::rustc::toolchain::Toolchain;
 use crate::seen::{self, NotStored, Program, Sorter, Subject, Summary};
 use crate::stamp::Stamp;
 
-/// What may be read below `/proc` and `/sys` besides what is about the process.
-const HARMLESS: &[&str] = &[
-    // In the key.
-    "/proc/cpuinfo",
-    // How many processors, how much memory, how busy.
-    "/proc/loadavg",
-    "/proc/meminfo",
-    "/proc/stat",
-    "/proc/sys/vm",
-    "/sys/devices/system/cpu",
-    "/sys/devices/system/node",
-    "/sys/fs/cgroup",
-    "/sys/kernel/mm",
-    // Read by libraries of common tools when they are loaded.
-    "/proc/filesystems",
-    "/proc/mounts",
-    "/proc/sys/fs",
-    "/proc/sys/kernel/cap_last_cap",
-    "/proc/sys/kernel/ngroups_max",
-    "/sys/fs/selinux",
-];
-
-/// What the system call `uname` tells, but for the machine's name, which every container
-/// has another one of.
-const KERNEL: &[&str] = &["/proc/sys/kernel/osrelease", "/proc/version"];
-
-/// Which kernel this is.
-pub(super) fn kernel() -> Vec<u8> {
-    let parts = KERNEL.iter().map(|path| fs::read(Path::new(path)));
-    parts
-        .map(Result::unwrap_or_default)
-        .collect::<Vec<_>>()
-        .concat()
-}
-
 /// Extensions of text that compilers and the like read, which is nobody's script.
 const SOURCES: &[&str] = &[
-    "S", "asm", "c", "cc", "cpp", "cxx", "def", "h", "hh", "hpp", "hxx", "inc", "inl", "ipp", "m",
-    "md", "mm", "proto", "rs", "s", "toml", "txx",
+    "S", "asm", "c", "cc", "cpp", "cxx", "def", "h", "hh", "hpp", "hxx", "inl", "ipp", "m", "md",
+    "mm", "proto", "rs", "s", "txx",
 ];
 
 /// Places and programs that need no recording.
@@ -88,10 +53,10 @@ pub(super) fn summarise(
         if event.access == Access::Symlink && known.hides(&event, before.as_ref()) {
             return Err(NotStored::SideEffect);
         }
-        if event.access == Access::Read && is_of_machine(&event) {
+        if event.access == Access::Read && seen::is_of_machine(&event) {
             return Err(NotStored::Machine);
         }
-        asked_kernel |= KERNEL.iter().any(|known| *event.path == *Path::new(known));
+        asked_kernel |= seen::tells_kernel(&event);
         sorter.add(&event)?;
         before = Some(event);
     }
@@ -179,27 +144,6 @@ fn real_path(path: &Path, follows: bool) -> Option<PathBuf> {
     }
     let name = path.file_name()?;
     Some(fs::canonicalize(path.parent()?).ok()?.join(name))
-}
-
-/// Whether a file of the kernel's is about more than the process that reads it.
-fn is_of_machine(event: &Event) -> bool {
-    let path = &event.path;
-    if !(path.starts_with("/proc") || path.starts_with("/sys"))
-        || event.found.is_none_or(|f| f.file_type != FileType::File)
-    {
-        return false;
-    }
-    let mut parts = path.components().skip(2);
-    let whose = parts.next().map(|c| c.as_os_str().to_string_lossy());
-    let own = path.starts_with("/proc")
-        && whose.is_some_and(|w| {
-            matches!(&*w, "self" | "thread-self") || w.bytes().all(|b| b.is_ascii_digit())
-        });
-    // `/proc/self/root/etc/passwd` is any file.
-    let leads_away = parts.any(|c| c.as_os_str() == "root" || c.as_os_str() == "cwd");
-    let mut known = HARMLESS.iter().chain(KERNEL);
-    let harmless = known.any(|known| path.starts_with(known));
-    !(harmless || (own && !leads_away))
 }
 
 impl Subject for Known<'_> {
@@ -351,7 +295,7 @@ mod tests {
             ("/etc/passwd", false),
         ] {
             let event = event(Access::Read, Path::new(path));
-            assert_eq!(is_of_machine(&event), expected, "{path}");
+            assert_eq!(crate::seen::is_of_machine(&event), expected, "{path}");
         }
     }
 

@@ -11,7 +11,7 @@
 
 use std::os::unix::ffi::OsStrExt as _;
 use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _};
-use std::path::{Path, PathBuf};
+use std::path::{Component, Path, PathBuf};
 
 use crate::check::{Change, MissReason};
 use crate::error::PathError;
@@ -69,6 +69,7 @@ pub(super) fn capture(dir: &Path, roots: &Roots, store: &Store) -> Result<Captur
     };
     found.sort_by_key(|(metadata, _)| rank(metadata));
     let mut capturer = Capturer {
+        dir,
         roots,
         store,
         scanner: Scanner::new(roots),
@@ -108,6 +109,7 @@ fn unusual_mode(metadata: &std::fs::Metadata, umask: u32) -> Option<u32> {
 }
 
 struct Capturer<'a> {
+    dir: &'a Path,
     roots: &'a Roots,
     store: &'a Store,
     scanner: Scanner,
@@ -122,6 +124,10 @@ impl Capturer<'_> {
         }
         if metadata.is_symlink() {
             let target = fs::read_link(path).map_err(|_| NotStored::Unreadable)?;
+            if target.is_relative() && !is_below(path, &target, self.dir) {
+                // Between two roots it leads elsewhere where they lie otherwise.
+                self.contained = Root::ALL.to_vec();
+            }
             let (template, left) = open_roots(target.as_os_str().as_bytes(), self.roots);
             self.contained.extend(left);
             return Ok(Content::Link(template));
@@ -152,11 +158,17 @@ impl Capturer<'_> {
     }
 
     /// Text that names roots and nothing but whole paths of them.
-    fn text(&self, path: &Path) -> Result<Option<Template>, NotStored> {
+    fn text(&mut self, path: &Path) -> Result<Option<Template>, NotStored> {
         let bytes = fs::read(path).map_err(|_| NotStored::Unreadable)?;
         let is_text = !bytes.contains(&0) && std::str::from_utf8(&bytes).is_ok();
         if !is_text {
             return Ok(None);
+        }
+        let inside = path
+            .strip_prefix(self.dir)
+            .map_or(0, |inside| inside.components().count());
+        if leads_up(&bytes, UP_TO_TARGET + inside.saturating_sub(1)) {
+            self.contained = Root::ALL.to_vec();
         }
         let (template, left) = open_roots(&bytes, self.roots);
         let plain = template.roots().all(|root| is_plain(self.roots, root));
@@ -164,15 +176,58 @@ impl Capturer<'_> {
     }
 }
 
-/// Text with its roots left open, and the roots that it still contains.
+/// Text with its roots left open, and the roots that it is bound to: those that it still
+/// contains, those whose path is so short that it may mean something else, and all where
+/// it holds a relative path from `OUT_DIR` to another of them.
 pub(super) fn open_roots(text: &[u8], roots: &Roots) -> (Template, Vec<Root>) {
     let template = roots.template(text, Escaping::Raw);
+    if leads_up(text, UP_TO_TARGET) {
+        return (template, Root::ALL.to_vec());
+    }
     let mut scanner = Scanner::new(roots);
     for literal in template.literals() {
         scanner.next_content();
         scanner.scan(literal);
     }
-    (template, scanner.found().to_vec())
+    let mut bound = scanner.found().to_vec();
+    bound.extend(template.roots().filter(|root| is_short(roots, *root)));
+    (template, bound)
+}
+
+/// How far `OUT_DIR` lies below the target directory at least:
+/// `<profile>/build/<package>/out`.
+const UP_TO_TARGET: usize = 4;
+
+/// Whether text holds a relative path that leads up so many directories.
+fn leads_up(text: &[u8], least: usize) -> bool {
+    let up = b"../".repeat(least);
+    memchr::memmem::find(text, &up).is_some()
+}
+
+/// Whether a root's path may well be text of another meaning: `/app`.
+fn is_short(roots: &Roots, root: Root) -> bool {
+    let path = roots.get(root);
+    path.is_some_and(|path| path.components().count() <= 2)
+}
+
+/// Whether a relative link at `link` leads to what lies in `dir`, by its text.
+fn is_below(link: &Path, target: &Path, dir: &Path) -> bool {
+    let depth = link
+        .strip_prefix(dir)
+        .map_or(0, |inside| inside.components().count());
+    let mut depth = depth.saturating_sub(1);
+    target.components().all(|part| match part {
+        Component::ParentDir => {
+            let inside = depth > 0;
+            depth = depth.saturating_sub(1);
+            inside
+        }
+        Component::Normal(_) => {
+            depth += 1;
+            true
+        }
+        _ => true,
+    })
 }
 
 /// Whether a root's path stands in any language as it is.

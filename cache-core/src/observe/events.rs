@@ -35,6 +35,8 @@ pub(crate) enum Access {
     Symlink,
     /// Ask for the kernel's name and release. There is no path.
     AskKernel,
+    /// Ask for the current directory. There is no path.
+    AskDirectory,
     /// Talk to another process that was there before: a socket. There is no path.
     Talk,
 }

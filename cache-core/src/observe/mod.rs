@@ -50,7 +50,7 @@ use crate::stamp::Stamp;
 pub(crate) use events::{Access, Event, Observation};
 pub use supervise::Depth;
 pub(crate) use supervise::{spawn, spawn_unobserved};
-pub use sys::die_by_signal;
+pub use sys::{die_by_signal, survive_file_size_limit};
 
 /// Whether this process runs under the observation of another process of this program.
 ///

@@ -13,6 +13,7 @@ use libc::c_long;
 
 use super::events::{Access, Event, Observation};
 use super::sys::{self, Listener, Notification, Wait};
+use crate::fs;
 use crate::stamp::{self, Stamp};
 
 /// How long processes that outlive the compiler are waited for, milliseconds.
@@ -27,14 +28,13 @@ pub(crate) type Exit = io::Result<ExitStatus>;
 /// How closely a process is watched.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Depth {
-    /// Opening, looking, executing, renaming.
+    /// Opening, looking, executing, renaming, making directories, removing, changing
+    /// permissions, using sockets.
     Usual,
-    /// Also what only matters of code that is not the compiler's own: reading links
-    /// (some programs look that way whether a file is there), making directories,
-    /// removing, changing permissions.
+    /// Also resolving paths: some programs look that way whether a file is there.
     Close,
     /// Also what a tree of any programs may do besides: moving files away, changing
-    /// other properties of files, using sockets.
+    /// other properties of files.
     Tree,
 }
 
@@ -183,10 +183,15 @@ impl<'a> Supervisor<'a> {
             if let Some((text, directory, path)) = symlink(call) {
                 self.note_link_text(call, pid, text, directory, path)?;
             }
-            if call.call == libc::SYS_uname {
-                self.push(pid, Access::AskKernel, Path::new(""));
-                return Some(());
-            }
+        }
+        let asks = match call.call {
+            libc::SYS_uname => Some(Access::AskKernel),
+            libc::SYS_getcwd => Some(Access::AskDirectory),
+            _ => None,
+        };
+        if let Some(access) = asks {
+            self.push(pid, access, Path::new(""));
+            return Some(());
         }
         if let Some(peer) = talks(call) {
             self.note_talk(pid, &peer.read(call.tid)?);
@@ -212,6 +217,17 @@ impl<'a> Supervisor<'a> {
         }
         let path = absolute(call.tid, directory, path)?;
         self.push(pid, access, &path);
+        if access == Access::MakeDir {
+            // What lies there is removed through a descriptor, of which the kernel knows the
+            // real path only.
+            let parent = path.parent().and_then(|dir| fs::canonicalize(dir).ok());
+            let real = parent
+                .zip(path.file_name())
+                .map(|(dir, name)| dir.join(name));
+            if let Some(real) = real.filter(|real| *real != path) {
+                self.push(pid, access, &real);
+            }
+        }
         Some(())
     }
 
@@ -280,7 +296,7 @@ impl<'a> Supervisor<'a> {
         if let Some(&pid) = self.processes.get(&tid) {
             return Some(pid);
         }
-        let status = crate::fs::read(Path::new(&format!("/proc/{tid}/status"))).ok()?;
+        let status = fs::read(Path::new(&format!("/proc/{tid}/status"))).ok()?;
         let status = String::from_utf8_lossy(&status);
         let field = |name: &str| {
             let line = status.lines().find_map(|line| line.strip_prefix(name))?;

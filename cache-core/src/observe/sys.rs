@@ -24,7 +24,8 @@ const ARCH: u32 = 0xc000_00b7;
 /// Set in the system call number of the x32 interface, whose tables differ.
 const X32: u32 = 0x4000_0000;
 
-/// Calls that are always announced.
+/// Calls that are always announced. A library may bring a macro along that nothing on the
+/// command line tells of, so what only macros do is among them.
 const ANNOUNCED: &[c_long] = &[
     libc::SYS_openat,
     libc::SYS_openat2,
@@ -38,6 +39,11 @@ const ANNOUNCED: &[c_long] = &[
     libc::SYS_symlinkat,
     libc::SYS_chdir,
     libc::SYS_io_uring_setup,
+    libc::SYS_connect,
+    libc::SYS_mkdirat,
+    libc::SYS_unlinkat,
+    libc::SYS_fchmodat,
+    libc::SYS_uname,
     #[cfg(target_arch = "x86_64")]
     libc::SYS_open,
     #[cfg(target_arch = "x86_64")]
@@ -54,17 +60,6 @@ const ANNOUNCED: &[c_long] = &[
     libc::SYS_link,
     #[cfg(target_arch = "x86_64")]
     libc::SYS_symlink,
-];
-
-/// Calls that matter only where code runs that is not the compiler's own. Asking where a
-/// link points makes up most of all calls, because resolving a path makes one for each of
-/// its directories; the compiler changes only its temporary files, and talks to nobody.
-const OF_FOREIGN_CODE: &[c_long] = &[
-    libc::SYS_connect,
-    libc::SYS_readlinkat,
-    libc::SYS_mkdirat,
-    libc::SYS_unlinkat,
-    libc::SYS_fchmodat,
     #[cfg(target_arch = "x86_64")]
     libc::SYS_mkdir,
     #[cfg(target_arch = "x86_64")]
@@ -73,13 +68,28 @@ const OF_FOREIGN_CODE: &[c_long] = &[
     libc::SYS_rmdir,
     #[cfg(target_arch = "x86_64")]
     libc::SYS_chmod,
-    #[cfg(target_arch = "x86_64")]
-    libc::SYS_readlink,
 ];
 
+/// Calls that ask where a link points, and which argument says how much of the answer there
+/// is room for.
+const READ_LINK: &[(c_long, u32)] = &[
+    (libc::SYS_readlinkat, 3),
+    #[cfg(target_arch = "x86_64")]
+    (libc::SYS_readlink, 2),
+];
+
+/// The room that glibc's `realpath` has for the target of a link. It asks for each directory on
+/// the way to a path, which makes up half of a compiler's calls; other code that asks where
+/// a link points has room for a power of two. Not announced at the least depth.
+const ROOM_OF_REALPATH: u32 = 1023;
+
+/// The room that glibc's `realpath` has for the current directory, which it needs for relative
+/// paths. The compiler asks that way after it has loaded macros, and in no other.
+const ROOM_FOR_DIRECTORY: u32 = 1024;
+
 /// Calls that matter only where a whole tree of foreign programs runs: changes of what a
-/// path is other than by writing, asking which kernel this is, waiting for other processes
-/// to talk, and leaving the common view of the file system.
+/// path is other than by writing, waiting for other processes to talk, and leaving the common
+/// view of the file system.
 const OF_FOREIGN_TREES: &[c_long] = &[
     libc::SYS_truncate,
     libc::SYS_fchownat,
@@ -88,7 +98,6 @@ const OF_FOREIGN_TREES: &[c_long] = &[
     libc::SYS_setxattr,
     libc::SYS_lsetxattr,
     libc::SYS_mknodat,
-    libc::SYS_uname,
     libc::SYS_bind,
     libc::SYS_chroot,
     libc::SYS_mount,
@@ -143,30 +152,45 @@ fn program(depth: Depth) -> Vec<sock_filter> {
         instruction(JUMP_AT_LEAST, X32, 0, 1),
         announce(),
     ];
-    let foreign = OF_FOREIGN_CODE.iter().filter(|_| depth != Depth::Usual);
     let trees = OF_FOREIGN_TREES.iter().filter(|_| depth == Depth::Tree);
-    for &call in ANNOUNCED.iter().chain(foreign).chain(trees) {
+    for &call in ANNOUNCED.iter().chain(trees) {
         program.push(instruction(JUMP_EQUAL, number(call), 0, 1));
         program.push(announce());
     }
-    for &(call, argument) in UNLESS_EMPTY_PATH {
-        let empty_path = libc::AT_EMPTY_PATH.unsigned_abs();
+    // Announces a call unless one of its arguments is a value, or has a bit.
+    let mut unless = |call: c_long, argument: u32, test: u16, value: u32| {
         program.push(instruction(JUMP_EQUAL, number(call), 0, 4));
         program.push(instruction(LOAD, OFFSET_ARGS + 8 * argument, 0, 0));
-        program.push(instruction(JUMP_BITS, empty_path, 1, 0));
+        program.push(instruction(test, value, 1, 0));
         program.push(announce());
         program.push(allow());
+    };
+    for &(call, argument) in UNLESS_EMPTY_PATH {
+        unless(
+            call,
+            argument,
+            JUMP_BITS,
+            libc::AT_EMPTY_PATH.unsigned_abs(),
+        );
     }
-    if depth == Depth::Tree {
-        // Sockets of a tree's own processes have no names outside of it; where they have
-        // one, it shows when it is connected to.
-        let local = libc::AF_UNIX.unsigned_abs();
-        program.push(instruction(JUMP_EQUAL, number(libc::SYS_socket), 0, 4));
-        program.push(instruction(LOAD, OFFSET_ARGS, 0, 0));
-        program.push(instruction(JUMP_EQUAL, local, 1, 0));
-        program.push(announce());
-        program.push(allow());
+    for &(call, argument) in READ_LINK {
+        // No buffer has no room.
+        let room = if depth == Depth::Usual {
+            ROOM_OF_REALPATH
+        } else {
+            0
+        };
+        unless(call, argument, JUMP_EQUAL, room);
     }
+    unless(libc::SYS_getcwd, 1, JUMP_EQUAL, ROOM_FOR_DIRECTORY);
+    // Local sockets have no names outside of the processes that made them; where they have
+    // one, it shows when it is connected to.
+    unless(
+        libc::SYS_socket,
+        0,
+        JUMP_EQUAL,
+        libc::AF_UNIX.unsigned_abs(),
+    );
     program.push(allow());
     program
 }
@@ -455,6 +479,15 @@ pub(super) fn is_filtered() -> bool {
     // SAFETY: PR_GET_SECCOMP takes no pointers. Only in strict mode, in which this
     // process could not have opened a file, does it end the process.
     unsafe { libc::prctl(libc::PR_GET_SECCOMP) != 0 }
+}
+
+/// Lets writes beyond the limit on file sizes fail with an error, instead of ending this
+/// process by a signal. What it executes is ended as ever: handlers do not survive that.
+pub fn survive_file_size_limit() {
+    extern "C" fn ignore(_: c_int) {}
+    let handler = ignore as extern "C" fn(c_int);
+    // SAFETY: the handler does nothing, which is safe at any moment.
+    unsafe { libc::signal(libc::SIGXFSZ, handler as libc::sighandler_t) };
 }
 
 /// Ends this process by the signal that ended the compiler, so that cargo reports the

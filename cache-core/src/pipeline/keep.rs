@@ -9,7 +9,7 @@ use std::time::SystemTime;
 use crate::config::LogLevel;
 use crate::fs;
 use crate::input::Input;
-use crate::observe::Depth;
+use crate::observe::{Access, Observation};
 use crate::record::Recorder;
 use crate::result::{CompileResult, Output};
 use crate::roots::{Escaping, Root, Template};
@@ -19,7 +19,7 @@ use crate::rustc::invocation::{Action, Source};
 use crate::rustc::messages;
 use crate::rustc::record::Compilation;
 use crate::rustc::seen::{self, Known};
-use crate::seen::NotStored;
+use crate::seen::{NotStored, kernel_fact};
 
 use super::unit::dep_info_tells_all;
 use super::{Job, Ran};
@@ -30,19 +30,27 @@ impl Job<'_> {
         let unit = &self.unit;
         let places = self.places();
         let dep_info = self.dep_info(ran)?;
-        let search_dirs = self.search_dirs(|_| true);
-        let crate_dirs = self.search_dirs(|kind| matches!(kind, "dependency" | "crate"));
+        // Where no crate is given by its path, what is there decides which is taken.
+        let open = !unit.invocation.names_crates();
+        let holds_direct = |kind: &str| matches!(kind, "all" | "crate");
+        let search_dirs = self.search_dirs(|kind| !(open && holds_direct(kind)));
+        let crate_dirs = self.search_dirs(|kind| match kind {
+            "dependency" => true,
+            "crate" => !open,
+            _ => false,
+        });
+        let incremental = self.incremental();
         let summary = match &ran.run.observation {
             Some(observation) => Some(seen::summarise(
                 observation,
                 &Known {
                     toolchain: &unit.toolchain,
                     out_dir: &unit.out_dir,
-                    incremental: self.incremental().as_deref(),
+                    incremental: &incremental,
                     search_dirs: &search_dirs,
                     crate_dirs: &crate_dirs,
                     searches: unit.invocation.searches_crates(),
-                    macros: self.depth() == Depth::Close,
+                    macros: self.runs_foreign_code(observation),
                     links: unit.invocation.links(),
                 },
             )?),
@@ -94,13 +102,20 @@ impl Job<'_> {
             self.engine.store,
             &unit.memo,
         )?;
-        let contained = self.contained(&captured.contained);
+        let mut contained = self.contained(&captured.contained);
+        if summary.as_ref().is_some_and(|s| s.asked_directory) {
+            let directory = unit.roots.relativize(self.request.cwd).root;
+            contained.extend(directory.filter(|root| !contained.contains(root)));
+        }
         for binding in recorder.base.bindings(&contained) {
             if !inputs.contains(&binding) {
                 inputs.insert(0, binding);
             }
         }
         inputs.extend(self.message_inputs(ran));
+        if summary.as_ref().is_some_and(|s| s.asked_kernel) {
+            inputs.push(kernel_fact());
+        }
         let result = self.result(ran, captured.outputs);
         self.engine.put(unit.key, inputs, &result, captured.size)
     }
@@ -173,9 +188,27 @@ impl Job<'_> {
         Some(format!("{name}{extra}.d"))
     }
 
-    pub(super) fn incremental(&self) -> Option<PathBuf> {
-        let dir = self.unit.invocation.incremental.as_ref()?;
-        Some(self.request.cwd.join(dir))
+    /// The directory of `-C incremental`, as given and as the compiler calls it.
+    pub(super) fn incremental(&self) -> Vec<PathBuf> {
+        let dir = self.unit.invocation.incremental.as_ref();
+        let given = dir.map(|dir| self.request.cwd.join(dir));
+        let real = given.as_deref().and_then(|dir| fs::canonicalize(dir).ok());
+        given.into_iter().chain(real).collect()
+    }
+
+    /// Whether code ran in the compiler, or before it, that is not its own. Macros that
+    /// libraries bring along show only when they are loaded.
+    fn runs_foreign_code(&self, observation: &Observation) -> bool {
+        let invocation = &self.unit.invocation;
+        let mut events = observation.events.iter();
+        invocation.programs.len() > 1
+            || invocation.loads_macros()
+            || events.any(|event| {
+                event.access == Access::Read
+                    && event.found.is_some()
+                    && event.path.extension() == Some("so".as_ref())
+                    && !self.unit.toolchain.covers(&event.path)
+            })
     }
 
     /// The directories of `-L` whose kind is wanted.

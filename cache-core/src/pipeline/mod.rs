@@ -33,7 +33,7 @@ use crate::rustc::capture::Places;
 use crate::rustc::invocation::{self, Action, BypassReason};
 use crate::rustc::messages::{self, Restorer};
 use crate::rustc::place;
-use crate::seen::NotStored;
+use crate::seen::{KERNEL_FACT, NotStored, kernel};
 use crate::stamp;
 use crate::store::{Store, Turn};
 
@@ -231,9 +231,12 @@ impl Job<'_> {
         })
     }
 
-    /// The last value of an argument, for inputs that name one.
+    /// The last value of an argument, for inputs that name one; or which kernel this is.
     fn argument(&self, name: &str) -> Option<Vec<u8>> {
         use std::os::unix::ffi::OsStrExt as _;
+        if name == KERNEL_FACT {
+            return Some(kernel());
+        }
         let values = self.unit.invocation.values(name);
         values.last().map(|value| value.as_bytes().to_vec())
     }
@@ -328,11 +331,16 @@ impl Job<'_> {
         }
     }
 
-    /// Code that is not the compiler's own, macros and wrappers, may look for files by
-    /// resolving their paths (clippy does so for its configuration).
+    /// Code that is not the compiler's own may look for files by resolving their paths: macros,
+    /// wrappers (clippy does so for its configuration), linkers other than the usual
+    /// one, and a script in the compiler's place.
     fn depth(&self) -> Depth {
-        let invocation = &self.unit.invocation;
-        if invocation.programs.len() > 1 || invocation.loads_macros() {
+        let (invocation, toolchain) = (&self.unit.invocation, &self.unit.toolchain);
+        if invocation.programs.len() > 1
+            || invocation.loads_macros()
+            || invocation.codegen("linker").is_some()
+            || !toolchain.driver.starts_with(&toolchain.sysroot)
+        {
             Depth::Close
         } else {
             Depth::Usual
@@ -356,6 +364,7 @@ impl Job<'_> {
         command.args.extend(invocation.given.iter().cloned());
         command.args.extend(place::remapping(
             invocation,
+            self.request.cwd,
             &self.unit.roots,
             self.unit.trim,
         ));

@@ -66,7 +66,8 @@ impl Job<'_> {
 
     /// Rustc's sessions lie in directories called `<crate>-<hash>`.
     fn has_incremental_session(&self) -> bool {
-        let (Some(dir), Some(name)) = (self.incremental(), &self.unit.invocation.crate_name) else {
+        let (Some(dir), Some(name)) = (self.incremental().pop(), &self.unit.invocation.crate_name)
+        else {
             return false;
         };
         let sessions = fs::list_or_empty(&dir).unwrap_or_default();

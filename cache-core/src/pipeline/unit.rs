@@ -81,7 +81,7 @@ impl Unit {
         let key = manifest_key(
             &invocation,
             &KeyParts {
-                toolchain: toolchain.digest,
+                toolchain: toolchain.key,
                 wrappers: &wrappers,
                 cwd,
                 roots: &roots,
@@ -94,7 +94,7 @@ impl Unit {
                 salt: &config.key_salt,
             },
         );
-        let script = package::executable(&invocation, cwd);
+        let script = package::executable(&invocation, env, cwd);
         Ok(Self {
             script: script.filter(|_| package::is_wanted(env, config)),
             out_dir: invocation.output_dir(cwd),

@@ -322,6 +322,11 @@ impl Invocation {
             })
     }
 
+    /// Whether any crate is named with `--extern`, as cargo names all of them.
+    pub(crate) fn names_crates(&self) -> bool {
+        self.values("extern").next().is_some()
+    }
+
     /// The files named with `--extern`.
     pub(crate) fn externs(&self, cwd: &Path) -> impl Iterator<Item = PathBuf> {
         self.values("extern").filter_map(move |value| {

@@ -36,11 +36,12 @@ pub(crate) fn artifact(line: &[u8]) -> Option<PathBuf> {
     Some(artifact.artifact)
 }
 
-/// What precedes the path of a source in messages: the JSON field, and the arrows of the
-/// rendered text with and without colours (escaped as JSON or not).
-const BEFORE_PATH: &[&str] = &[
-    "\"file_name\":\"",
-    "\"rendered\":\"",
+/// What precedes the path of a source in messages: the JSON field, and the arrows at the
+/// beginning of lines of the rendered text, with and without colours (escaped as JSON or
+/// not).
+const BEFORE_PATH: &[&str] = &["\"file_name\":\"", RENDERED];
+const RENDERED: &str = "\"rendered\":\"";
+const ARROWS: &[&str] = &[
     "--> ",
     "--> \u{1b}[0m",
     "--> \\u001b[0m",
@@ -49,10 +50,18 @@ const BEFORE_PATH: &[&str] = &[
     "::: \\u001b[0m",
 ];
 
+/// Text to replace.
+struct Replacement {
+    found: Vec<u8>,
+    put: Vec<u8>,
+    /// Whether it counts at the beginning of a line only: sources may look like messages.
+    begins_line: bool,
+}
+
 /// Undoes the remapping of prefixes in messages.
 pub(crate) struct Restorer {
-    /// Text to replace, and by what; longer names first.
-    replacements: Vec<(Vec<u8>, Vec<u8>)>,
+    /// Longer names first.
+    replacements: Vec<Replacement>,
 }
 
 impl Restorer {
@@ -69,10 +78,14 @@ impl Restorer {
                 continue;
             };
             let path = escaping.escape(path.as_os_str().as_bytes());
-            for before in BEFORE_PATH {
-                let found = format!("{before}{name}/").into_bytes();
-                let put = [before.as_bytes(), &path, b"/"].concat();
-                replacements.push((found, put));
+            let fields = BEFORE_PATH.iter().map(|before| (before, false));
+            let arrows = ARROWS.iter().map(|before| (before, true));
+            for (before, begins_line) in fields.chain(arrows) {
+                replacements.push(Replacement {
+                    found: format!("{before}{name}/").into_bytes(),
+                    put: [before.as_bytes(), &path, b"/"].concat(),
+                    begins_line,
+                });
             }
         }
         Self { replacements }
@@ -85,25 +98,70 @@ impl Restorer {
         if memchr::memmem::find(&line, b"./").is_none() {
             return line;
         }
-        for (found, put) in &self.replacements {
-            if memchr::memmem::find(&line, found).is_some() {
-                line = replace(&line, found, put);
+        for replacement in &self.replacements {
+            if memchr::memmem::find(&line, &replacement.found).is_some() {
+                line = replacement.apply(&line);
             }
         }
         line
     }
 }
 
-fn replace(text: &[u8], found: &[u8], put: &[u8]) -> Vec<u8> {
-    let mut out = Vec::with_capacity(text.len());
-    let mut rest = text;
-    while let Some(at) = memchr::memmem::find(rest, found) {
-        out.extend_from_slice(rest.get(..at).unwrap_or_default());
-        out.extend_from_slice(put);
-        rest = rest.get(at + found.len()..).unwrap_or_default();
+impl Replacement {
+    fn apply(&self, text: &[u8]) -> Vec<u8> {
+        let mut out = Vec::with_capacity(text.len());
+        let mut done = 0;
+        for at in memchr::memmem::find_iter(text, &self.found) {
+            let before = text.get(..at).unwrap_or_default();
+            if self.begins_line && !is_at_line_start(before) {
+                continue;
+            }
+            out.extend_from_slice(text.get(done..at).unwrap_or_default());
+            out.extend_from_slice(&self.put);
+            done = at + self.found.len();
+        }
+        out.extend_from_slice(text.get(done..).unwrap_or_default());
+        out
     }
-    out.extend_from_slice(rest);
-    out
+}
+
+/// Whether nothing but blanks and colours stands between the end of `before` and the
+/// beginning of a line, of plain text or of text in JSON.
+fn is_at_line_start(mut before: &[u8]) -> bool {
+    loop {
+        while let Some(shorter) = before.strip_suffix(b" ") {
+            before = shorter;
+        }
+        let Some(shorter) = without_colour(before) else {
+            break;
+        };
+        before = shorter;
+    }
+    let escaped = before.strip_suffix(b"n").map_or(0, |before| {
+        let slashes = before.iter().rev().take_while(|&&b| b == b'\\');
+        slashes.count()
+    });
+    // An even number of them are backslashes of the text, and the `n` is one too.
+    before.is_empty()
+        || before.ends_with(b"\n")
+        || escaped % 2 == 1
+        || before.ends_with(RENDERED.as_bytes())
+}
+
+/// `text` without the `ESC [ … m` at its end.
+fn without_colour(text: &[u8]) -> Option<&[u8]> {
+    let parameters = text.strip_suffix(b"m")?;
+    let is_parameter = |b: &u8| b.is_ascii_digit() || *b == b';';
+    let digits = parameters
+        .iter()
+        .rev()
+        .take_while(|b| is_parameter(b))
+        .count();
+    let text = parameters
+        .get(..parameters.len() - digits)?
+        .strip_suffix(b"[")?;
+    let escapes: [&[u8]; 2] = [b"\x1b", b"\\u001b"];
+    escapes.iter().find_map(|escape| text.strip_suffix(*escape))
 }
 
 #[cfg(test)]
@@ -131,5 +189,38 @@ mod tests {
         );
         let off = Restorer::new(&roots, false, true);
         assert_eq!(off.restore(line), line);
+    }
+
+    #[test]
+    fn sources_that_look_like_messages_stay() {
+        let mut roots = Roots::default();
+        roots.add(Root::Workspace, "/ws");
+        for (json, line, restored) in [
+            (
+                true,
+                r#"{"rendered":"x\n  --> ./a\n1 | \"--> ./b\"\n | \\\\n--> ./c"}"#,
+                r#"{"rendered":"x\n  --> /ws/a\n1 | \"--> ./b\"\n | \\\\n--> ./c"}"#,
+            ),
+            (
+                true,
+                r#"{"rendered":" \u001b[0m \u001b[1;38m--> \u001b[0m./a"}"#,
+                r#"{"rendered":" \u001b[0m \u001b[1;38m--> \u001b[0m/ws/a"}"#,
+            ),
+            (false, "  --> ./a\n", "  --> /ws/a\n"),
+            (
+                false,
+                "\u{1b}[0m \u{1b}[1m--> \u{1b}[0m./a\n",
+                "\u{1b}[0m \u{1b}[1m--> \u{1b}[0m/ws/a\n",
+            ),
+            (
+                false,
+                "1 | let x = \"--> ./a\";\n",
+                "1 | let x = \"--> ./a\";\n",
+            ),
+            (false, "1 | ::: ./a\n", "1 | ::: ./a\n"),
+        ] {
+            let found = Restorer::new(&roots, true, json).restore(line.as_bytes());
+            assert_eq!(String::from_utf8(found).unwrap(), restored);
+        }
     }
 }

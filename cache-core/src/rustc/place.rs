@@ -49,7 +49,11 @@ pub(crate) fn roots(
         add(&mut roots, Root::CargoHome, home);
     }
     if home_above(cwd).is_none() {
-        add(&mut roots, Root::Workspace, &workspace(invocation, cwd));
+        add(
+            &mut roots,
+            Root::Workspace,
+            &workspace(invocation, cwd, &target),
+        );
     }
     roots.add(Root::Sysroot, sysroot);
     roots
@@ -144,22 +148,29 @@ fn home_by_environment(env: &Environment) -> Option<PathBuf> {
     Some(Path::new(env.get_nonempty("HOME")?).join(".cargo"))
 }
 
-fn workspace(invocation: &Invocation, cwd: &Path) -> PathBuf {
+fn workspace(invocation: &Invocation, cwd: &Path, target: &Path) -> PathBuf {
     let absolute = matches!(&invocation.source, Source::File(path) if path.is_absolute());
-    if absolute {
-        // A vendored package, or a path dependency outside the workspace.
-        if let Some(dir) = locked_above(cwd) {
-            return dir.to_owned();
-        }
+    // A vendored package, or a path dependency outside the workspace. Where the target
+    // directory lies in the workspace, it tells which; a directory above may well be another.
+    let above = target.parent();
+    let known = above.filter(|dir| fs::exists(&dir.join("Cargo.lock")));
+    let is_outside = known.is_some_and(|dir| !cwd.starts_with(dir));
+    match locked_above(cwd) {
+        Some(dir) if absolute && !is_outside => dir.to_owned(),
+        _ => cwd.to_owned(),
     }
-    cwd.to_owned()
 }
 
 /// The arguments that make the outputs independent of the roots.
 ///
 /// None where the user remaps already, or where real paths are what the unit is for:
 /// coverage reports are matched to sources by them.
-pub(crate) fn remapping(invocation: &Invocation, roots: &Roots, trim: TrimPaths) -> Vec<OsString> {
+pub(crate) fn remapping(
+    invocation: &Invocation,
+    cwd: &Path,
+    roots: &Roots,
+    trim: TrimPaths,
+) -> Vec<OsString> {
     if !remaps(invocation, trim) {
         return Vec::new();
     }
@@ -181,13 +192,16 @@ pub(crate) fn remapping(invocation: &Invocation, roots: &Roots, trim: TrimPaths)
             }
         }
     }
+    // Debuggers open these files by the names that they have in programs.
+    let names_files = invocation.codegen("split-debuginfo") == Some("unpacked");
     let spellings: Vec<(Root, &Path)> = roots.spellings().collect();
     for (root, path) in spellings.iter().rev() {
         match root {
             // A package outside of the workspace has no name there, and is never the
             // same unit in another checkout anyway.
-            Root::Workspace if is_outside(invocation, path) => {}
+            Root::Workspace if is_outside(invocation, cwd, path) => {}
             Root::Workspace => add(path, WORKSPACE_NAME.as_ref()),
+            Root::Target if names_files => add(path, path.as_os_str()),
             Root::Target => add(path, TARGET_NAME.as_ref()),
             Root::CargoHome | Root::Sysroot => {}
         }
@@ -195,13 +209,14 @@ pub(crate) fn remapping(invocation: &Invocation, roots: &Roots, trim: TrimPaths)
     args
 }
 
-/// Whether a source is given by its absolute path directly below a root that no
-/// workspace was found for.
-fn is_outside(invocation: &Invocation, root: &Path) -> bool {
+/// Whether a source is given by its absolute path below the directory that the compiler is
+/// started in, and that counts as root because no workspace was found above.
+fn is_outside(invocation: &Invocation, cwd: &Path, root: &Path) -> bool {
     let Source::File(source) = &invocation.source else {
         return false;
     };
-    source.is_absolute() && !fs::exists(&root.join("Cargo.lock"))
+    let is_cwd = root == cwd || fs::canonicalize(cwd).is_ok_and(|cwd| cwd == root);
+    source.is_absolute() && is_cwd
 }
 
 /// Whether prefixes are remapped for this invocation.
@@ -209,8 +224,10 @@ pub(crate) fn remaps(invocation: &Invocation, trim: TrimPaths) -> bool {
     let by_user = invocation.values("remap-path-prefix").next().is_some()
         || invocation.values("remap-path-scope").next().is_some();
     let coverage = invocation.codegen("instrument-coverage").is_some();
+    // Taken from debug information, where they cannot be told from other text.
+    let remarks = invocation.codegen("remark").is_some();
     let query = invocation.action == super::invocation::Action::Query;
-    trim != TrimPaths::Off && !by_user && !coverage && !query
+    trim != TrimPaths::Off && !by_user && !coverage && !remarks && !query
 }
 
 /// The unpacked package that a source belongs to, and the name that RFC 3127 gives it:

@@ -17,6 +17,9 @@ use super::dep_info::DepInfo;
 use super::invocation::Invocation;
 use super::sources::{self, Naming};
 
+/// Included files longer than this, bytes, that are not called `.rs` are taken for data.
+const MAX_CODE: u64 = 1 << 20;
+
 /// What recording a compilation needs to know.
 pub(crate) struct Compilation<'a> {
     pub(crate) base: Recorder<'a>,
@@ -100,13 +103,26 @@ impl Compilation<'_> {
         let name = String::from_utf8_lossy(name);
         let mut most = Naming::No;
         for path in self.dep_sources(dep_info) {
-            // Binary files cannot name a variable.
-            if path.extension() == Some("rs".as_ref()) {
+            // What is included as code may be called anything, but is not that long.
+            let is_source = path.extension() == Some("rs".as_ref());
+            let len = Stamp::of(&path).map_or(0, |stamp| stamp.size);
+            if is_source || len <= MAX_CODE {
                 let source = fs::read(&path).map_err(|_| NotStored::Unreadable)?;
                 most = most.max(sources::naming(&source, &name));
             }
         }
-        Ok(most != Naming::ToInclude)
+        Ok(most != Naming::ToInclude || self.is_named_by_a_crate(&name)?)
+    }
+
+    /// Whether a crate that this one uses names a variable: in a macro, perhaps.
+    fn is_named_by_a_crate(&self, name: &str) -> Result<bool, NotStored> {
+        for path in self.invocation.externs(self.base.cwd) {
+            let library = fs::read(&path).map_err(|_| NotStored::Unreadable)?;
+            if memchr::memmem::find(&library, name.as_bytes()).is_some() {
+                return Ok(true);
+            }
+        }
+        Ok(false)
     }
 
     fn dep_sources(&self, dep_info: &DepInfo) -> Vec<PathBuf> {

@@ -17,8 +17,8 @@ pub(crate) struct Known<'a> {
     pub(crate) toolchain: &'a Toolchain,
     /// Where outputs go.
     pub(crate) out_dir: &'a Path,
-    /// The directory of `-C incremental`.
-    pub(crate) incremental: Option<&'a Path>,
+    /// The directory of `-C incremental`, in all its spellings.
+    pub(crate) incremental: &'a [PathBuf],
     /// Directories of `-L`.
     pub(crate) search_dirs: &'a [PathBuf],
     /// Those of them that hold nothing but crates.
@@ -37,10 +37,15 @@ pub(crate) fn summarise(
     observation: &Observation,
     known: &Known<'_>,
 ) -> Result<Summary, NotStored> {
-    if known.macros && observation.events.iter().any(shows_process) {
+    let of_machine = |event: &Event| {
+        shows_process(event) || (event.access == Access::Read && seen::is_of_machine(event))
+    };
+    if known.macros && observation.events.iter().any(of_machine) {
         return Err(NotStored::Machine);
     }
-    let summary = seen::summarise(observation, known)?;
+    let mut summary = seen::summarise(observation, known)?;
+    let mut events = observation.events.iter();
+    summary.asked_kernel |= known.macros && events.any(seen::tells_kernel);
     if summary.compiled {
         Ok(summary)
     } else {
@@ -81,7 +86,7 @@ impl Subject for Known<'_> {
     }
 
     fn is_elsewhere(&self, path: &Path) -> bool {
-        seen::is_of_kernel(path) || self.incremental.is_some_and(|dir| path.starts_with(dir))
+        seen::is_of_kernel(path) || self.incremental.iter().any(|dir| path.starts_with(dir))
     }
 
     fn is_output(&self, path: &Path) -> bool {
@@ -157,7 +162,7 @@ mod tests {
         let known = Known {
             toolchain: &toolchain,
             out_dir: Path::new("/t/deps"),
-            incremental: Some(Path::new("/t/incremental")),
+            incremental: &["/t/incremental".into()],
             search_dirs: &search_dirs,
             crate_dirs: &[],
             searches: false,
@@ -269,7 +274,7 @@ mod tests {
         let known = Known {
             toolchain: &toolchain,
             out_dir: Path::new("/t"),
-            incremental: None,
+            incremental: &[],
             search_dirs: &[],
             crate_dirs: &[],
             searches: false,

@@ -41,7 +41,7 @@ use crate::fs;
 use crate::input::FileType;
 use crate::key::KeyHasher;
 use crate::memo::Memo;
-use crate::names::{self, Code};
+use crate::names::{self, Code, Variables};
 use crate::observe::{Access, Depth, Event, Observation};
 use crate::run::{Command, Runner};
 use crate::search;
@@ -77,8 +77,11 @@ pub(crate) enum ToolchainError {
 /// An identified compiler.
 #[derive(Clone, Debug)]
 pub(crate) struct Toolchain {
-    /// What enters keys.
+    /// What it is: the content of the compiler.
     pub digest: Digest,
+    /// What enters keys: the same, and for a driver that is not the compiler itself the
+    /// variables that it may decide by.
+    pub key: Digest,
     /// The file that will be run.
     pub driver: PathBuf,
     /// The sysroot, canonical.
@@ -95,6 +98,7 @@ impl Toolchain {
     pub(crate) fn for_tests(digest: Digest, sysroot: &Path) -> Self {
         Self {
             digest,
+            key: digest,
             driver: sysroot.join("bin/rustc"),
             sysroot: sysroot.to_owned(),
             dirs: Vec::new(),
@@ -215,12 +219,43 @@ pub(crate) fn identify(
     let found = search::program(program, around.env, around.cwd)
         .ok_or_else(|| ToolchainError::NotFound(program.to_owned()))?;
     let driver = resolve_proxy(&found, around)?;
-    let name = memo_name(&driver, invocation, around)?;
+    let decided_by = if is_compiler(&driver) {
+        None
+    } else {
+        Some(named_by(&driver, around)?)
+    };
+    let name = memo_name(&driver, invocation, decided_by.as_deref(), around);
     let file = around.store.layout().part("toolchains").join(name.to_hex());
-    if let Some(toolchain) = recall(&file, &driver) {
-        return Ok(toolchain);
+    let mut toolchain = match recall(&file, &driver) {
+        Some(toolchain) => toolchain,
+        None => identify_anew(&driver, invocation, &file, around)?,
+    };
+    if let Some(variables) = decided_by {
+        let mut hasher = KeyHasher::new("driver");
+        hasher.bytes("compiler", toolchain.digest.as_bytes());
+        for (name, value) in &variables {
+            hasher.bytes("name", name);
+            hasher.bytes("value", value);
+        }
+        toolchain.key = hasher.finish();
     }
-    let (toolchain, memoised, watched) = examine(&driver, invocation, around)?;
+    Ok(toolchain)
+}
+
+/// The variables that a driver which is not the compiler itself names, with their values.
+fn named_by(driver: &Path, around: &Surroundings<'_>) -> Result<Variables, PathError> {
+    let blob = around.memo.digest(driver)?.1;
+    let code = Code { blob, path: driver };
+    names::variables(around.store, around.env, &[code], &|_| false)
+}
+
+fn identify_anew(
+    driver: &Path,
+    invocation: &Invocation,
+    file: &Path,
+    around: &Surroundings<'_>,
+) -> Result<Toolchain, ToolchainError> {
+    let (toolchain, memoised, watched) = examine(driver, invocation, around)?;
     // A file that could still change unseen makes the memo worthless.
     let now = stamp::now();
     let mut files = memoised.files.iter().map(Seen::path);
@@ -231,7 +266,7 @@ pub(crate) fn identify(
         && let Ok(frame) = codec::encode(KIND, &memoised)
     {
         // Losing it costs another examination.
-        let _ = around.store.replace_own(&file, "toolchain", &frame);
+        let _ = around.store.replace_own(file, "toolchain", &frame);
     }
     Ok(toolchain)
 }
@@ -281,8 +316,9 @@ fn proxy_of(found: &Path) -> Option<PathBuf> {
 fn memo_name(
     driver: &Path,
     invocation: &Invocation,
+    decided_by: Option<&[(Vec<u8>, Vec<u8>)]>,
     around: &Surroundings<'_>,
-) -> Result<Digest, ToolchainError> {
+) -> Digest {
     let mut hasher = KeyHasher::new("toolchain memo");
     let (seen, _) = Seen::now(driver);
     hasher.bytes("driver", &seen.path);
@@ -298,20 +334,18 @@ fn memo_name(
     );
     let sysroot = invocation.sysroot.as_deref().map(Path::as_os_str);
     hasher.optional("sysroot", sysroot.map(OsStrExt::as_bytes));
-    if !is_compiler(driver) {
+    if let Some(variables) = decided_by {
         // It starts the real compiler, chosen by whatever it likes.
-        let blob = around.memo.digest(driver)?.1;
-        let code = Code { blob, path: driver };
-        for (name, value) in names::variables(around.store, around.env, &[code], &|_| false)? {
-            hasher.bytes("name", &name);
-            hasher.bytes("value", &value);
+        for (name, value) in variables {
+            hasher.bytes("name", name);
+            hasher.bytes("value", value);
         }
         for name in ["PATH", "RUSTUP_TOOLCHAIN", "RUSTUP_HOME"] {
             hasher.optional(name, around.env.get(name).map(OsStrExt::as_bytes));
         }
         hasher.os("cwd", around.cwd.as_os_str());
     }
-    Ok(hasher.finish())
+    hasher.finish()
 }
 
 /// Whether a driver is a compiler itself, by all appearances: a binary in the `bin` of
@@ -351,6 +385,7 @@ fn toolchain(memoised: &Memoised, driver: &Path) -> Toolchain {
     let apart = files.filter(|file| !memoised.dirs.iter().any(|dir| is_in(dir, file)));
     Toolchain {
         digest: memoised.digest,
+        key: memoised.digest,
         driver: driver.to_owned(),
         sysroot: PathBuf::from(OsStr::from_bytes(&memoised.sysroot)),
         files: apart.map(|s| s.path().to_owned()).collect(),

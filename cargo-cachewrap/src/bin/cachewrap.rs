@@ -57,6 +57,7 @@ fn serve(argv: &[OsString], script: Option<&OsStr>) -> Option<Status> {
         let log = Log::new(loaded.config.log.value.clone());
         log.warn_once(&problem.to_string(), || problem.to_string());
     }
+    cache_core::survive_file_size_limit();
     let (cwd, wrapper) = (std::env::current_dir().ok()?, std::env::current_exe().ok());
     // A closed stream is the reader's choice, as it is for the compiler.
     let mut stdout = |piece: &[u8]| drop(std::io::stdout().write_all(piece));
