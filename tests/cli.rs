@@ -443,6 +443,24 @@ fn setup_is_undone_to_the_byte() {
 }
 
 #[test]
+fn setup_keeps_line_ends_and_a_byte_order_mark() {
+    let cli = Cli::new();
+    let file = cli.path("config.toml");
+    let path = file.display().to_string();
+    for before in [
+        "[build]\r\njobs = 2\r\n",
+        "\u{feff}[build]\njobs = 2\n",
+        "\u{feff}# mine\r\n",
+    ] {
+        std::fs::write(&file, before).unwrap();
+        cli.ok(&["setup", "--path", &path]);
+        assert_ne!(std::fs::read_to_string(&file).unwrap(), before);
+        cli.ok(&["setup", "--undo", "--path", &path]);
+        assert_eq!(std::fs::read_to_string(&file).unwrap(), before);
+    }
+}
+
+#[test]
 fn setup_names_a_wrapper_in_path_without_its_directory() {
     let cli = Cli::new();
     let wrapper = cli.programs().join("cachewrap");

@@ -24,7 +24,7 @@ pub(super) fn run(cx: &mut Context, args: &SetupArgs) -> Result<(), Failure> {
         match edit::unset(&mut document).map_err(failed)? {
             Edited::Already => writeln!(cx.out, "No wrapper is set in {shown}")?,
             Edited::Changed => {
-                let new = document.to_string();
+                let new = in_form_of(&text, &document.to_string());
                 if new.trim().is_empty() {
                     files::remove_with_empty_dir(&file)?;
                 } else {
@@ -39,12 +39,30 @@ pub(super) fn run(cx: &mut Context, args: &SetupArgs) -> Result<(), Failure> {
     match edit::set(&mut document, &wrapper, args.force).map_err(failed)? {
         Edited::Already => writeln!(cx.out, "{shown} sets the wrapper already")?,
         Edited::Changed => {
-            files::replace(&file, &document.to_string())?;
+            files::replace(&file, &in_form_of(&text, &document.to_string()))?;
             writeln!(cx.out, "Cargo uses the cache by {shown}")?;
         }
     }
     Ok(())
 }
+
+/// The new text with the byte order mark and the line ends of the old one, which the TOML
+/// library does not keep.
+fn in_form_of(old: &str, new: &str) -> String {
+    let mark = if old.starts_with(BYTE_ORDER_MARK) {
+        BYTE_ORDER_MARK.to_string()
+    } else {
+        String::new()
+    };
+    let lines = old.matches('\n').count();
+    if lines > 0 && lines == old.matches("\r\n").count() {
+        format!("{mark}{}", new.replace('\n', "\r\n"))
+    } else {
+        format!("{mark}{new}")
+    }
+}
+
+const BYTE_ORDER_MARK: char = '\u{feff}';
 
 /// The file to edit.
 fn file(cx: &Context, args: &SetupArgs) -> Result<PathBuf, Failure> {
