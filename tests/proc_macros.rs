@@ -166,10 +166,14 @@ fn a_macro_asks_over_the_network() {
     );
     for route in ROUTES {
         *answer.lock().expect("nobody panics with it") = "one";
-        let case = project(route, &body);
+        let mut case = project(route, &body);
         compare(&case, &["build"]).ok();
         *answer.lock().expect("nobody panics with it") = "two";
         compare(&case, &["build"]).ok().compiles(&["app"]);
+        case.use_compiler_itself();
+        compare(&case, &["build"]).ok();
+        *answer.lock().expect("nobody panics with it") = "three";
+        compare(&case, &["build"]).ok();
     }
 }
 
@@ -336,6 +340,10 @@ fn a_macro_computes_something_from_the_current_directory() {
         compare(&case, &["build"]).ok().compiles(&[]);
         case.copy_project("a/longer/place");
         compare(&case, &["build"]).ok().compiles(&["app"]);
+        case.use_compiler_itself();
+        compare(&case, &["build"]).ok();
+        case.copy_project("yet/another/place");
+        compare(&case, &["build"]).ok();
     }
 }
 
@@ -459,7 +467,9 @@ fn what_a_macro_leaves_behind_is_there_after_every_build() {
     ];
     let routes = ROUTES.into_iter();
     for (route, (body, left, gone)) in routes.flat_map(|r| effects.map(|effect| (r, effect))) {
-        let case = project(route, &format!("{body} String::new()"));
+        let mut case = project(route, &format!("{body} String::new()"));
+        // Which is watched less closely than the counting one.
+        case.use_compiler_itself();
         for _ in 0..2 {
             case.wipe();
             if gone {

@@ -18,10 +18,20 @@ fn setting(name: &str, default: u64) -> u64 {
 
 #[test]
 fn cached_and_uncached_builds_agree_after_every_edit() {
-    let steps = setting("CACHEWRAP_TEST_STEPS", 12);
-    let seed = setting("CACHEWRAP_TEST_SEED", 20);
-    let mut random = Random::new(seed);
+    agree_after_every_edit(Case::new(), setting("CACHEWRAP_TEST_SEED", 20));
+}
+
+/// The counting compiler is a script, and scripts are watched more closely.
+#[test]
+fn they_agree_with_the_compiler_itself_too() {
     let mut case = Case::new();
+    case.use_compiler_itself();
+    agree_after_every_edit(case, setting("CACHEWRAP_TEST_SEED", 20) + 1);
+}
+
+fn agree_after_every_edit(mut case: Case, seed: u64) {
+    let steps = setting("CACHEWRAP_TEST_STEPS", 12);
+    let mut random = Random::new(seed);
     let mut workspace = Workspace::generate(&mut random);
     workspace.write(&mut case);
     println!("seed {seed}: {workspace:#?}");

@@ -155,3 +155,29 @@ fn the_counters_agree_with_the_compiler() {
     let edited = case.cargo(&build).ok().compiled.len() as u64;
     assert_eq!(counted(&case), (cold, cold + edited));
 }
+
+/// Counted by the counters: the compiler that counts is a script, and watched more closely.
+#[test]
+fn with_the_compiler_itself_everything_hits_too() {
+    for args in [
+        &["build"][..],
+        &["build", "--release"],
+        &["check"],
+        &["test", "--no-run"],
+    ] {
+        let mut case = Case::fixture("kinds");
+        case.use_compiler_itself();
+        let args = with_everything(args);
+        compare(&case, &args).ok();
+        let cold = counted(&case);
+        assert_eq!(cold.0, 0, "{args:?}");
+        compare(&case, &args).ok();
+        assert_eq!(counted(&case), (cold.1, cold.1), "{args:?}");
+        case.edit("src/words.rs", ".count()", ".count() + 1");
+        compare(&case, &args).ok();
+        case.copy_project("elsewhere");
+        let before = counted(&case);
+        compare(&case, &args).ok();
+        assert_eq!(counted(&case).1, before.1, "{args:?}");
+    }
+}

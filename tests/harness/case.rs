@@ -105,6 +105,12 @@ impl Case {
         self
     }
 
+    /// Uses the compiler itself from now on, as everybody does. It counts nothing.
+    pub(crate) fn use_compiler_itself(&mut self) -> &mut Self {
+        let rustc = self.toolchain.bin("rustc");
+        self.env("RUSTC", rustc)
+    }
+
     /// Works in another directory from now on, as with a second checkout or a moved project.
     pub(crate) fn enter(&mut self, project: impl Into<PathBuf>) -> &mut Self {
         self.project = project.into();
