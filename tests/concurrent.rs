@@ -7,7 +7,7 @@ use std::process::{Child, Command, Stdio};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use crate::harness::{Case, Mode, bin_manifest, lib_manifest, macro_manifest, quote, write_script};
+use crate::harness::{Case, Mode, bin_manifest, lib_manifest, macro_manifest, quote};
 
 /// A program on top of a library.
 fn project() -> Case {
@@ -53,20 +53,15 @@ const GATE: &str = "WINDOWID";
 fn hold(case: &Case, gate: &Gate) -> PathBuf {
     let dir = case.root().join("held");
     fs::create_dir(&dir).expect("the directory should be creatable");
-    let rustc = case.bin().join("rustc");
-    let counting = case.bin().join("counting");
-    fs::rename(&rustc, &counting).expect("the shim should be movable");
-    write_script(
-        &rustc,
-        &format!(
+    case.put_before_compiler(|counting| {
+        format!(
             "case \"$*\" in *'--crate-name ___'*|*-vV*|*--print*) ;;\n\
              *) : >{dir}/$$; while kill -0 ${{{GATE}-{gate}}} 2>/dev/null; do sleep 0.01; done;;\n\
              esac\nexec {counting} \"$@\"\n",
             dir = quote(&dir),
             gate = gate.0.id(),
-            counting = quote(&counting),
-        ),
-    );
+        )
+    });
     dir
 }
 

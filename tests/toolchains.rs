@@ -6,7 +6,7 @@ use std::path::Path;
 
 use walkdir::WalkDir;
 
-use crate::harness::{Case, Mode, Toolchain, compare, manifest, quote, write_script};
+use crate::harness::{Case, Mode, Toolchain, compare, manifest, quote};
 
 const SHOUTS: &str = "fn main() {\n    let none: Option<u8> = std::hint::black_box(None);\n    \
                       std::panic::catch_unwind(|| none.unwrap()).unwrap_err();\n}\n";
@@ -237,17 +237,10 @@ fn a_script_that_starts_the_compiler_reads_a_variable_or_a_link() {
         "fn main() { println!(\"{}\", if cfg!(two) { 2 } else { 1 }); }",
     );
     let link = case.root().join("link");
-    let rustc = case.bin().join("rustc");
-    let counting = case.bin().join("counting");
-    fs::rename(&rustc, &counting).expect("the shim should be movable");
-    write_script(
-        &rustc,
-        &format!(
-            "exec {} $MY_FLAGS $(readlink {}) \"$@\"\n",
-            quote(&counting),
-            quote(&link)
-        ),
-    );
+    case.put_before_compiler(|counting| {
+        let link = quote(&link);
+        format!("exec {counting} $MY_FLAGS $(readlink {link}) \"$@\"\n")
+    });
     compare(&case, &["build"]).ok().compiles(&["app"]);
     case.env("MY_FLAGS", "--cfg=two");
     compare(&case, &["build"]).ok().compiles(&["app"]);

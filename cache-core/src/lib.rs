@@ -92,6 +92,7 @@ mod fs;
 pub mod fuzzing;
 mod input;
 mod journal;
+mod kernel;
 mod key;
 mod listing;
 mod lock;

@@ -28,7 +28,7 @@ use std::os::unix::ffi::OsStrExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use crate::input::{FileType, Input};
+use crate::input::FileType;
 use crate::observe::{Access, Event, Observation};
 use crate::stamp::Stamp;
 
@@ -190,85 +190,6 @@ pub(crate) fn summarise(
         sorter.add(event)?;
     }
     Ok(sorter.summary)
-}
-
-/// Whether a path is in a file system of the kernel's own making.
-pub(crate) fn is_of_kernel(path: &Path) -> bool {
-    let system = ["/proc", "/sys", "/dev"];
-    // Shared memory is an ordinary file system, and people do build there.
-    system.iter().any(|dir| path.starts_with(dir)) && !path.starts_with("/dev/shm")
-}
-
-/// What may be read below `/proc` and `/sys` besides what is about the process.
-const HARMLESS: &[&str] = &[
-    // In the key.
-    "/proc/cpuinfo",
-    // How many processors, how much memory, how busy.
-    "/proc/loadavg",
-    "/proc/meminfo",
-    "/proc/stat",
-    "/proc/sys/vm",
-    "/sys/devices/system/cpu",
-    "/sys/devices/system/node",
-    "/sys/fs/cgroup",
-    "/sys/kernel/mm",
-    // Read by libraries of common tools when they are loaded.
-    "/proc/filesystems",
-    "/proc/mounts",
-    "/proc/sys/fs",
-    "/proc/sys/kernel/cap_last_cap",
-    "/proc/sys/kernel/ngroups_max",
-    "/sys/fs/selinux",
-];
-
-/// What the system call `uname` tells, but for the machine's name, which every container
-/// has another one of.
-const KERNEL: &[&str] = &["/proc/sys/kernel/osrelease", "/proc/version"];
-
-/// What the fact is called which kernel this is.
-pub(crate) const KERNEL_FACT: &str = "kernel";
-
-/// Which kernel this is.
-pub(crate) fn kernel() -> Vec<u8> {
-    let parts = KERNEL.iter().map(|path| crate::fs::read(Path::new(path)));
-    parts
-        .map(Result::unwrap_or_default)
-        .collect::<Vec<_>>()
-        .concat()
-}
-
-/// The fact which kernel this is.
-pub(crate) fn kernel_fact() -> Input {
-    Input::Argument {
-        name: KERNEL_FACT.to_owned(),
-        value: Some(kernel()),
-    }
-}
-
-/// Whether an event reads which kernel this is.
-pub(crate) fn tells_kernel(event: &Event) -> bool {
-    KERNEL.iter().any(|known| *event.path == *Path::new(known))
-}
-
-/// Whether a file of the kernel's is about more than the process that reads it.
-pub(crate) fn is_of_machine(event: &Event) -> bool {
-    let path = &event.path;
-    if !(path.starts_with("/proc") || path.starts_with("/sys"))
-        || event.found.is_none_or(|f| f.file_type != FileType::File)
-    {
-        return false;
-    }
-    let mut parts = path.components().skip(2);
-    let whose = parts.next().map(|c| c.as_os_str().to_string_lossy());
-    let own = path.starts_with("/proc")
-        && whose.is_some_and(|w| {
-            matches!(&*w, "self" | "thread-self") || w.bytes().all(|b| b.is_ascii_digit())
-        });
-    // `/proc/self/root/etc/passwd` is any file.
-    let leads_away = parts.any(|c| c.as_os_str() == "root" || c.as_os_str() == "cwd");
-    let mut known = HARMLESS.iter().chain(KERNEL);
-    let harmless = known.any(|known| path.starts_with(known));
-    !(harmless || (own && !leads_away))
 }
 
 #[derive(Clone, Copy, Debug, Default)]

@@ -1,7 +1,7 @@
 //! Runs in other checkouts and target directories.
 
 use super::{builds, project};
-use crate::harness::Mode;
+use crate::harness::{Case, Mode};
 
 #[test]
 fn another_checkout_and_another_target_directory_run_nothing() {
@@ -60,48 +60,36 @@ fn a_compressed_file_may_hide_a_path() {
     builds(&case, &["app"]);
 }
 
+/// What a script finds above the target directory is that of its own checkout.
+fn looks_above_the_target_directory(case: &mut Case) {
+    let root = case.root().to_owned();
+    for dir in ["one", "two"] {
+        let dir = root.join(dir);
+        std::fs::create_dir_all(&dir).expect("the directory should be creatable");
+        let name = dir.file_name().expect("it has a name").as_encoded_bytes();
+        std::fs::write(dir.join("beside"), name).expect("the file should be writable");
+    }
+    for dir in ["one", "two"] {
+        case.copy_project(&format!("{dir}/project"));
+        builds(case, &["app"]);
+        assert_eq!(case.printed("debug/app"), dir);
+    }
+}
+
+const READS_ABOVE: &str = "let above = out.ancestors().nth(5).unwrap();\
+     leave(&fs::read_to_string(above.join(\"../beside\")).unwrap());";
+
 #[test]
 fn what_lies_above_the_target_directory_is_that_of_the_checkout() {
-    let mut case = project(
-        "let above = out.ancestors().nth(5).unwrap();\
-         leave(&fs::read_to_string(above.join(\"../beside\")).unwrap());",
-    );
-    let write = |dir: &str, text: &str| {
-        let dir = case.root().join(dir);
-        std::fs::create_dir_all(&dir).expect("the directory should be creatable");
-        std::fs::write(dir.join("beside"), text).expect("the file should be writable");
-    };
-    write("", "one");
-    write("other", "two");
-    builds(&case, &["app"]);
-    assert_eq!(case.printed("debug/app"), "one");
-    case.copy_project("other/project");
-    builds(&case, &["app"]);
-    assert_eq!(case.printed("debug/app"), "two");
+    looks_above_the_target_directory(&mut project(READS_ABOVE));
 }
 
 #[test]
 fn what_lies_below_a_directory_of_the_search_path_is_no_program() {
-    let mut case = project(
-        "let above = out.ancestors().nth(5).unwrap();\
-         leave(&fs::read_to_string(above.join(\"../beside\")).unwrap());",
-    );
-    let root = case.root().to_owned();
+    let mut case = project(READS_ABOVE);
     let path = std::env::var("PATH").expect("there should be a search path");
-    case.env("PATH", format!("{path}:{}", root.display()));
-    let write = |dir: &str, text: &str| {
-        let dir = root.join(dir);
-        std::fs::create_dir_all(&dir).expect("the directory should be creatable");
-        std::fs::write(dir.join("beside"), text).expect("the file should be writable");
-    };
-    write("one", "one");
-    write("two", "two");
-    case.copy_project("one/project");
-    builds(&case, &["app"]);
-    assert_eq!(case.printed("debug/app"), "one");
-    case.copy_project("two/project");
-    builds(&case, &["app"]);
-    assert_eq!(case.printed("debug/app"), "two");
+    let path = format!("{path}:{}", case.root().display());
+    looks_above_the_target_directory(case.env("PATH", path));
 }
 
 /// A relative path between two directories is another one where they lie otherwise.

@@ -10,7 +10,7 @@ use tempfile::TempDir;
 use walkdir::WalkDir;
 
 use super::outcome::Outcome;
-use super::toolchain::{Toolchain, write_shims};
+use super::toolchain::{Toolchain, quote, write_script, write_shims};
 
 /// Whether the wrapper takes part.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -109,6 +109,14 @@ impl Case {
     pub(crate) fn use_compiler_itself(&mut self) -> &mut Self {
         let rustc = self.toolchain.bin("rustc");
         self.env("RUSTC", rustc)
+    }
+
+    /// Puts a script in the place of the counting compiler, whose new path it is made from.
+    pub(crate) fn put_before_compiler(&self, script: impl FnOnce(&str) -> String) {
+        let rustc = self.bin().join("rustc");
+        let counting = self.bin().join("counting");
+        fs::rename(&rustc, &counting).expect("the shim should be movable");
+        write_script(&rustc, &script(&quote(&counting)));
     }
 
     /// Works in another directory from now on, as with a second checkout or a moved project.

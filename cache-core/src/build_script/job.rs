@@ -20,6 +20,7 @@ use crate::env::Environment;
 use crate::fs;
 use crate::input::{EnvValue, Input};
 use crate::journal::JournalOutcome;
+use crate::kernel;
 use crate::listing;
 use crate::memo::Memo;
 use crate::observe::{Depth, Observation};
@@ -33,7 +34,7 @@ use crate::rustc::invocation::{BypassReason, Invocation};
 use crate::rustc::place;
 use crate::rustc::toolchain::{self, Surroundings, Toolchain};
 use crate::search;
-use crate::seen::{KERNEL_FACT, NotStored, Summary, kernel, kernel_fact};
+use crate::seen::{NotStored, Summary};
 use crate::stamp::{self, Stamp};
 use crate::stats;
 use crate::store::Store;
@@ -257,7 +258,7 @@ impl Job<'_> {
             roots: &self.script.roots,
             store: self.engine.store,
             memo: &self.script.memo,
-            argument: &|name| (name == KERNEL_FACT).then(kernel),
+            argument: &|name| (name == kernel::FACT).then(kernel::identity),
             in_key: &|name| key::enters(name, self.request.env),
         };
         let manifest = self.engine.manifest(self.script.key);
@@ -359,7 +360,7 @@ impl Job<'_> {
         self.note_directives(&recorder, &ran.stdout, &mut inputs)?;
         self.note_directory_of_cargo(&mut inputs)?;
         if summary.asked_kernel {
-            inputs.insert(kernel_fact());
+            inputs.insert(kernel::fact());
         }
         let modes = listing::modes(inputs.files(), &script.roots);
         inputs.insert(Input::Modes { modes });

@@ -17,9 +17,10 @@ use std::sync::Arc;
 use crate::env::Environment;
 use crate::fs;
 use crate::input::FileType;
+use crate::kernel;
 use crate::observe::{Access, Event, Observation};
 use crate::rustc::toolchain::Toolchain;
-use crate::seen::{self, NotStored, Program, Sorter, Subject, Summary};
+use crate::seen::{NotStored, Program, Sorter, Subject, Summary};
 use crate::stamp::Stamp;
 
 /// Extensions of text that compilers and the like read, which is nobody's script.
@@ -53,10 +54,10 @@ pub(super) fn summarise(
         if event.access == Access::Symlink && known.hides(&event, before.as_ref()) {
             return Err(NotStored::SideEffect);
         }
-        if event.access == Access::Read && seen::is_of_machine(&event) {
+        if event.access == Access::Read && kernel::is_of_machine(&event) {
             return Err(NotStored::Machine);
         }
-        asked_kernel |= seen::tells_kernel(&event);
+        asked_kernel |= kernel::tells_identity(&event);
         sorter.add(&event)?;
         before = Some(event);
     }
@@ -162,9 +163,7 @@ impl Subject for Known<'_> {
     }
 
     fn is_elsewhere(&self, path: &Path) -> bool {
-        seen::is_of_kernel(path)
-            || self.is_in_out_dir(path)
-            || self.jobserver.as_deref() == Some(path)
+        kernel::owns(path) || self.is_in_out_dir(path) || self.jobserver.as_deref() == Some(path)
     }
 
     fn is_output(&self, _path: &Path) -> bool {
@@ -282,21 +281,6 @@ mod tests {
         assert_eq!(linked("out", "out/gone"), Ok(vec![]));
         assert_eq!(linked("there", "elsewhere"), Err(NotStored::SideEffect));
         assert!(linked(".", "out/away").is_ok());
-    }
-
-    #[test]
-    fn files_of_the_kernel_are_told_apart() {
-        for (path, expected) in [
-            ("/proc/self/status", false),
-            ("/proc/self/root/etc/passwd", true),
-            ("/proc/version", false),
-            ("/proc/cpuinfo", false),
-            ("/proc/sys/kernel/hostname", true),
-            ("/etc/passwd", false),
-        ] {
-            let event = event(Access::Read, Path::new(path));
-            assert_eq!(crate::seen::is_of_machine(&event), expected, "{path}");
-        }
     }
 
     #[test]

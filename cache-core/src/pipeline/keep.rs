@@ -9,6 +9,7 @@ use std::time::SystemTime;
 use crate::config::LogLevel;
 use crate::fs;
 use crate::input::Input;
+use crate::kernel;
 use crate::observe::{Access, Observation};
 use crate::record::Recorder;
 use crate::result::{CompileResult, Output};
@@ -19,7 +20,7 @@ use crate::rustc::invocation::{Action, Source};
 use crate::rustc::messages;
 use crate::rustc::record::Compilation;
 use crate::rustc::seen::{self, Known};
-use crate::seen::{NotStored, kernel_fact};
+use crate::seen::NotStored;
 
 use super::unit::dep_info_tells_all;
 use super::{Job, Ran};
@@ -114,7 +115,7 @@ impl Job<'_> {
         }
         inputs.extend(self.message_inputs(ran));
         if summary.as_ref().is_some_and(|s| s.asked_kernel) {
-            inputs.push(kernel_fact());
+            inputs.push(kernel::fact());
         }
         let result = self.result(ran, captured.outputs);
         self.engine.put(unit.key, inputs, &result, captured.size)

@@ -24,6 +24,7 @@ use crate::config::{Config, LogLevel};
 use crate::env::Environment;
 use crate::fs;
 use crate::journal::JournalOutcome;
+use crate::kernel;
 use crate::manifest::InputManifest;
 use crate::observe::Depth;
 use crate::restore;
@@ -33,7 +34,7 @@ use crate::rustc::capture::Places;
 use crate::rustc::invocation::{self, Action, BypassReason};
 use crate::rustc::messages::{self, Restorer};
 use crate::rustc::place;
-use crate::seen::{KERNEL_FACT, NotStored, kernel};
+use crate::seen::NotStored;
 use crate::stamp;
 use crate::store::{Store, Turn};
 
@@ -234,8 +235,8 @@ impl Job<'_> {
     /// The last value of an argument, for inputs that name one; or which kernel this is.
     fn argument(&self, name: &str) -> Option<Vec<u8>> {
         use std::os::unix::ffi::OsStrExt as _;
-        if name == KERNEL_FACT {
-            return Some(kernel());
+        if name == kernel::FACT {
+            return Some(kernel::identity());
         }
         let values = self.unit.invocation.values(name);
         values.last().map(|value| value.as_bytes().to_vec())

@@ -7,6 +7,7 @@
 use std::path::{Path, PathBuf};
 
 use crate::input::FileType;
+use crate::kernel;
 use crate::observe::{Access, Event, Observation};
 use crate::seen::{self, NotStored, Program, Subject, Summary};
 
@@ -38,14 +39,14 @@ pub(crate) fn summarise(
     known: &Known<'_>,
 ) -> Result<Summary, NotStored> {
     let of_machine = |event: &Event| {
-        shows_process(event) || (event.access == Access::Read && seen::is_of_machine(event))
+        shows_process(event) || (event.access == Access::Read && kernel::is_of_machine(event))
     };
     if known.macros && observation.events.iter().any(of_machine) {
         return Err(NotStored::Machine);
     }
     let mut summary = seen::summarise(observation, known)?;
     let mut events = observation.events.iter();
-    summary.asked_kernel |= known.macros && events.any(seen::tells_kernel);
+    summary.asked_kernel |= known.macros && events.any(kernel::tells_identity);
     if summary.compiled {
         Ok(summary)
     } else {
@@ -86,7 +87,7 @@ impl Subject for Known<'_> {
     }
 
     fn is_elsewhere(&self, path: &Path) -> bool {
-        seen::is_of_kernel(path) || self.incremental.iter().any(|dir| path.starts_with(dir))
+        kernel::owns(path) || self.incremental.iter().any(|dir| path.starts_with(dir))
     }
 
     fn is_output(&self, path: &Path) -> bool {
