@@ -368,6 +368,23 @@ mod tests {
     }
 
     #[test]
+    fn short_roots_and_ways_far_up_bind() {
+        let mut roots = Roots::default();
+        roots.add(Root::Workspace, "/app");
+        roots.add(Root::Target, "/long/enough/target");
+        let bound = |text: &str| open_roots(text.as_bytes(), &roots).1;
+        assert_eq!(bound("GET /app/route"), [Root::Workspace]);
+        assert!(bound("/long/enough/target/x").is_empty());
+        assert!(bound("../../../x").is_empty());
+        assert_eq!(bound("../../../../src/x"), Root::ALL);
+        let below = |link: &str, target: &str| {
+            is_below(Path::new(link), Path::new(target), Path::new("/out"))
+        };
+        assert!(below("/out/a/link", "../b") && below("/out/link", "a/../b"));
+        assert!(!below("/out/a/link", "../../b") && !below("/out/link", "../b"));
+    }
+
+    #[test]
     fn text_is_moved_and_binaries_bind() {
         let place = Place::new();
         let (out, roots) = place.target("one");
