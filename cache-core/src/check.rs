@@ -51,9 +51,7 @@ impl MissReason {
             Self::OtherVersion => "other-version",
         }
     }
-}
 
-impl MissReason {
     /// What the name of a reason says to people, where the name says all.
     pub(crate) fn explanation(name: &str) -> Option<&'static str> {
         Some(match name {

@@ -150,15 +150,16 @@ fn home_by_environment(env: &Environment) -> Option<PathBuf> {
 
 fn workspace(invocation: &Invocation, cwd: &Path, target: &Path) -> PathBuf {
     let absolute = matches!(&invocation.source, Source::File(path) if path.is_absolute());
+    if !absolute {
+        return cwd.to_owned();
+    }
     // A vendored package, or a path dependency outside the workspace. Where the target
     // directory lies in the workspace, it tells which; a directory above may well be another.
     let above = target.parent();
     let known = above.filter(|dir| fs::exists(&dir.join("Cargo.lock")));
     let is_outside = known.is_some_and(|dir| !cwd.starts_with(dir));
-    match locked_above(cwd) {
-        Some(dir) if absolute && !is_outside => dir.to_owned(),
-        _ => cwd.to_owned(),
-    }
+    let found = locked_above(cwd).filter(|_| !is_outside);
+    found.unwrap_or(cwd).to_owned()
 }
 
 /// The arguments that make the outputs independent of the roots.
