@@ -28,6 +28,11 @@
 //! - A process stays behind after the compiler has ended (a tool that starts a server):
 //!   a child of ours stays to answer for it, and the observation is marked incomplete.
 
+#[cfg(all(
+    target_os = "linux",
+    any(target_arch = "x86_64", target_arch = "aarch64")
+))]
+mod calls;
 mod events;
 #[cfg(all(
     target_os = "linux",
