@@ -11,7 +11,8 @@ use super::{Root, Roots};
 /// Unlike in text, an occurrence need not stand at path boundaries: compilers put string
 /// literals next to each other, so that any byte may precede or follow a path. One
 /// occurrence too many (`/app` in `/apple`) merely binds a result more closely than
-/// needed.
+/// needed. Left out are names of source files as debug information has them: nearly every program
+/// names the standard library's `btree/append.rs`, and would be bound to a workspace `/app`.
 #[derive(Debug)]
 pub(crate) struct Scanner {
     needles: Vec<(Root, memmem::Finder<'static>)>,
@@ -60,7 +61,9 @@ impl Scanner {
             if self.found.contains(root) {
                 continue;
             }
-            if finder.find(content).is_some() {
+            let length = finder.needle().len();
+            let mut all = finder.find_iter(content);
+            if all.any(|at| !begins_name_of_source(content, at, length)) {
                 self.found.push(*root);
             }
         }
@@ -75,6 +78,24 @@ impl Scanner {
     pub(crate) fn found(&self) -> &[Root] {
         &self.found
     }
+}
+
+/// Whether the text at `at` is a directory's end and the beginning of a longer name of a source file,
+/// `…btree/append.rs`, which a zero byte ends as in debug information. Where a piece of content
+/// ends too early to tell, it is not.
+///
+/// Literals that stand side by side could look the same, `…x` `/app` `main.rs`; so the
+/// names that packages give their own files, which panics mention, do not count, and other literals
+/// are not followed by a zero byte.
+fn begins_name_of_source(content: &[u8], at: usize, length: usize) -> bool {
+    let is_name_byte = |b: &u8| b.is_ascii_alphanumeric() || matches!(b, b'_' | b'-');
+    let before = at.checked_sub(1).and_then(|i| content.get(i));
+    let after = content.get(at + length..).unwrap_or_default();
+    let rest = after.iter().take_while(|b| is_name_byte(b)).count();
+    let (rest, extension) = after.split_at(rest);
+    before.is_some_and(is_name_byte)
+        && extension.starts_with(b".rs\0")
+        && !matches!(rest, b"" | b"build" | b"lib" | b"main" | b"mod")
 }
 
 #[cfg(test)]
@@ -95,6 +116,24 @@ mod tests {
         assert_eq!(scan(&[b"\0x/app\0"]), [Root::Workspace]);
         assert_eq!(scan(&[b"before/appafter"]), [Root::Workspace]);
         assert!(scan(&[b"\0/ap /tmp/"]).is_empty());
+    }
+
+    #[test]
+    fn longer_names_of_source_files_are_no_occurrences() {
+        assert!(scan(&[b"\0library/btree/append.rs\0src/app_settings.rs\0"]).is_empty());
+        for content in [
+            &b"\0src/append.rs\0/app\0"[..],
+            b"\0/append.rs\0",
+            b"src/append.rs",
+            b"src/append.rs more",
+            b"src/append.rst\0",
+            b"src/app/end.rs\0",
+            b"src/app.rs\0",
+            b"x/appbuild.rs\0",
+            b"x/appmain.rs\0",
+        ] {
+            assert_eq!(scan(&[content]), [Root::Workspace], "{content:?}");
+        }
     }
 
     #[test]
