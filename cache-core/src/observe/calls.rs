@@ -5,8 +5,6 @@ use std::ffi::OsString;
 use std::os::unix::ffi::OsStringExt as _;
 use std::path::PathBuf;
 
-use libc::c_long;
-
 use super::events::Access;
 use super::sys::{self, Notification};
 
@@ -19,6 +17,7 @@ pub(super) enum Intent {
 }
 
 impl Intent {
+    /// What the call is about to do; `None` if its flags cannot be read.
     pub(super) fn resolve(self, call: &Notification) -> Option<Access> {
         let flags = match self {
             Self::Known(access) => return Some(access),
@@ -77,7 +76,7 @@ pub(super) fn symlink(call: &Notification) -> Option<(u64, u64, u64)> {
     }
 }
 
-/// Whom a call talks to.
+/// The other side of a conversation.
 pub(super) enum Peer {
     /// Somebody without a path.
     Nameless,
@@ -85,6 +84,7 @@ pub(super) enum Peer {
     Address(u64, u64),
 }
 
+/// Whom a call talks to; `None` for a call that does not.
 pub(super) fn talks(call: &Notification) -> Option<Peer> {
     let [_, address, length, ..] = call.args;
     match call.call {
@@ -143,7 +143,7 @@ pub(super) fn describe(call: &Notification) -> Option<(u64, u64, Intent)> {
         libc::SYS_symlink => return Some((CWD, a1, known(Access::Symlink))),
         _ => {}
     }
-    let described: (u64, u64, Intent) = match call.call {
+    Some(match call.call {
         libc::SYS_openat => (a0, a1, Intent::Flags(a2)),
         libc::SYS_openat2 => (a0, a1, Intent::OpenHow(a2)),
         libc::SYS_execve => (CWD, a0, known(Execute)),
@@ -165,9 +165,7 @@ pub(super) fn describe(call: &Notification) -> Option<(u64, u64, Intent)> {
         libc::SYS_renameat | libc::SYS_renameat2 | libc::SYS_linkat => (a2, a3, known(Create)),
         libc::SYS_symlinkat => (a1, a2, known(Access::Symlink)),
         _ => return None,
-    };
-    let _: c_long = call.call;
-    Some(described)
+    })
 }
 
 /// Reads a path out of a process's memory.
@@ -198,6 +196,7 @@ pub(super) fn read_path(tid: u32, address: u64) -> Option<PathBuf> {
     Some(PathBuf::new())
 }
 
+/// A path as the process sees it from that directory descriptor.
 pub(super) fn absolute(tid: u32, directory: u64, path: PathBuf) -> Option<PathBuf> {
     if path.is_absolute() {
         return Some(path);
