@@ -35,6 +35,34 @@ pub(crate) fn read_start(path: &Path, len: u64) -> Result<Vec<u8>, PathError> {
     Ok(bytes)
 }
 
+/// Which of some byte strings occur in a file, which may be large.
+pub(crate) fn find_each(path: &Path, wanted: &[&[u8]]) -> Result<Vec<bool>, PathError> {
+    const PIECE: usize = 128 * 1024;
+    let mut file = open(path)?;
+    let mut found = vec![false; wanted.len()];
+    // Pieces overlap by what an occurrence across their border can have in the first.
+    let overlap = wanted.iter().map(|w| w.len()).max().unwrap_or(0).max(1) - 1;
+    let mut buffer = vec![0; overlap + PIECE];
+    let mut kept = 0;
+    while found.contains(&false) {
+        let free = buffer.get_mut(kept..).unwrap_or_default();
+        let read = match file.read(free) {
+            Ok(0) => break,
+            Ok(read) => read,
+            Err(e) if e.kind() == io::ErrorKind::Interrupted => continue,
+            Err(e) => return Err(PathError::new("read", path, e)),
+        };
+        let filled = kept + read;
+        let piece = buffer.get(..filled).unwrap_or_default();
+        for (found, wanted) in found.iter_mut().zip(wanted) {
+            *found |= memchr::memmem::find(piece, wanted).is_some();
+        }
+        kept = overlap.min(filled);
+        buffer.copy_within(filled - kept..filled, 0);
+    }
+    Ok(found)
+}
+
 /// Hashes a file's content.
 pub(crate) fn digest(path: &Path) -> Result<BlobRef, PathError> {
     Digest::of_reader(open(path)?).context("read", path)
@@ -371,5 +399,25 @@ impl Drop for TempFile {
         if !self.kept {
             let _ = std::fs::remove_file(&self.path);
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn byte_strings_are_found_wherever_they_are() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("file");
+        for at in [0, 1, 131_000, 131_070, 131_072, 131_080, 262_140, 399_994] {
+            let mut content = vec![b'.'; 400_000];
+            content.splice(at..at + 6, *b"NEEDLE");
+            std::fs::write(&path, &content).unwrap();
+            let found = find_each(&path, &[b"NEEDLE", b"NEEDLES", b"EEDL"]).unwrap();
+            assert_eq!(found, [true, false, true], "at {at}");
+        }
+        assert_eq!(find_each(&path, &[]).unwrap(), [false; 0]);
+        assert!(find_each(&dir.path().join("none"), &[b"x"]).is_err());
     }
 }

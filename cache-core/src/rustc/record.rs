@@ -81,6 +81,8 @@ impl Compilation<'_> {
     }
 
     fn finish(&self, mut inputs: Facts, dep_info: &DepInfo) -> Result<Vec<Input>, NotStored> {
+        // Variables with paths of this build that its sources only find files with.
+        let mut included = Vec::new();
         for (name, value) in &dep_info.env {
             let value = match value {
                 None => EnvValue::Unset,
@@ -88,17 +90,25 @@ impl Compilation<'_> {
             };
             if let EnvValue::Set(template) = &value
                 && template.names_a_root()
-                && self.is_used_as_value(name, dep_info)?
             {
-                self.base.bind(template.roots(), &mut inputs);
+                if self.is_used_as_value(name, dep_info)? {
+                    self.base.bind(template.roots(), &mut inputs);
+                } else {
+                    included.push((name.as_slice(), template.clone()));
+                }
             }
             let name = name.clone();
             inputs.insert(Input::Env { name, value });
         }
+        self.retain_named_by_a_crate(&mut included)?;
+        for (_, template) in included {
+            self.base.bind(template.roots(), &mut inputs);
+        }
         Ok(inputs.into_inputs())
     }
 
-    /// Whether a variable was read for more than to find files to include.
+    /// Whether a variable was read for more than to find files to include, as far as the
+    /// sources of this crate tell.
     fn is_used_as_value(&self, name: &[u8], dep_info: &DepInfo) -> Result<bool, NotStored> {
         let name = String::from_utf8_lossy(name);
         let mut most = Naming::No;
@@ -111,18 +121,25 @@ impl Compilation<'_> {
                 most = most.max(sources::naming(&source, &name));
             }
         }
-        Ok(most != Naming::ToInclude || self.is_named_by_a_crate(&name)?)
+        Ok(most != Naming::ToInclude)
     }
 
-    /// Whether a crate that this one uses names a variable: in a macro, perhaps.
-    fn is_named_by_a_crate(&self, name: &str) -> Result<bool, NotStored> {
+    /// Leaves those variables that a crate which this one uses names: in a macro, perhaps.
+    fn retain_named_by_a_crate<T>(&self, variables: &mut Vec<(&[u8], T)>) -> Result<(), NotStored> {
+        let names: Vec<&[u8]> = variables.iter().map(|(name, _)| *name).collect();
+        let mut occurring = vec![false; names.len()];
         for path in self.invocation.externs(self.base.cwd) {
-            let library = fs::read(&path).map_err(|_| NotStored::Unreadable)?;
-            if memchr::memmem::find(&library, name.as_bytes()).is_some() {
-                return Ok(true);
+            if !occurring.contains(&false) {
+                break;
+            }
+            let found = fs::find_each(&path, &names).map_err(|_| NotStored::Unreadable)?;
+            for (occurring, found) in occurring.iter_mut().zip(found) {
+                *occurring |= found;
             }
         }
-        Ok(false)
+        let mut occurring = occurring.into_iter();
+        variables.retain(|_| occurring.next().unwrap_or(true));
+        Ok(())
     }
 
     fn dep_sources(&self, dep_info: &DepInfo) -> Vec<PathBuf> {
