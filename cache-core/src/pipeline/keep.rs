@@ -160,7 +160,7 @@ impl Job<'_> {
                 .announced
                 .iter()
                 .find(|p| p.extension() == Some("d".as_ref()))
-                .cloned(),
+                .map(|p| self.request.cwd.join(p)),
         };
         let path = match path {
             Some(path) => path,
