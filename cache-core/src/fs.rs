@@ -35,11 +35,18 @@ pub(crate) fn read_start(path: &Path, len: u64) -> Result<Vec<u8>, PathError> {
     Ok(bytes)
 }
 
-/// Which of some byte strings occur in a file, which may be large.
-pub(crate) fn find_each(path: &Path, wanted: &[&[u8]]) -> Result<Vec<bool>, PathError> {
+/// Notes which of some byte strings occur in a file, which may be large. Those that were found
+/// elsewhere are not looked for, and nothing is read when none is left.
+pub(crate) fn find_each(
+    path: &Path,
+    wanted: &[&[u8]],
+    found: &mut [bool],
+) -> Result<(), PathError> {
     const PIECE: usize = 128 * 1024;
+    if !found.contains(&false) {
+        return Ok(());
+    }
     let mut file = open(path)?;
-    let mut found = vec![false; wanted.len()];
     // Pieces overlap by what an occurrence across their border can have in the first.
     let overlap = wanted.iter().map(|w| w.len()).max().unwrap_or(0).max(1) - 1;
     let mut buffer = vec![0; overlap + PIECE];
@@ -55,12 +62,12 @@ pub(crate) fn find_each(path: &Path, wanted: &[&[u8]]) -> Result<Vec<bool>, Path
         let filled = kept + read;
         let piece = buffer.get(..filled).unwrap_or_default();
         for (found, wanted) in found.iter_mut().zip(wanted) {
-            *found |= memchr::memmem::find(piece, wanted).is_some();
+            *found = *found || memchr::memmem::find(piece, wanted).is_some();
         }
         kept = overlap.min(filled);
         buffer.copy_within(filled - kept..filled, 0);
     }
-    Ok(found)
+    Ok(())
 }
 
 /// Hashes a file's content.
@@ -414,10 +421,12 @@ mod tests {
             let mut content = vec![b'.'; 400_000];
             content.splice(at..at + 6, *b"NEEDLE");
             std::fs::write(&path, &content).unwrap();
-            let found = find_each(&path, &[b"NEEDLE", b"NEEDLES", b"EEDL"]).unwrap();
+            let mut found = [false; 3];
+            find_each(&path, &[b"NEEDLE", b"NEEDLES", b"EEDL"], &mut found).unwrap();
             assert_eq!(found, [true, false, true], "at {at}");
         }
-        assert_eq!(find_each(&path, &[]).unwrap(), [false; 0]);
-        assert!(find_each(&dir.path().join("none"), &[b"x"]).is_err());
+        let none = dir.path().join("none");
+        assert!(find_each(&none, &[b"x"], &mut [false]).is_err());
+        assert!(find_each(&none, &[b"x"], &mut [true]).is_ok());
     }
 }

@@ -100,8 +100,9 @@ impl Compilation<'_> {
             let name = name.clone();
             inputs.insert(Input::Env { name, value });
         }
-        self.retain_named_by_a_crate(&mut included)?;
-        for (_, template) in included {
+        let (variables, templates): (Vec<_>, Vec<_>) = included.into_iter().unzip();
+        let named = self.named_by_a_crate(&variables)?;
+        for (template, _) in templates.iter().zip(named).filter(|(_, named)| *named) {
             self.base.bind(template.roots(), &mut inputs);
         }
         Ok(inputs.into_inputs())
@@ -124,22 +125,13 @@ impl Compilation<'_> {
         Ok(most != Naming::ToInclude)
     }
 
-    /// Leaves those variables that a crate which this one uses names: in a macro, perhaps.
-    fn retain_named_by_a_crate<T>(&self, variables: &mut Vec<(&[u8], T)>) -> Result<(), NotStored> {
-        let names: Vec<&[u8]> = variables.iter().map(|(name, _)| *name).collect();
-        let mut occurring = vec![false; names.len()];
+    /// Which variables a crate that this one uses names: in a macro, perhaps.
+    fn named_by_a_crate(&self, variables: &[&[u8]]) -> Result<Vec<bool>, NotStored> {
+        let mut named = vec![false; variables.len()];
         for path in self.invocation.externs(self.base.cwd) {
-            if !occurring.contains(&false) {
-                break;
-            }
-            let found = fs::find_each(&path, &names).map_err(|_| NotStored::Unreadable)?;
-            for (occurring, found) in occurring.iter_mut().zip(found) {
-                *occurring |= found;
-            }
+            fs::find_each(&path, variables, &mut named).map_err(|_| NotStored::Unreadable)?;
         }
-        let mut occurring = occurring.into_iter();
-        variables.retain(|_| occurring.next().unwrap_or(true));
-        Ok(())
+        Ok(named)
     }
 
     fn dep_sources(&self, dep_info: &DepInfo) -> Vec<PathBuf> {
