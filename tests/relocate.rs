@@ -358,26 +358,52 @@ fn two_checkouts_that_differ_do_not_mix() {
     assert_eq!(case.printed("debug/kinds"), "13 3 42");
 }
 
+/// A program that uses a macro which `helper` makes itself or passes on from `inner`, beside
+/// including a file of its own. `helper` has documentation and one more macro.
+fn uses_a_macro(makes: &str, length: &str, beside: &str) -> Case {
+    let case = Case::new();
+    let makes_it =
+        format!("#[macro_export]\nmacro_rules! len {{ () => {{ const {{ {length} }} }} }}");
+    case.write("Cargo.toml", bin_manifest("app", &["helper"]))
+        .write("src/empty.rs", "")
+        .write(
+            "src/main.rs",
+            format!("{beside}\nfn main() {{ println!(\"{{}}\", helper::len!()); }}"),
+        )
+        .write("helper/Cargo.toml", lib_manifest("helper", &["inner"]))
+        .write("inner/Cargo.toml", lib_manifest("inner", &[]))
+        .write(&format!("{makes}/src/lib.rs"), makes_it);
+    if makes == "inner" {
+        case.write("helper/src/lib.rs", "pub use inner::len;");
+    } else {
+        case.write("inner/src/lib.rs", "");
+    }
+    case
+}
+
+const INCLUDES: &str = "include!(concat!(env!(\"CARGO_MANIFEST_DIR\"), \"/src/empty.rs\"));";
+
 #[test]
 fn a_directory_named_by_a_macro_of_another_crate_is_that_of_this_checkout() {
-    let included = "include!(concat!(env!(\"CARGO_MANIFEST_DIR\"), \"/src/empty.rs\"));";
-    for beside in ["", included] {
-        let mut case = Case::new();
-        case.write("Cargo.toml", bin_manifest("app", &["helper"]))
-            .write("src/empty.rs", "")
-            .write(
-                "src/main.rs",
-                format!("{beside}\nfn main() {{ println!(\"{{}}\", helper::len!()); }}"),
-            )
-            .write("helper/Cargo.toml", lib_manifest("helper", &[]))
-            .write(
-                "helper/src/lib.rs",
-                "#[macro_export]\nmacro_rules! len { () => { const { env!(\"CARGO_MANIFEST_DIR\").len() } } }",
-            );
+    for (makes, beside) in [("helper", ""), ("helper", INCLUDES), ("inner", INCLUDES)] {
+        let mut case = uses_a_macro(makes, "env!(\"CARGO_MANIFEST_DIR\").len()", beside);
         compare(&case, &["build"]).ok();
         case.copy_project("a/longer/path");
         compare(&case, &["build"]).ok();
     }
+}
+
+#[test]
+fn a_directory_named_in_documentation_binds_nothing() {
+    let mut case = uses_a_macro("inner", "7", INCLUDES);
+    case.write(
+        "helper/src/lib.rs",
+        "//! `include!(concat!(env!(\"CARGO_MANIFEST_DIR\"), \"/src/empty.rs\"))`\n\
+         #[doc = \"env!(\\\"CARGO_MANIFEST_DIR\\\")\"]\npub use inner::len;",
+    );
+    compare(&case, &["build"]).ok();
+    case.copy_project("a/longer/path");
+    compare(&case, &["build"]).ok().compiles(&[]);
 }
 
 #[test]

@@ -27,47 +27,19 @@ fn read_all(mut file: File, path: &Path) -> Result<Vec<u8>, PathError> {
     Ok(bytes)
 }
 
+/// Reads a file into a buffer in place of what was there.
+pub(crate) fn read_into(path: &Path, bytes: &mut Vec<u8>) -> Result<(), PathError> {
+    bytes.clear();
+    open(path)?.read_to_end(bytes).context("read", path)?;
+    Ok(())
+}
+
 /// Reads at most `len` bytes from the start of a file.
 pub(crate) fn read_start(path: &Path, len: u64) -> Result<Vec<u8>, PathError> {
     let mut bytes = Vec::new();
     let mut file = open(path)?.take(len);
     file.read_to_end(&mut bytes).context("read", path)?;
     Ok(bytes)
-}
-
-/// Notes which of some byte strings occur in a file, which may be large. Those that were found
-/// elsewhere are not looked for, and nothing is read when none is left.
-pub(crate) fn find_each(
-    path: &Path,
-    wanted: &[&[u8]],
-    found: &mut [bool],
-) -> Result<(), PathError> {
-    const PIECE: usize = 128 * 1024;
-    if !found.contains(&false) {
-        return Ok(());
-    }
-    let mut file = open(path)?;
-    // Pieces overlap by what an occurrence across their border can have in the first.
-    let overlap = wanted.iter().map(|w| w.len()).max().unwrap_or(0).max(1) - 1;
-    let mut buffer = vec![0; overlap + PIECE];
-    let mut kept = 0;
-    while found.contains(&false) {
-        let free = buffer.get_mut(kept..).unwrap_or_default();
-        let read = match file.read(free) {
-            Ok(0) => break,
-            Ok(read) => read,
-            Err(e) if e.kind() == io::ErrorKind::Interrupted => continue,
-            Err(e) => return Err(PathError::new("read", path, e)),
-        };
-        let filled = kept + read;
-        let piece = buffer.get(..filled).unwrap_or_default();
-        for (found, wanted) in found.iter_mut().zip(wanted) {
-            *found = *found || memchr::memmem::find(piece, wanted).is_some();
-        }
-        kept = overlap.min(filled);
-        buffer.copy_within(filled - kept..filled, 0);
-    }
-    Ok(())
 }
 
 /// Hashes a file's content.
@@ -406,27 +378,5 @@ impl Drop for TempFile {
         if !self.kept {
             let _ = std::fs::remove_file(&self.path);
         }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn byte_strings_are_found_wherever_they_are() {
-        let dir = tempfile::tempdir().unwrap();
-        let path = dir.path().join("file");
-        for at in [0, 1, 131_000, 131_070, 131_072, 131_080, 262_140, 399_994] {
-            let mut content = vec![b'.'; 400_000];
-            content.splice(at..at + 6, *b"NEEDLE");
-            std::fs::write(&path, &content).unwrap();
-            let mut found = [false; 3];
-            find_each(&path, &[b"NEEDLE", b"NEEDLES", b"EEDL"], &mut found).unwrap();
-            assert_eq!(found, [true, false, true], "at {at}");
-        }
-        let none = dir.path().join("none");
-        assert!(find_each(&none, &[b"x"], &mut [false]).is_err());
-        assert!(find_each(&none, &[b"x"], &mut [true]).is_ok());
     }
 }

@@ -12,6 +12,11 @@
 //! is taken for read too if a beginning of its name that ends in `_` occurs, and is not
 //! itself part of a longer name there.
 //!
+//! Libraries are searched in the same way for variables that macros of theirs may ask the
+//! compiler for (`env!`). Their documentation often shows such a line, which asks for
+//! nothing: there the name stands between quotes, while the compiler writes the literals of
+//! macros without them (`rustc_ast::token::Lit`).
+//!
 //! Which of the names asked for so far occur in a file is memoised by the file's digest
 //! under `names/`:
 //!
@@ -28,6 +33,7 @@ use std::os::unix::ffi::OsStrExt as _;
 use std::path::Path;
 
 use aho_corasick::AhoCorasick;
+use memchr::memmem::Finder;
 use object::read::elf::{ElfFile64, ElfSection64};
 use object::{Endianness, Object as _, ObjectSection as _, SectionFlags};
 
@@ -109,52 +115,66 @@ pub(crate) fn variables(
         .iter()
         .filter(|(name, _)| !is_noise(name) && !in_key(name))
         .collect();
-    let mut read = vec![false; candidates.len()];
-    for code in code {
-        let occurs = occurring(store, code, &candidates)?;
-        for (read, occurs) in read.iter_mut().zip(occurs) {
-            *read |= occurs;
-        }
-    }
+    let names: Vec<&[u8]> = candidates.iter().map(|(name, _)| name.as_bytes()).collect();
+    let read = named(store, code, &names)?;
     let read = candidates.iter().zip(read).filter(|(_, read)| *read);
     Ok(read
         .map(|((name, value), _)| (name.as_bytes().to_vec(), value.as_bytes().to_vec()))
         .collect())
 }
 
+/// Which of some names occur in any of the files.
+pub(crate) fn named(
+    store: &Store,
+    code: &[Code<'_>],
+    names: &[&[u8]],
+) -> Result<Vec<bool>, PathError> {
+    let mut any = vec![false; names.len()];
+    let mut content = Vec::new();
+    for code in code {
+        let occurs = occurring(store, code, names, &mut content)?;
+        for (any, occurs) in any.iter_mut().zip(occurs) {
+            *any |= occurs;
+        }
+    }
+    Ok(any)
+}
+
+/// `content` is a buffer: files may be many and large, and new memory is not cheap.
 fn occurring(
     store: &Store,
     code: &Code<'_>,
-    candidates: &[(&OsStr, &OsStr)],
+    names: &[&[u8]],
+    content: &mut Vec<u8>,
 ) -> Result<Vec<bool>, PathError> {
     let file = store.layout().names(code.blob.digest);
     let mut known: BTreeMap<Vec<u8>, bool> = fs::read_plain(&file)
         .ok()
         .and_then(|bytes| codec::decode(KIND, &bytes).ok())
         .unwrap_or_default();
-    let unknown: Vec<&[u8]> = candidates
+    let unknown: Vec<&[u8]> = names
         .iter()
-        .map(|(name, _)| name.as_bytes())
-        .filter(|name| !known.contains_key(*name))
+        .filter(|name| !known.contains_key(**name))
+        .copied()
         .collect();
     if !unknown.is_empty() {
-        let content = fs::read(code.path)?;
-        let occurring = search(&content, &unknown);
+        fs::read_into(code.path, content)?;
+        let occurring = search(content, &unknown);
         for (i, name) in unknown.iter().enumerate() {
             known.insert(name.to_vec(), occurring.contains(&i));
         }
         // Remembered only if these are the bytes that the digest names.
         if !store.is_read_only()
-            && BlobRef::of(&content) == code.blob
+            && BlobRef::of(content) == code.blob
             && let Ok(frame) = codec::encode(KIND, &known)
         {
             // Losing it costs another search.
             let _ = store.replace_own(&file, "names", &frame);
         }
     }
-    Ok(candidates
+    Ok(names
         .iter()
-        .map(|(name, _)| known.get(name.as_bytes()).copied().unwrap_or(false))
+        .map(|name| known.get(*name).copied().unwrap_or(false))
         .collect())
 }
 
@@ -171,6 +191,7 @@ fn search(content: &[u8], names: &[&[u8]]) -> BTreeSet<usize> {
         && !parts
             .iter()
             .any(|part| memchr::memmem::find(part, b"RUST_BACKTRACE").is_some());
+    let is_library = content.starts_with(b"!<arch>") || content.starts_with(b"rust\0");
     let mut patterns: Vec<(&[u8], usize)> = Vec::new();
     for (i, name) in names.iter().enumerate() {
         patterns.push((name, i));
@@ -187,23 +208,58 @@ fn search(content: &[u8], names: &[&[u8]]) -> BTreeSet<usize> {
             (false, _) => !next.is_some_and(in_name),
         }
     };
-    // One pass for all names: macros are megabytes, and names are many. One name may
-    // contain another, so overlapping occurrences count.
-    let Ok(searcher) = AhoCorasick::new(patterns.iter().map(|(pattern, _)| pattern)) else {
-        // Too many names for one automaton.
-        return (0..names.len()).collect();
-    };
     let mut occurring = BTreeSet::new();
     for part in parts {
-        for found in searcher.find_overlapping_iter(part) {
-            if let Some(&(pattern, i)) = patterns.get(found.pattern().as_usize())
-                && counts(pattern, i, part.get(found.end()))
+        let byte = |at: usize| part.get(at);
+        let is_text = |at: &Range<usize>| {
+            let before = at.start.checked_sub(1).and_then(byte);
+            before == Some(&b'"') && matches!(byte(at.end), Some(b'"' | b'\\'))
+        };
+        let found = |pattern: usize, at: Range<usize>| {
+            if let Some(&(pattern, i)) = patterns.get(pattern)
+                && counts(pattern, i, byte(at.end))
+                && !(is_library && is_text(&at))
             {
                 occurring.insert(i);
             }
+        };
+        if !find_all(part, &patterns, found) {
+            return (0..names.len()).collect();
         }
     }
     occurring
+}
+
+/// Up to this number, patterns are looked for one after the other, which is then faster.
+const FEW: usize = 8;
+
+/// Shows every place where a pattern occurs, overlapping ones too: one name may contain another.
+/// `false`: there are too many patterns to tell.
+fn find_all(
+    content: &[u8],
+    patterns: &[(&[u8], usize)],
+    mut found: impl FnMut(usize, Range<usize>),
+) -> bool {
+    if patterns.len() <= FEW {
+        for (n, (pattern, _)) in patterns.iter().enumerate() {
+            let finder = Finder::new(pattern);
+            let mut from = 0;
+            while let Some(next) = content.get(from..).and_then(|rest| finder.find(rest)) {
+                let start = from + next;
+                found(n, start..start + pattern.len());
+                from = start + 1;
+            }
+        }
+        return true;
+    }
+    // One pass for all names: macros are megabytes, and names are many.
+    let Ok(searcher) = AhoCorasick::new(patterns.iter().map(|(pattern, _)| pattern)) else {
+        return false;
+    };
+    for at in searcher.find_overlapping_iter(content) {
+        found(at.pattern().as_usize(), at.range());
+    }
+    true
 }
 
 /// The content without the debug information and the symbols of a program, in which names
@@ -259,6 +315,27 @@ mod tests {
         let content = b"..RUST_BACKTRACE..MY_TOOL_text GITHUB_TOKEN CI_";
         assert_eq!(search(content, &names), BTreeSet::from([0, 1]));
         assert_eq!(search(b"\x7fELF MY_TOOL_\0", &names), BTreeSet::new());
+    }
+
+    #[test]
+    fn few_and_many_names_are_found_alike() {
+        let content = b"#!/bin/sh\n$A_A_A_A.B_A_A $AB_X";
+        let mut names: Vec<&[u8]> = vec![b"A_A", b"A_A_A", b"B_A", b"AB", b"A_B"];
+        let few = search(content, &names);
+        assert_eq!(few, BTreeSet::from([0, 1, 2, 3]));
+        names.extend([b"Z".as_slice(); FEW]);
+        assert_eq!(search(content, &names), few);
+    }
+
+    #[test]
+    fn quoted_names_in_libraries_are_documentation() {
+        let names: [&[u8]; 4] = [b"OUT_DIR", b"HOME", b"MY_DIR", b"MY_FILE"];
+        for magic in ["!<arch>\n", "rust\0\0\0\x0a"] {
+            let library = format!("{magic}env!(\"OUT_DIR\") \\\"HOME\\\" \u{7}MY_DIR\u{c1}\"MY_\"");
+            assert_eq!(search(library.as_bytes(), &names), BTreeSet::from([2]));
+        }
+        let script = b"#!/bin/sh\necho \"HOME\"";
+        assert_eq!(search(script, &names), BTreeSet::from([1]));
     }
 
     #[test]

@@ -52,9 +52,9 @@ impl Facts {
     }
 
     /// The files among them, in the order of [`into_inputs`](Self::into_inputs).
-    pub(crate) fn files(&self) -> impl Iterator<Item = &RootedPath> {
+    pub(crate) fn files(&self) -> impl Iterator<Item = (&RootedPath, &BlobRef)> {
         self.0.iter().filter_map(|sorted| match &sorted.0 {
-            Input::File { path, .. } => Some(path),
+            Input::File { path, blob } => Some((path, blob)),
             _ => None,
         })
     }

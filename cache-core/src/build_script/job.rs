@@ -362,7 +362,7 @@ impl Job<'_> {
         if summary.asked_kernel {
             inputs.insert(kernel::fact());
         }
-        let modes = listing::modes(inputs.files(), &script.roots);
+        let modes = listing::modes(inputs.files().map(|(path, _)| path), &script.roots);
         inputs.insert(Input::Modes { modes });
         let captured = tree::capture(&script.out_dir, &script.roots, self.engine.store)?;
         let (stdout, in_stdout) = tree::open_roots(&ran.stdout, &script.roots);

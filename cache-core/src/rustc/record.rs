@@ -4,10 +4,14 @@
 //! named by `--extern`, and the places where a module could also have been found stand
 //! in for it. That is what other caches know, and enough for units that do not link.
 
+use std::ffi::OsStr;
+use std::os::unix::ffi::OsStrExt as _;
 use std::path::{Path, PathBuf};
 
+use crate::digest::BlobRef;
 use crate::fs;
 use crate::input::{EnvValue, Input};
+use crate::names::{self, Code};
 use crate::record::{Facts, Recorder};
 use crate::roots::Escaping;
 use crate::seen::{NotStored, Summary};
@@ -40,7 +44,7 @@ impl Compilation<'_> {
                 inputs.insert(self.base.declared(&path)?);
             }
         }
-        self.finish(inputs, dep_info)
+        self.finish(inputs, dep_info, true)
     }
 
     /// The input set of a compilation that was not observed.
@@ -77,10 +81,15 @@ impl Compilation<'_> {
         if !code.is_empty() {
             inputs.insert(self.base.code_env(&code, &[])?);
         }
-        self.finish(inputs, dep_info)
+        self.finish(inputs, dep_info, false)
     }
 
-    fn finish(&self, mut inputs: Facts, dep_info: &DepInfo) -> Result<Vec<Input>, NotStored> {
+    fn finish(
+        &self,
+        mut inputs: Facts,
+        dep_info: &DepInfo,
+        is_observed: bool,
+    ) -> Result<Vec<Input>, NotStored> {
         // Variables with paths of this build that its sources only find files with.
         let mut included = Vec::new();
         for (name, value) in &dep_info.env {
@@ -101,7 +110,7 @@ impl Compilation<'_> {
             inputs.insert(Input::Env { name, value });
         }
         let (variables, templates): (Vec<_>, Vec<_>) = included.into_iter().unzip();
-        let named = self.named_by_a_crate(&variables)?;
+        let named = self.named_by_a_crate(&variables, &inputs, is_observed)?;
         for (template, _) in templates.iter().zip(named).filter(|(_, named)| *named) {
             self.base.bind(template.roots(), &mut inputs);
         }
@@ -125,13 +134,28 @@ impl Compilation<'_> {
         Ok(most != Naming::ToInclude)
     }
 
-    /// Which variables a crate that this one uses names: in a macro, perhaps.
-    fn named_by_a_crate(&self, variables: &[&[u8]]) -> Result<Vec<bool>, NotStored> {
-        let mut named = vec![false; variables.len()];
-        for path in self.invocation.externs(self.base.cwd) {
-            fs::find_each(&path, variables, &mut named).map_err(|_| NotStored::Unreadable)?;
+    /// Which variables are named, in a macro perhaps, by a crate that was loaded. A crate may
+    /// pass on the macros of any other.
+    fn named_by_a_crate(
+        &self,
+        variables: &[&[u8]],
+        inputs: &Facts,
+        is_observed: bool,
+    ) -> Result<Vec<bool>, NotStored> {
+        if variables.is_empty() || !is_observed {
+            // Without an observation, it is not known which crates were loaded.
+            return Ok(vec![true; variables.len()]);
         }
-        Ok(named)
+        let libraries: Vec<(BlobRef, PathBuf)> = inputs
+            .files()
+            .filter(|(path, _)| is_library(&path.rest))
+            .filter_map(|(path, blob)| Some((*blob, self.base.roots.resolve(path)?)))
+            .collect();
+        let libraries: Vec<Code<'_>> = libraries
+            .iter()
+            .map(|(blob, path)| Code { blob: *blob, path })
+            .collect();
+        names::named(self.base.store, &libraries, variables).map_err(|_| NotStored::Unreadable)
     }
 
     fn dep_sources(&self, dep_info: &DepInfo) -> Vec<PathBuf> {
@@ -141,6 +165,12 @@ impl Compilation<'_> {
             .map(|p| self.base.cwd.join(p))
             .collect()
     }
+}
+
+/// Whether a file is called as the compiler calls libraries, which may bring macros along.
+fn is_library(path: &[u8]) -> bool {
+    let extension = Path::new(OsStr::from_bytes(path)).extension();
+    extension.is_some_and(|e| ["rlib", "rmeta", "so"].iter().any(|known| e == *known))
 }
 
 /// Where else a module's source could have been: `foo/mod.rs` for `foo.rs` and the
