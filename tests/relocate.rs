@@ -246,9 +246,16 @@ fn every_setting_of_trimming_gives_a_working_program() {
     }
 }
 
-/// A library whose function returns the value of an expression; after `INCLUDED` it includes what
-/// its build script generates.
-fn value_of(expression: &str) -> Case {
+/// Where an expression stands. Libraries keep constant text in their metadata, programs do not.
+#[derive(Clone, Copy, Debug)]
+enum Package {
+    Program,
+    Library,
+}
+
+/// A program that prints the value of an expression; after `INCLUDED` the package includes what its
+/// build script generates.
+fn value_of(package: Package, expression: &str) -> Case {
     let (items, expression) = match expression.strip_prefix("INCLUDED") {
         Some(rest) => (
             "include!(concat!(env!(\"OUT_DIR\"), \"/generated.rs\"));\n",
@@ -256,21 +263,23 @@ fn value_of(expression: &str) -> Case {
         ),
         None => ("", expression),
     };
+    let value = format!("{items}pub fn value() -> String {{ {expression} }}\n");
+    let (dir, value_of, main, library) = match package {
+        Package::Program => ("", "value", value.as_str(), ""),
+        Package::Library => ("base/", "base::value", "", value.as_str()),
+    };
     let case = Case::new();
     case.write("Cargo.toml", bin_manifest("app", &["base"]))
+        .write("base/Cargo.toml", lib_manifest("base", &[]))
+        .write("base/src/lib.rs", library)
         .write(
             "src/main.rs",
-            "fn main() { println!(\"{}\", base::value()); }",
+            format!("{main}fn main() {{ println!(\"{{}}\", {value_of}()); }}"),
         )
-        .write("base/Cargo.toml", lib_manifest("base", &[]))
-        .write("base/build.rs", BUILD_SCRIPT)
+        .write(&format!("{dir}build.rs"), BUILD_SCRIPT)
         .write(
-            "base/src/length.in",
+            &format!("{dir}src/length.in"),
             "{ const N: usize = env!(\"CARGO_MANIFEST_DIR\").len(); N }",
-        )
-        .write(
-            "base/src/lib.rs",
-            format!("{items}pub fn value() -> String {{ {expression} }}\n"),
         );
     case
 }
@@ -283,10 +292,13 @@ const BUILD_SCRIPT: &str = "fn main() { let out = std::env::var(\"OUT_DIR\").unw
 fn directories_used_as_values_are_those_of_this_checkout() {
     for expression in [
         "env!(\"OUT_DIR\").into()",
-        "env!(\"CARGO_MANIFEST_DIR\").into()",
         "concat!(env!(\"CARGO_MANIFEST_DIR\"), \"/data\").into()",
         "option_env!(\"CARGO_MANIFEST_DIR\").unwrap_or(\"none\").to_uppercase()",
-        // The value leaves no bytes of the path behind.
+    ] {
+        assert_of_this_checkout(Package::Library, expression);
+    }
+    // In programs, constants leave no bytes of the path behind.
+    for expression in [
         "{ const N: usize = env!(\"CARGO_MANIFEST_DIR\").len(); N.to_string() }",
         "{ const N: usize = env!(\"OUT_DIR\").len(); N.to_string() }",
         // Named in an included file that is not called `.rs`.
@@ -295,24 +307,42 @@ fn directories_used_as_values_are_those_of_this_checkout() {
         // Beside an include of the same directory.
         "INCLUDED { format!(\"{}{G}\", env!(\"OUT_DIR\")) }",
         "INCLUDED { const N: usize = env!(\"OUT_DIR\").len(); format!(\"{N}{G}\") }",
+        // Where a look at the text alone would not tell it.
+        "INCLUDED { /* include!( */ const N: usize = env!(\"OUT_DIR\").len(); format!(\"{N}{G}\") }",
+        "INCLUDED { const N: usize = env!(concat!(\"OUT\", \"_DIR\")).len(); format!(\"{N}{G}\") }",
+        "INCLUDED { macro_rules! dir { ($name:ident) => { env!(stringify!($name)) } }\n\
+         const N: usize = dir!(OUT_DIR).len(); format!(\"{N}{G}\") }",
+        "INCLUDED { macro_rules! not_include { ($path:expr) => { $path.len() } }\n\
+         const N: usize = not_include!(env!(\"OUT_DIR\")); format!(\"{N}{G}\") }",
     ] {
-        let mut case = value_of(expression);
-        compare(&case, &["build"]).ok();
-        let first = case.printed("debug/app");
-        case.copy_project("a/much/longer/place");
-        compare(&case, &["build"]).ok();
-        assert_ne!(case.printed("debug/app"), first, "{expression}");
+        assert_of_this_checkout(Package::Program, expression);
     }
+}
+
+fn assert_of_this_checkout(package: Package, expression: &str) {
+    let mut case = value_of(package, expression);
+    compare(&case, &["build"]).ok();
+    let first = case.printed("debug/app");
+    case.copy_project("a/much/longer/place");
+    compare(&case, &["build"]).ok();
+    assert_ne!(case.printed("debug/app"), first, "{expression}");
 }
 
 #[test]
 fn included_output_directories_hit_everywhere_with_all_that_depends_on_them() {
-    let mut case = value_of(
+    for expression in [
         "INCLUDED format!(\"{G}{}\", include_str!(concat!(env!(\"OUT_DIR\"), \"/generated.rs\")).len())",
-    );
-    compare(&case, &["build"]).ok();
-    case.copy_project("a/much/longer/place");
-    compare(&case, &["build"]).ok().compiles(&[]);
+        "INCLUDED { // Not env!(\"OUT_DIR\").\n\
+         macro_rules! text { ($name:literal) => { include_str!(concat!(env!(\"OUT_DIR\"), \"/\", $name)) } }\n\
+         text!(\"generated.rs\").to_owned() }",
+    ] {
+        for package in [Package::Program, Package::Library] {
+            let mut case = value_of(package, expression);
+            compare(&case, &["build"]).ok();
+            case.copy_project("a/much/longer/place");
+            compare(&case, &["build"]).ok().compiles(&[]);
+        }
+    }
 }
 
 #[test]
@@ -335,7 +365,7 @@ fn the_macros_file_and_panics_name_what_plain_builds_name() {
 
 #[test]
 fn a_users_own_remapping_is_kept() {
-    let mut case = value_of("file!().into()");
+    let mut case = value_of(Package::Library, "file!().into()");
     let flags = |case: &Case| format!("--remap-path-prefix={}=/src", case.path("").display());
     case.env("RUSTFLAGS", flags(&case));
     compare(&case, &["build"]).ok();
