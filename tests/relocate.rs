@@ -373,6 +373,44 @@ fn a_users_own_remapping_is_kept() {
 }
 
 #[test]
+fn a_users_remapping_of_a_directory_above_leaves_the_name_of_the_checkout() {
+    let mut case = value_of(Package::Program, "INCLUDED PLACE.into()");
+    case.edit(
+        "build.rs",
+        "pub const G: u8 = 1;",
+        "pub const PLACE: &str = file!();",
+    );
+    let flag = format!("--remap-path-prefix={}=/src", case.root().display());
+    case.env("RUSTFLAGS", flag);
+    compare(&case, &["build"]).ok();
+    compare(&case, &["build"]).ok().compiles(&[]);
+    let first = case.printed("debug/app");
+    case.copy_project("elsewhere");
+    compare(&case, &["build"]).ok();
+    assert_ne!(case.printed("debug/app"), first);
+}
+
+#[test]
+fn what_a_program_computes_from_the_path_of_its_source_is_of_this_checkout() {
+    let mut case = Case::new();
+    case.write(
+        "main.rs",
+        "const N: usize = file!().len();\nfn main() { println!(\"{N}\"); }",
+    );
+    for place in ["elsewhere", "a/longer/place"] {
+        let source = case.path("main.rs");
+        let source = source.to_str().expect("it should be UTF-8");
+        for mode in [Mode::Cached, Mode::Cached, Mode::Bare] {
+            case.rustc(mode, &[source]).ok();
+            let program = case.path("main");
+            let program = program.to_str().expect("it should be UTF-8");
+            assert_eq!(case.printed(program), source.len().to_string());
+        }
+        case.copy_project(place);
+    }
+}
+
+#[test]
 fn two_checkouts_that_differ_do_not_mix() {
     let mut case = Case::fixture("kinds");
     let first = case.path("");

@@ -18,6 +18,7 @@ use crate::rustc::capture;
 use crate::rustc::dep_info::DepInfo;
 use crate::rustc::invocation::{Action, Source};
 use crate::rustc::messages;
+use crate::rustc::place;
 use crate::rustc::record::Compilation;
 use crate::rustc::seen::{self, Known};
 use crate::seen::NotStored;
@@ -105,9 +106,15 @@ impl Job<'_> {
         )?;
         let mut contained = self.contained(&captured.contained);
         if summary.as_ref().is_some_and(|s| s.asked_directory) {
-            let directory = unit.roots.relativize(self.request.cwd).root;
-            contained.extend(directory.filter(|root| !contained.contains(root)));
+            contained.extend(unit.roots.relativize(self.request.cwd).root);
         }
+        contained.extend(place::shown(
+            &unit.invocation,
+            self.request.cwd,
+            &unit.roots,
+            unit.trim,
+            &dep_info.sources,
+        ));
         for binding in recorder.base.bindings(&contained) {
             if !inputs.contains(&binding) {
                 inputs.insert(0, binding);

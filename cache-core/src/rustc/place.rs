@@ -172,42 +172,95 @@ pub(crate) fn remapping(
     roots: &Roots,
     trim: TrimPaths,
 ) -> Vec<OsString> {
-    if !remaps(invocation, trim) {
-        return Vec::new();
-    }
-    let mut args = Vec::new();
-    let mut add = |from: &Path, to: &OsStr| {
+    let prefixes = prefixes(invocation, cwd, roots, trim);
+    let args = prefixes.into_iter().map(|(from, to)| {
         let mut arg = OsString::from("--remap-path-prefix=");
         arg.push(from);
         arg.push("=");
         arg.push(to);
-        args.push(arg);
-    };
+        arg
+    });
+    args.collect()
+}
+
+/// Prefixes of paths, and the names that outputs have for them.
+fn prefixes(
+    invocation: &Invocation,
+    cwd: &Path,
+    roots: &Roots,
+    trim: TrimPaths,
+) -> Vec<(PathBuf, OsString)> {
+    if !remaps(invocation, trim) {
+        return Vec::new();
+    }
     // rustc applies the last prefix that matches: outer directories come first.
+    let mut prefixes = Vec::new();
     if trim == TrimPaths::All {
         for (root, home) in roots.spellings() {
-            if root == Root::CargoHome
-                && let Some((package, name)) = package(&invocation.source, home)
-            {
-                add(&package, &name);
+            if root == Root::CargoHome {
+                prefixes.extend(package(&invocation.source, home));
             }
         }
     }
     // Debuggers open these files by the names that they have in programs.
     let names_files = invocation.codegen("split-debuginfo") == Some("unpacked");
+    // Elsewhere than in cargo's layout, outputs may go to where the sources are.
+    let by_cargo = profile_dir(&invocation.output_dir(cwd)).is_some();
     let spellings: Vec<(Root, &Path)> = roots.spellings().collect();
-    for (root, path) in spellings.iter().rev() {
-        match root {
+    for (root, path) in spellings.into_iter().rev() {
+        let name = match root {
             // A package outside of the workspace has no name there, and is never the
             // same unit in another checkout anyway.
-            Root::Workspace if is_outside(invocation, cwd, path) => {}
-            Root::Workspace => add(path, WORKSPACE_NAME.as_ref()),
-            Root::Target if names_files => add(path, path.as_os_str()),
-            Root::Target => add(path, TARGET_NAME.as_ref()),
-            Root::CargoHome | Root::Sysroot => {}
-        }
+            Root::Workspace if is_outside(invocation, cwd, path) => continue,
+            Root::Workspace => WORKSPACE_NAME.into(),
+            Root::Target if !by_cargo => continue,
+            Root::Target if names_files => path.into(),
+            Root::Target => TARGET_NAME.into(),
+            Root::CargoHome | Root::Sysroot => continue,
+        };
+        prefixes.push((path.to_owned(), name));
     }
-    args
+    prefixes
+}
+
+/// The roots that a result depends on although their paths need not be found in it.
+///
+/// A program may compute something from the name that the compiler has for a source
+/// (`file!().len()`), which is a path where it is given as one and not remapped. And where the user
+/// remaps a directory above a root, what is left of the root's path is in the outputs.
+pub(crate) fn shown(
+    invocation: &Invocation,
+    cwd: &Path,
+    roots: &Roots,
+    trim: TrimPaths,
+    sources: &[PathBuf],
+) -> Vec<Root> {
+    let by_user: Vec<&Path> = invocation
+        .values("remap-path-prefix")
+        .filter_map(|value| {
+            let at = memchr::memrchr(b'=', value.as_bytes())?;
+            let from = value.as_bytes().get(..at)?;
+            Some(Path::new(OsStr::from_bytes(from)))
+        })
+        .collect();
+    // The last prefix that matches is applied.
+    let ours = prefixes(invocation, cwd, roots, trim);
+    let is_named = |source: &Path, root: &Path| {
+        let mut last_first = ours.iter().rev();
+        let renamed = last_first.find(|(from, _)| source.starts_with(from));
+        let mut inside = by_user.iter().filter(|from| from.starts_with(root));
+        renamed.is_some_and(|(from, to)| from.as_os_str() != to)
+            || inside.any(|from| source.starts_with(from))
+    };
+    let is_shown = |path: &Path| {
+        let mut above = by_user.iter().filter(|from| **from != path);
+        let mut below = sources.iter().filter(|source| source.starts_with(path));
+        above.any(|from| path.starts_with(from)) || below.any(|source| !is_named(source, path))
+    };
+    let shown = roots
+        .spellings()
+        .filter(|(root, path)| *root != Root::Sysroot && is_shown(path));
+    shown.map(|(root, _)| root).collect()
 }
 
 /// Whether a source is given by its absolute path below the directory that the compiler is
