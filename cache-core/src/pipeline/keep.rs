@@ -132,7 +132,10 @@ impl Job<'_> {
     fn contained(&self, found: &[Root]) -> Vec<Root> {
         // Paths cannot be found in compressed sections.
         let mut link_args = self.unit.invocation.values("codegen");
-        let compressed = link_args.any(|v| v.to_string_lossy().contains("compress-debug"));
+        let compressed = link_args.any(|v| {
+            let v = v.to_string_lossy();
+            v.contains("compress-debug") || v.contains("-gz")
+        });
         if compressed {
             Root::ALL.to_vec()
         } else {
