@@ -243,23 +243,33 @@ pub(crate) fn shown(
             Some(Path::new(OsStr::from_bytes(from)))
         })
         .collect();
+    let scoped = invocation.values("remap-path-scope").next().is_some();
     // The last prefix that matches is applied.
     let ours = prefixes(invocation, cwd, roots, trim);
     let is_named = |source: &Path, root: &Path| {
-        let mut last_first = ours.iter().rev();
-        let renamed = last_first.find(|(from, _)| source.starts_with(from));
-        let mut inside = by_user.iter().filter(|from| from.starts_with(root));
-        renamed.is_some_and(|(from, to)| from.as_os_str() != to)
-            || inside.any(|from| source.starts_with(from))
+        let ours = ours.iter().rev().find(|(from, _)| source.starts_with(from));
+        let theirs = by_user.iter().rev().find(|from| source.starts_with(from));
+        // With a narrower scope, macros still have the path.
+        ours.is_some_and(|(from, to)| from.as_os_str() != to)
+            || theirs.is_some_and(|from| from.starts_with(root) && !scoped)
     };
-    let is_shown = |path: &Path| {
-        let mut above = by_user.iter().filter(|from| **from != path);
-        let mut below = sources.iter().filter(|source| source.starts_with(path));
-        above.any(|from| path.starts_with(from)) || below.any(|source| !is_named(source, path))
+    // Debug information names the current directory, and where parts of its own are.
+    let split = invocation
+        .codegen("split-debuginfo")
+        .is_some_and(|v| v != "off");
+    let in_debuginfo =
+        |root| roots.relativize(cwd).root == Some(root) || (root == Root::Target && split);
+    let is_shown = |root: Root, path: &Path| {
+        let is_outside = |from: &&&Path| roots.relativize(from).root.is_none();
+        let mut above = by_user.iter().filter(is_outside);
+        let is_below = |source: &&PathBuf| roots.relativize(source).root == Some(root);
+        let mut below = sources.iter().filter(is_below);
+        (in_debuginfo(root) && above.any(|from| path.starts_with(from)))
+            || below.any(|source| !is_named(source, path))
     };
     let shown = roots
         .spellings()
-        .filter(|(root, path)| *root != Root::Sysroot && is_shown(path));
+        .filter(|&(root, path)| root != Root::Sysroot && is_shown(root, path));
     shown.map(|(root, _)| root).collect()
 }
 
@@ -342,6 +352,53 @@ mod tests {
             assert_eq!(home_above(Path::new(path)), Some(Path::new("/h/.cargo")));
         }
         assert_eq!(home_above(Path::new("/ws/registry/foo")), None);
+    }
+
+    fn roots_shown(given: &str, args: &[&str], sources: &[&str]) -> Vec<Root> {
+        let fixed = ["rustc", given, "--out-dir=/home/me/ws/target/debug/deps"];
+        let command = fixed.iter().chain(args).map(OsString::from);
+        let invocation = Invocation::parse(&command.collect::<Vec<_>>(), None, |_| None).unwrap();
+        let mut roots = Roots::default();
+        roots.add(Root::Workspace, "/home/me/ws");
+        roots.add(Root::Target, "/home/me/ws/target");
+        let sources: Vec<PathBuf> = sources.iter().map(PathBuf::from).collect();
+        let cwd = Path::new("/home/me/ws");
+        shown(&invocation, cwd, &roots, TrimPaths::Workspace, &sources)
+    }
+
+    #[test]
+    fn names_that_are_not_remapped_show_their_roots() {
+        let generated = "/home/me/ws/target/debug/build/x/out/g.rs";
+        let of = |args: &[&str]| roots_shown("src/lib.rs", args, &["src/lib.rs", generated]);
+        let target = Root::Target;
+        assert!(of(&[]).is_empty());
+        assert_eq!(of(&["-Csplit-debuginfo=unpacked"]), [target]);
+        assert_eq!(of(&["-Cinstrument-coverage"]), [target]);
+        let workspace = ["--remap-path-prefix=/home/me/ws=/src"];
+        // `/src/target/…`, wherever in the workspace the target directory is.
+        assert_eq!(of(&workspace), [target]);
+        assert!(roots_shown("src/lib.rs", &workspace, &["src/lib.rs"]).is_empty());
+        let inner = "--remap-path-prefix=/home/me/ws/target=t";
+        assert!(of(&[workspace[0], inner]).is_empty());
+        assert_eq!(of(&[inner, workspace[0]]), [target]);
+        assert_eq!(of(&["--remap-path-prefix=/elsewhere=x"]), [target]);
+        let scoped = [
+            "--remap-path-prefix=/home/me/ws=.",
+            "--remap-path-scope=object",
+        ];
+        assert_eq!(of(&scoped), [target]);
+        let absolute = roots_shown("/home/me/ws/a.rs", &[], &["/home/me/ws/a.rs"]);
+        assert_eq!(absolute, [Root::Workspace]);
+    }
+
+    #[test]
+    fn remapping_a_directory_above_leaves_a_part_of_the_roots() {
+        let home = "--remap-path-prefix=/home/me=~";
+        assert_eq!(roots_shown("src/lib.rs", &[home], &[]), [Root::Workspace]);
+        let shown = roots_shown("src/lib.rs", &[home, "-Csplit-debuginfo=packed"], &[]);
+        assert_eq!(shown, [Root::Target, Root::Workspace]);
+        let shown = roots_shown("src/lib.rs", &["--remap-path-prefix=/home/m=~"], &[]);
+        assert!(shown.is_empty());
     }
 
     #[test]
