@@ -18,8 +18,8 @@ use crate::rustc::capture;
 use crate::rustc::dep_info::DepInfo;
 use crate::rustc::invocation::{Action, Source};
 use crate::rustc::messages;
-use crate::rustc::place;
 use crate::rustc::record::Compilation;
+use crate::rustc::remap;
 use crate::rustc::seen::{self, Known};
 use crate::seen::NotStored;
 
@@ -108,7 +108,7 @@ impl Job<'_> {
         if summary.as_ref().is_some_and(|s| s.asked_directory) {
             contained.extend(unit.roots.relativize(self.request.cwd).root);
         }
-        contained.extend(place::shown(
+        contained.extend(remap::shown(
             &unit.invocation,
             self.request.cwd,
             &unit.roots,

@@ -33,7 +33,7 @@ use crate::run::{Command, Run, Runner, Sink, Status};
 use crate::rustc::capture::Places;
 use crate::rustc::invocation::{self, Action, BypassReason};
 use crate::rustc::messages::{self, Restorer};
-use crate::rustc::place;
+use crate::rustc::remap;
 use crate::seen::NotStored;
 use crate::stamp;
 use crate::store::{Store, Turn};
@@ -277,7 +277,7 @@ impl Job<'_> {
         let command = self.command(extra.as_ref().map(fs::TempFile::path));
         let restorer = Restorer::new(
             &unit.roots,
-            place::remaps(&unit.invocation, unit.trim),
+            remap::remaps(&unit.invocation, unit.trim),
             unit.invocation.json_messages,
         );
         let started = stamp::now();
@@ -363,7 +363,7 @@ impl Job<'_> {
         let mut command = Command::new(words.next().cloned().unwrap_or_default());
         command.args.extend(words.cloned());
         command.args.extend(invocation.given.iter().cloned());
-        command.args.extend(place::remapping(
+        command.args.extend(remap::remapping(
             invocation,
             self.request.cwd,
             &self.unit.roots,

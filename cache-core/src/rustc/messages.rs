@@ -5,7 +5,7 @@
 //! dependents at the line whose artifact ends in `.rmeta`, so lines are handed on one by
 //! one.
 //!
-//! Where prefixes are remapped (see [`super::place`]), rustc shows the new names also in
+//! Where prefixes are remapped (see [`super::remap`]), rustc shows the new names also in
 //! diagnostics. Relative sources, the common case, are not affected; but a file given by
 //! an absolute path (generated code in `OUT_DIR`), or one of another workspace crate,
 //! would show as `./…`. [`Restorer`] puts the directory back, so that messages are those
@@ -19,7 +19,7 @@ use serde::Deserialize;
 
 use crate::roots::{Escaping, Root, Roots};
 
-use super::place::{TARGET_NAME, WORKSPACE_NAME};
+use super::remap::{TARGET_NAME, WORKSPACE_NAME};
 
 #[derive(Deserialize)]
 struct Artifact {

@@ -6,6 +6,7 @@ pub(crate) mod toolchain;
 
 pub(crate) mod key;
 pub(crate) mod place;
+pub(crate) mod remap;
 
 pub(crate) mod dep_info;
 pub(crate) mod messages;

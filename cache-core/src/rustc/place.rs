@@ -1,4 +1,4 @@
-//! Where a unit is compiled: its roots, and the prefixes remapped for it.
+//! Where a unit is compiled: its roots.
 //!
 //! | root | found as |
 //! |---|---|
@@ -6,30 +6,16 @@
 //! | workspace | the current directory when the source is given relative to it (cargo does so for members of the workspace); otherwise the nearest directory above the package with a `Cargo.lock` |
 //! | cargo home | what lies above `registry/src/` or `git/checkouts/` in the current directory; otherwise `CARGO_HOME`, `$HOME/.cargo` |
 //! | sysroot | from the toolchain |
-//!
-//! rustc writes the current directory and every absolute source path into metadata and
-//! debug information. `--remap-path-prefix` replaces them by names that are the same in
-//! every checkout: the workspace by `.`, so that debuggers and backtraces find sources
-//! from the workspace, and the target directory by `./target`. The remapping must cover
-//! all of rustc's scopes: with a narrower `--remap-path-scope` the original path stays in
-//! the metadata beside the new one. Diagnostics would then show the new name too, which
-//! [`super::messages`] undoes.
 
-use std::ffi::{OsStr, OsString};
+use std::ffi::OsStr;
 use std::os::unix::ffi::OsStrExt;
-use std::path::{Component, Path, PathBuf};
+use std::path::{Path, PathBuf};
 
-use crate::config::TrimPaths;
 use crate::env::Environment;
 use crate::fs;
 use crate::roots::{Root, Roots};
 
 use super::invocation::{Invocation, Source};
-
-/// What the workspace is called in outputs.
-pub(super) const WORKSPACE_NAME: &str = ".";
-/// What the target directory is called in outputs.
-pub(super) const TARGET_NAME: &str = "./target";
 
 /// The roots of an invocation.
 pub(crate) fn roots(
@@ -118,7 +104,7 @@ fn target_dir(out_dir: &Path, triple: Option<&OsStr>) -> PathBuf {
 }
 
 /// `<target>/debug` for `<target>/debug/deps` and the like.
-fn profile_dir(out_dir: &Path) -> Option<&Path> {
+pub(super) fn profile_dir(out_dir: &Path) -> Option<&Path> {
     match out_dir.file_name()?.as_bytes() {
         b"deps" | b"examples" => return out_dir.parent(),
         _ => {}
@@ -162,161 +148,6 @@ fn workspace(invocation: &Invocation, cwd: &Path, target: &Path) -> PathBuf {
     found.unwrap_or(cwd).to_owned()
 }
 
-/// The arguments that make the outputs independent of the roots.
-///
-/// None where the user remaps already, or where real paths are what the unit is for:
-/// coverage reports are matched to sources by them.
-pub(crate) fn remapping(
-    invocation: &Invocation,
-    cwd: &Path,
-    roots: &Roots,
-    trim: TrimPaths,
-) -> Vec<OsString> {
-    let prefixes = prefixes(invocation, cwd, roots, trim);
-    let args = prefixes.into_iter().map(|(from, to)| {
-        let mut arg = OsString::from("--remap-path-prefix=");
-        arg.push(from);
-        arg.push("=");
-        arg.push(to);
-        arg
-    });
-    args.collect()
-}
-
-/// Prefixes of paths, and the names that outputs have for them.
-fn prefixes(
-    invocation: &Invocation,
-    cwd: &Path,
-    roots: &Roots,
-    trim: TrimPaths,
-) -> Vec<(PathBuf, OsString)> {
-    if !remaps(invocation, trim) {
-        return Vec::new();
-    }
-    // rustc applies the last prefix that matches: outer directories come first.
-    let mut prefixes = Vec::new();
-    if trim == TrimPaths::All {
-        for (root, home) in roots.spellings() {
-            if root == Root::CargoHome {
-                prefixes.extend(package(&invocation.source, home));
-            }
-        }
-    }
-    // Debuggers open these files by the names that they have in programs.
-    let names_files = invocation.codegen("split-debuginfo") == Some("unpacked");
-    // Elsewhere than in cargo's layout, outputs may go to where the sources are.
-    let by_cargo = profile_dir(&invocation.output_dir(cwd)).is_some();
-    let spellings: Vec<(Root, &Path)> = roots.spellings().collect();
-    for (root, path) in spellings.into_iter().rev() {
-        let name = match root {
-            // A package outside of the workspace has no name there, and is never the
-            // same unit in another checkout anyway.
-            Root::Workspace if is_outside(invocation, cwd, path) => continue,
-            Root::Workspace => WORKSPACE_NAME.into(),
-            Root::Target if !by_cargo => continue,
-            Root::Target if names_files => path.into(),
-            Root::Target => TARGET_NAME.into(),
-            Root::CargoHome | Root::Sysroot => continue,
-        };
-        prefixes.push((path.to_owned(), name));
-    }
-    prefixes
-}
-
-/// The roots that a result depends on although their paths need not be found in it.
-///
-/// A program may compute something from the name that the compiler has for a source
-/// (`file!().len()`), which is a path where it is given as one and not remapped. And where the user
-/// remaps a directory above a root, what is left of the root's path is in the outputs.
-pub(crate) fn shown(
-    invocation: &Invocation,
-    cwd: &Path,
-    roots: &Roots,
-    trim: TrimPaths,
-    sources: &[PathBuf],
-) -> Vec<Root> {
-    let by_user: Vec<&Path> = invocation
-        .values("remap-path-prefix")
-        .filter_map(|value| {
-            let at = memchr::memrchr(b'=', value.as_bytes())?;
-            let from = value.as_bytes().get(..at)?;
-            Some(Path::new(OsStr::from_bytes(from)))
-        })
-        .collect();
-    let scoped = invocation.values("remap-path-scope").next().is_some();
-    // The last prefix that matches is applied.
-    let ours = prefixes(invocation, cwd, roots, trim);
-    let is_named = |source: &Path, root: &Path| {
-        let ours = ours.iter().rev().find(|(from, _)| source.starts_with(from));
-        let theirs = by_user.iter().rev().find(|from| source.starts_with(from));
-        // With a narrower scope, macros still have the path.
-        ours.is_some_and(|(from, to)| from.as_os_str() != to)
-            || theirs.is_some_and(|from| from.starts_with(root) && !scoped)
-    };
-    // Debug information names the current directory, and where parts of its own are.
-    let split = invocation
-        .codegen("split-debuginfo")
-        .is_some_and(|v| v != "off");
-    let in_debuginfo =
-        |root| roots.relativize(cwd).root == Some(root) || (root == Root::Target && split);
-    let is_shown = |root: Root, path: &Path| {
-        let is_outside = |from: &&&Path| roots.relativize(from).root.is_none();
-        let mut above = by_user.iter().filter(is_outside);
-        let is_below = |source: &&PathBuf| roots.relativize(source).root == Some(root);
-        let mut below = sources.iter().filter(is_below);
-        (in_debuginfo(root) && above.any(|from| path.starts_with(from)))
-            || below.any(|source| !is_named(source, path))
-    };
-    let shown = roots
-        .spellings()
-        .filter(|&(root, path)| root != Root::Sysroot && is_shown(root, path));
-    shown.map(|(root, _)| root).collect()
-}
-
-/// Whether a source is given by its absolute path below the directory that the compiler is
-/// started in, and that counts as root because no workspace was found above.
-fn is_outside(invocation: &Invocation, cwd: &Path, root: &Path) -> bool {
-    let Source::File(source) = &invocation.source else {
-        return false;
-    };
-    let is_cwd = root == cwd || fs::canonicalize(cwd).is_ok_and(|cwd| cwd == root);
-    source.is_absolute() && is_cwd
-}
-
-/// Whether prefixes are remapped for this invocation.
-pub(crate) fn remaps(invocation: &Invocation, trim: TrimPaths) -> bool {
-    let by_user = invocation.values("remap-path-prefix").next().is_some()
-        || invocation.values("remap-path-scope").next().is_some();
-    let coverage = invocation.codegen("instrument-coverage").is_some();
-    // Taken from debug information, where they cannot be told from other text.
-    let remarks = invocation.codegen("remark").is_some();
-    let query = invocation.action == super::invocation::Action::Query;
-    trim != TrimPaths::Off && !by_user && !coverage && !remarks && !query
-}
-
-/// The unpacked package that a source belongs to, and the name that RFC 3127 gives it:
-/// `<name>-<version>` for a registry, `<name>-<hash>/<revision>` for git.
-fn package(source: &Source, home: &Path) -> Option<(PathBuf, OsString)> {
-    let Source::File(path) = source else {
-        return None;
-    };
-    let rest = path.strip_prefix(home).ok()?;
-    let names: Vec<&OsStr> = rest.components().map(Component::as_os_str).collect();
-    let (depth, name) = match names.as_slice() {
-        [registry, src, _, package, ..] if *registry == "registry" && *src == "src" => {
-            (4, PathBuf::from(package))
-        }
-        [git, checkouts, repository, revision, ..]
-            if *git == "git" && *checkouts == "checkouts" =>
-        {
-            (4, Path::new(repository).join(revision))
-        }
-        _ => return None,
-    };
-    let package: PathBuf = names.iter().take(depth).collect();
-    Some((home.join(package), name.into_os_string()))
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -352,60 +183,5 @@ mod tests {
             assert_eq!(home_above(Path::new(path)), Some(Path::new("/h/.cargo")));
         }
         assert_eq!(home_above(Path::new("/ws/registry/foo")), None);
-    }
-
-    fn roots_shown(given: &str, args: &[&str], sources: &[&str]) -> Vec<Root> {
-        let fixed = ["rustc", given, "--out-dir=/home/me/ws/target/debug/deps"];
-        let command = fixed.iter().chain(args).map(OsString::from);
-        let invocation = Invocation::parse(&command.collect::<Vec<_>>(), None, |_| None).unwrap();
-        let mut roots = Roots::default();
-        roots.add(Root::Workspace, "/home/me/ws");
-        roots.add(Root::Target, "/home/me/ws/target");
-        let sources: Vec<PathBuf> = sources.iter().map(PathBuf::from).collect();
-        let cwd = Path::new("/home/me/ws");
-        shown(&invocation, cwd, &roots, TrimPaths::Workspace, &sources)
-    }
-
-    #[test]
-    fn names_that_are_not_remapped_show_their_roots() {
-        let generated = "/home/me/ws/target/debug/build/x/out/g.rs";
-        let of = |args: &[&str]| roots_shown("src/lib.rs", args, &["src/lib.rs", generated]);
-        let target = Root::Target;
-        assert!(of(&[]).is_empty());
-        assert_eq!(of(&["-Csplit-debuginfo=unpacked"]), [target]);
-        assert_eq!(of(&["-Cinstrument-coverage"]), [target]);
-        let workspace = ["--remap-path-prefix=/home/me/ws=/src"];
-        // `/src/target/…`, wherever in the workspace the target directory is.
-        assert_eq!(of(&workspace), [target]);
-        assert!(roots_shown("src/lib.rs", &workspace, &["src/lib.rs"]).is_empty());
-        let inner = "--remap-path-prefix=/home/me/ws/target=t";
-        assert!(of(&[workspace[0], inner]).is_empty());
-        assert_eq!(of(&[inner, workspace[0]]), [target]);
-        assert_eq!(of(&["--remap-path-prefix=/elsewhere=x"]), [target]);
-        let scoped = [
-            "--remap-path-prefix=/home/me/ws=.",
-            "--remap-path-scope=object",
-        ];
-        assert_eq!(of(&scoped), [target]);
-        let absolute = roots_shown("/home/me/ws/a.rs", &[], &["/home/me/ws/a.rs"]);
-        assert_eq!(absolute, [Root::Workspace]);
-    }
-
-    #[test]
-    fn remapping_a_directory_above_leaves_a_part_of_the_roots() {
-        let home = "--remap-path-prefix=/home/me=~";
-        assert_eq!(roots_shown("src/lib.rs", &[home], &[]), [Root::Workspace]);
-        let shown = roots_shown("src/lib.rs", &[home, "-Csplit-debuginfo=packed"], &[]);
-        assert_eq!(shown, [Root::Target, Root::Workspace]);
-        let shown = roots_shown("src/lib.rs", &["--remap-path-prefix=/home/m=~"], &[]);
-        assert!(shown.is_empty());
-    }
-
-    #[test]
-    fn packages_are_named_as_in_rfc_3127() {
-        let source = Source::File("/c/registry/src/index-1/foo-1.0.0/src/lib.rs".into());
-        let (path, name) = package(&source, Path::new("/c")).unwrap();
-        assert_eq!(path, Path::new("/c/registry/src/index-1/foo-1.0.0"));
-        assert_eq!(name, "foo-1.0.0");
     }
 }
