@@ -1,8 +1,11 @@
 //! What the stages of a hit and of a miss cost, each by itself.
 //!
-//! `cargo bench -p cache-core --bench stages`. The whole of a hit includes all that a wrapper does
-//! between its first and last instruction except starting up; `benches/instructions` counts that
-//! too, free of noise. What observing costs is in `observer.rs`.
+//! `cargo bench -p cache-core --bench stages`. A hit includes all that a wrapper does between its
+//! first and last instruction except starting up; `benches/instructions` counts that too, free of
+//! noise. A question such as `-vV` is parsed, the compiler identified, the key made, and one result
+//! read; a library has inputs besides, so hits with more and more sources show what checking one
+//! costs. Restoring raw shares storage (reflink) where `TMPDIR` is on a file system that can, such as
+//! Btrfs or XFS, and copies elsewhere. What observing costs is in `observer.rs`.
 
 #![expect(missing_docs, reason = "of the functions that criterion's macros make")]
 
@@ -13,7 +16,7 @@ use std::time::Duration;
 use cache_core::{BlobRef, Config, Environment, Outcome, Request, Store, SystemRunner};
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
 
-/// A library of 20 modules, and a cache.
+/// A library of some modules, and a cache.
 struct Library {
     dir: tempfile::TempDir,
     env: Environment,
@@ -22,10 +25,10 @@ struct Library {
 }
 
 impl Library {
-    fn new() -> Self {
+    fn new(sources: usize) -> Self {
         let dir = tempfile::tempdir().expect("a temporary directory should be creatable");
         let mut root = String::new();
-        for n in 0..19 {
+        for n in 1..sources {
             let text = format!("pub fn f{n}(x: u64) -> u64 {{ x.wrapping_mul({n}) }}\n");
             write(&dir.path().join(format!("m{n}.rs")), text.as_bytes());
             root.extend(["pub mod m", &n.to_string(), ";\n"]);
@@ -70,15 +73,25 @@ fn write(path: &Path, bytes: &[u8]) {
 }
 
 fn stages(criterion: &mut Criterion) {
-    let library = Library::new();
+    let library = Library::new(1);
     criterion.bench_function("settings", |b| b.iter(|| Config::load(&library.env)));
     let mut help = library.argv.clone();
     help.push("--help".into());
     criterion.bench_function("parse and bypass", |b| b.iter(|| library.run(&help)));
-    library.run(&library.argv);
-    criterion.bench_function("hit, 20 sources", |b| {
+    let question = ["rustc", "-vV"].map(OsString::from);
+    hits(criterion, "hit, a question", &library, &question);
+    for sources in [1, 20, 200] {
+        let library = Library::new(sources);
+        let name = format!("hit, {sources} sources");
+        hits(criterion, &name, &library, &library.argv);
+    }
+}
+
+fn hits(criterion: &mut Criterion, name: &str, library: &Library, argv: &[OsString]) {
+    library.run(argv);
+    criterion.bench_function(name, |b| {
         b.iter(|| {
-            let outcome = library.run(&library.argv);
+            let outcome = library.run(argv);
             assert!(matches!(outcome, Outcome::Hit { status: 0 }), "{outcome:?}");
         });
     });

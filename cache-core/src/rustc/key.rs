@@ -13,6 +13,7 @@
 //! | `RUSTC_*`, `CLIPPY_*`, and the list below | name and value |
 //! | `CARGO_PKG_*` | name and value: macros put such names together at run time |
 //! | `CACHEWRAP_ENV`, `CACHEWRAP_KEY_SALT` | names and values; text |
+//! | where the target directory is in the workspace, if the user remaps paths | the rest of its path |
 //! | how paths are trimmed | its name; with `off` also the directory as it is |
 //!
 //! | does not enter | because |
@@ -34,7 +35,7 @@ use crate::config::TrimPaths;
 use crate::digest::{Digest, ManifestKey};
 use crate::env::Environment;
 use crate::key::KeyHasher;
-use crate::roots::{Escaping, Roots};
+use crate::roots::{Escaping, Root, Roots};
 
 use super::args::Arg;
 use super::invocation::{Action, Invocation};
@@ -103,6 +104,15 @@ pub(crate) fn manifest_key(invocation: &Invocation, parts: &KeyParts<'_>) -> Man
         hasher.optional("value", parts.env.get(name).map(OsStrExt::as_bytes));
     }
     hasher.os("salt", parts.salt);
+    if invocation.values("remap-path-prefix").next().is_some() {
+        let target = parts.roots.get(Root::Target);
+        let workspace = parts.roots.get(Root::Workspace);
+        let inside = target
+            .zip(workspace)
+            .and_then(|(t, w)| t.strip_prefix(w).ok());
+        let inside = inside.map(|path| path.as_os_str().as_bytes());
+        hasher.optional("target-in-workspace", inside);
+    }
     hasher.str("trim-paths", &parts.trim.to_string());
     if parts.trim == TrimPaths::Off {
         hasher.os("absolute-cwd", parts.cwd.as_os_str());
@@ -147,7 +157,6 @@ fn argument(hasher: &mut KeyHasher, arg: &Arg, roots: &Roots) {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::roots::Root;
 
     struct Case {
         argv: Vec<&'static str>,

@@ -105,34 +105,33 @@ pub(crate) fn shown(
             Some(Path::new(OsStr::from_bytes(from)))
         })
         .collect();
-    let scoped = invocation.values("remap-path-scope").next().is_some();
-    // The last prefix that matches is applied.
+    let scoped = invocation
+        .values("remap-path-scope")
+        .any(|scope| scope != "all");
     let ours = prefixes(invocation, cwd, roots, trim);
-    let is_named = |source: &Path, root: &Path| {
+    // The last prefix that matches is applied. What one in a root leaves of a path is in the key.
+    let is_named = |source: &&Path| {
         let ours = ours.iter().rev().find(|(from, _)| source.starts_with(from));
         let theirs = by_user.iter().rev().find(|from| source.starts_with(from));
-        // With a narrower scope, macros still have the path.
         ours.is_some_and(|(from, to)| from.as_os_str() != to)
-            || theirs.is_some_and(|from| from.starts_with(root) && !scoped)
+            || theirs.is_some_and(|from| roots.relativize(from).root.is_some() && !scoped)
+    };
+    let is_cut = |path: &&Path| {
+        let theirs = by_user.iter().rev().find(|from| path.starts_with(from));
+        theirs.is_some_and(|from| roots.relativize(from).root.is_none())
     };
     // Debug information names the current directory, and where parts of its own are.
     let split = invocation
         .codegen("split-debuginfo")
         .is_some_and(|v| v != "off");
-    let in_debuginfo =
-        |root| roots.relativize(cwd).root == Some(root) || (root == Root::Target && split);
-    let is_shown = |root: Root, path: &Path| {
-        let is_outside = |from: &&&Path| roots.relativize(from).root.is_none();
-        let mut above = by_user.iter().filter(is_outside);
-        let is_below = |source: &&PathBuf| roots.relativize(source).root == Some(root);
-        let mut below = sources.iter().filter(is_below);
-        (in_debuginfo(root) && above.any(|from| path.starts_with(from)))
-            || below.any(|source| !is_named(source, path))
-    };
-    let shown = roots
-        .spellings()
-        .filter(|&(root, path)| root != Root::Sysroot && is_shown(root, path));
-    shown.map(|(root, _)| root).collect()
+    let out_dir = split.then(|| invocation.output_dir(cwd));
+    let in_debuginfo = out_dir.as_deref().into_iter().chain([cwd]);
+    let sources = sources.iter().map(PathBuf::as_path);
+    let shown = sources
+        .filter(|source| source.is_absolute() && !is_named(source))
+        .chain(in_debuginfo.filter(is_cut));
+    let shown = shown.filter_map(|path| roots.relativize(path).root);
+    shown.filter(|root| *root != Root::Sysroot).collect()
 }
 
 /// Whether a source is given by its absolute path below the directory that the compiler is
@@ -204,12 +203,10 @@ mod tests {
         assert_eq!(of(&["-Csplit-debuginfo=unpacked"]), [target]);
         assert_eq!(of(&["-Cinstrument-coverage"]), [target]);
         let workspace = ["--remap-path-prefix=/home/me/ws=/src"];
-        // `/src/target/…`, wherever in the workspace the target directory is.
-        assert_eq!(of(&workspace), [target]);
-        assert!(roots_shown("src/lib.rs", &workspace, &["src/lib.rs"]).is_empty());
-        let inner = "--remap-path-prefix=/home/me/ws/target=t";
-        assert!(of(&[workspace[0], inner]).is_empty());
-        assert_eq!(of(&[inner, workspace[0]]), [target]);
+        assert!(of(&workspace).is_empty());
+        let home = "--remap-path-prefix=/home/me=~";
+        assert!(!of(&[workspace[0], home]).is_empty());
+        assert!(of(&[home, workspace[0], "--remap-path-scope=all"]).is_empty());
         assert_eq!(of(&["--remap-path-prefix=/elsewhere=x"]), [target]);
         let scoped = [
             "--remap-path-prefix=/home/me/ws=.",
