@@ -76,7 +76,8 @@ impl Store {
         let tmp = fs::TempFile::create_with_mode(&self.layout.part("tmp"), 0o444)?;
         let cannot_read = |e| PathError::new("read", from, e);
         let blob = if fs::reflink(&source, tmp.file()) {
-            hash_aside(tmp.file(), len, cannot_read, |_| Ok(()), inspect)
+            // What was just written is in memory; its copy would be read from the disk.
+            hash_aside(source, len, cannot_read, |_| Ok(()), inspect)
         } else {
             let write = |piece: &[u8]| tmp.file().write_all(piece).context("write", tmp.path());
             hash_aside(source, len, cannot_read, write, inspect)
@@ -114,8 +115,10 @@ impl Store {
         };
         let file = fs::TempFile::create_with_mode(dir, mode)?;
         let copied = match source {
+            // They share their storage, so either is verified by the other; and the original may be
+            // in memory, where the copy is not.
             Source::Raw(source) if fs::reflink(&source, file.file()) => {
-                copy_hashing(file.file(), io::sink(), blob.len)
+                copy_hashing(source, io::sink(), blob.len)
             }
             Source::Raw(source) => copy_hashing(source, file.file(), blob.len),
             Source::Zstd(source) => match zstd::Decoder::new(source) {
