@@ -80,10 +80,13 @@ fn stages(criterion: &mut Criterion) {
     criterion.bench_function("parse and bypass", |b| b.iter(|| library.run(&help)));
     let question = ["rustc", "-vV"].map(OsString::from);
     hits(criterion, "hit, a question", &library, &question);
-    for sources in [1, 20, 200] {
+    for (sources, name) in [
+        (1, "hit, 1 source"),
+        (20, "hit, 20 sources"),
+        (200, "hit, 200 sources"),
+    ] {
         let library = Library::new(sources);
-        let name = format!("hit, {sources} sources");
-        hits(criterion, &name, &library, &library.argv);
+        hits(criterion, name, &library, &library.argv);
     }
 }
 
