@@ -426,8 +426,8 @@ fn two_checkouts_that_differ_do_not_mix() {
     assert_eq!(case.printed("debug/kinds"), "13 3 42");
 }
 
-/// A program that uses a macro which `helper` makes itself or passes on from `inner`, beside
-/// including a file of its own. `helper` has documentation and one more macro.
+/// A program that prints what a macro comes to, beside some items of its own. The macro is in
+/// `helper`, or `helper` passes it on from `inner`.
 fn uses_a_macro(makes: &str, length: &str, beside: &str) -> Case {
     let case = Case::new();
     let makes_it =

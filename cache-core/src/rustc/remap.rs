@@ -110,16 +110,16 @@ pub(crate) fn shown(
         .any(|scope| scope != "all");
     let ours = prefixes(invocation, cwd, roots, trim);
     // The last prefix that matches is applied. What one in a root leaves of a path is in the key.
+    let theirs_is_in_root = |path: &Path| {
+        let theirs = by_user.iter().rev().find(|from| path.starts_with(from))?;
+        Some(roots.relativize(theirs).root.is_some())
+    };
     let is_named = |source: &&Path| {
         let ours = ours.iter().rev().find(|(from, _)| source.starts_with(from));
-        let theirs = by_user.iter().rev().find(|from| source.starts_with(from));
         ours.is_some_and(|(from, to)| from.as_os_str() != to)
-            || theirs.is_some_and(|from| roots.relativize(from).root.is_some() && !scoped)
+            || (!scoped && theirs_is_in_root(source) == Some(true))
     };
-    let is_cut = |path: &&Path| {
-        let theirs = by_user.iter().rev().find(|from| path.starts_with(from));
-        theirs.is_some_and(|from| roots.relativize(from).root.is_none())
-    };
+    let is_cut = |path: &&Path| theirs_is_in_root(path) == Some(false);
     // Debug information names the current directory, and where parts of its own are.
     let split = invocation
         .codegen("split-debuginfo")
