@@ -4,7 +4,12 @@
 //! alternating order (observed first in every other pair, because machines drift) and
 //! prints the median wall time of both and the median of the ratios. Nothing is asserted:
 //! a number from a noisy machine is for people to read.
+//!
+//! `… --bench observer -- RUNS sh -c '…'` runs a command that often as a build script's tree is
+//! watched, and counts the runs that were not seen whole, by reason: a signal may interrupt a
+//! call that waits for the observer.
 
+use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::path::Path;
 use std::time::{Duration, Instant};
@@ -15,8 +20,19 @@ use cache_core::{Command, Depth, Runner as _, Status, SystemRunner};
 const MODULES: usize = 20;
 
 fn main() {
-    let pairs = std::env::args().find_map(|arg| arg.parse().ok());
+    // Cargo says besides that this is a benchmark.
+    let args = std::env::args().skip(1).filter(|arg| arg != "--bench");
+    let mut args = args.collect::<Vec<_>>().into_iter();
+    let pairs = args.next().and_then(|arg| arg.parse().ok());
     let pairs: usize = pairs.unwrap_or(21);
+    if let Some(program) = args.next() {
+        let command = Command {
+            program: program.into(),
+            args: args.map(Into::into).collect(),
+            ..Command::default()
+        };
+        return count_missed(&command, pairs);
+    }
     let dir = tempfile::tempdir().expect("a temporary directory should be creatable");
     write_library(dir.path());
     let command = Command {
@@ -57,6 +73,26 @@ fn main() {
         1000.0 * median(&mut observed)
     );
     println!("ratio, median      {:.4}", median(&mut ratios));
+}
+
+fn count_missed(command: &Command, runs: usize) {
+    let mut missed: BTreeMap<String, usize> = BTreeMap::new();
+    let mut failed = 0;
+    for _ in 0..runs {
+        let run = SystemRunner
+            .run(command, Some(Depth::Tree), &mut |_| (), &mut |_| ())
+            .expect("the command should start");
+        failed += usize::from(run.status != Status::Code(0));
+        if let Some(why) = run.missed() {
+            *missed.entry(why.to_owned()).or_default() += 1;
+        }
+    }
+    println!("runs               {runs}");
+    println!("failed             {failed}");
+    println!("not seen whole     {}", missed.values().sum::<usize>());
+    for (why, count) in &missed {
+        println!("  {count:5}  {why}");
+    }
 }
 
 fn compile(command: &Command, observe: Option<Depth>) -> Duration {

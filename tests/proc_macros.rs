@@ -8,7 +8,9 @@ use std::os::unix::fs::symlink;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Mutex};
 
-use crate::harness::{Case, bin_manifest, compare, lib_manifest, macro_manifest, manifest};
+use crate::harness::{
+    Case, bin_manifest, compare, lib_manifest, macro_manifest, manifest, write_script,
+};
 
 /// How the program gets at the macro.
 const ROUTES: [&str; 2] = ["direct", "reexported"];
@@ -509,5 +511,78 @@ fn a_macro_looks_into_a_directory_that_is_also_a_library_search_path() {
         compare(&case, &["build"]).ok();
         case.write("native/more", "");
         compare(&case, &["build"]).ok().compiles(&["app"]);
+    }
+}
+
+#[test]
+fn a_program_that_a_macro_tried_to_run_appears() {
+    for absolute in [false, true] {
+        for route in ROUTES {
+            let mut case = project(route, "String::new()");
+            let tool = case.root().join("tools/my-tool");
+            fs::create_dir(case.root().join("tools")).unwrap();
+            let named = if absolute {
+                tool.to_str().unwrap()
+            } else {
+                "my-tool"
+            };
+            case.edit(
+                "mac/src/lib.rs",
+                "String::new()",
+                &format!(
+                    "match std::process::Command::new({named:?}).output() {{\
+                     Ok(o) => String::from_utf8(o.stdout).unwrap(), Err(_) => \"none\".into() }}"
+                ),
+            );
+            let path = std::env::var("PATH").unwrap();
+            case.env(
+                "PATH",
+                format!("{}:{path}", case.root().join("tools").display()),
+            );
+            compare(&case, &["build"]).ok();
+            compare(&case, &["build"]).ok().compiles(&[]);
+            write_script(&tool, "echo found\n");
+            compare(&case, &["build"]).ok().compiles(&["app"]);
+            fs::remove_file(&tool).unwrap();
+            compare(&case, &["build"]).ok().compiles(&[]);
+        }
+    }
+}
+
+#[test]
+fn a_macro_computes_from_the_directory_that_it_resolved() {
+    for body in [
+        "std::fs::canonicalize(\".\").unwrap().as_os_str().len().to_string()",
+        "std::fs::canonicalize(\"mac/src/lib.rs\").unwrap().as_os_str().len().to_string()",
+        "std::fs::canonicalize(\"mac\").unwrap().ancestors().count().to_string()",
+    ] {
+        let mut case = project("direct", body);
+        compare(&case, &["build"]).ok();
+        compare(&case, &["build"]).ok().compiles(&[]);
+        case.copy_project("another/longer/name");
+        compare(&case, &["build"]).ok().compiles(&["app"]);
+    }
+    // The compiler resolves its own source's path, which binds nothing.
+    let mut case = project("direct", "\"text\".to_owned()");
+    compare(&case, &["build"]).ok();
+    case.copy_project("another/longer/name");
+    compare(&case, &["build"]).ok().compiles(&[]);
+}
+
+#[test]
+fn a_macro_reads_by_the_number_of_an_open_directory() {
+    for route in ROUTES {
+        let case = project(
+            route,
+            "use std::os::fd::AsRawFd as _; let dir = std::fs::File::open(\"notes\").unwrap();\
+             std::fs::read_to_string(format!(\"/proc/self/fd/{}/note\", dir.as_raw_fd())).unwrap()",
+        );
+        case.write("notes/note", "one");
+        compare(&case, &["build"]).ok();
+        compare(&case, &["build"]).ok().compiles(&[]);
+        case.write("notes/note", "two");
+        compare(&case, &["build"]).ok().compiles(&["app"]);
+        case.write("notes/note", "one");
+        compare(&case, &["build"]).ok().compiles(&[]);
     }
 }

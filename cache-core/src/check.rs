@@ -162,6 +162,10 @@ impl<'a> Checker<'a> {
                     .is_none_or(|p| fs::symlink_metadata(&p).is_err());
                 compare("appeared", path, "there", gone)
             }
+            Input::Attributes { path, attributes } => {
+                let now = self.at(path).and_then(|p| listing::attributes(&p).ok());
+                compare("attributes", path, "others", now == Some(*attributes))
+            }
             Input::Link { path, target } => {
                 // A root may have several spellings, one of which the link gives it.
                 let now = self.at(path).and_then(|p| fs::read_link(&p).ok());
@@ -239,6 +243,10 @@ impl<'a> Checker<'a> {
         };
         if stamp.file_type != FileType::File || stamp.size != blob.len {
             return compare("file", path, "of another size", false);
+        }
+        // What is known of it may not be known to everybody.
+        if stamp.mode & 0o004 == 0 && !fs::is_readable(&place) {
+            return compare("file", path, "not readable", false);
         }
         let now = self.world.memo.digest_of(&place, &stamp);
         let same = now.is_ok_and(|now| now == *blob);

@@ -30,6 +30,14 @@ impl PathError {
         self.source.kind() == io::ErrorKind::NotFound
     }
 
+    /// Whether there is no such file, or no directory where the path has one.
+    pub(crate) fn is_missing(&self) -> bool {
+        matches!(
+            self.source.raw_os_error(),
+            Some(libc::ENOENT | libc::ENOTDIR)
+        )
+    }
+
     /// Whether a directory, a link or a device is where a plain file was expected.
     pub(crate) fn is_no_file(&self) -> bool {
         let link = Some(libc::ELOOP);

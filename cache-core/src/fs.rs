@@ -117,6 +117,12 @@ pub(crate) fn exists(path: &Path) -> bool {
     std::fs::metadata(path).is_ok()
 }
 
+/// Whether this process may read what is there.
+pub(crate) fn is_readable(path: &Path) -> bool {
+    let flags = rustix::fs::AtFlags::EACCESS;
+    rustix::fs::accessat(rustix::fs::CWD, path, rustix::fs::Access::READ_OK, flags).is_ok()
+}
+
 pub(crate) fn is_file(path: &Path) -> bool {
     std::fs::metadata(path).is_ok_and(|m| m.is_file())
 }

@@ -18,6 +18,7 @@
 //! | `CodeEnv` | the variables named in these files of code have these values | the code ran |
 //! | `Argument` | the option, or fact of the machine, has this value | it shaped messages that were printed, or was asked for |
 //! | `Modes` | the files have these permissions | any of them may have been copied with them |
+//! | `Attributes` | the path has these extended attributes | they were asked for |
 //! | `RootValue` | the root is at this path | an output contains the path |
 
 use serde::{Deserialize, Serialize};
@@ -34,6 +35,8 @@ pub enum FileType {
     Dir,
     /// A device, pipe or socket.
     Other,
+    /// A symbolic link itself, where it was not followed.
+    Link,
 }
 
 /// The expected value of an environment variable.
@@ -132,5 +135,12 @@ pub enum Input {
     Modes {
         /// Hash of the permissions of every file, in order.
         modes: Digest,
+    },
+    /// The path has these extended attributes.
+    Attributes {
+        /// Where it is.
+        path: RootedPath,
+        /// Hash of their names and values.
+        attributes: Digest,
     },
 }

@@ -108,10 +108,15 @@ impl KeyHasher {
                     FileType::File => "file",
                     FileType::Dir => "dir",
                     FileType::Other => "other",
+                    FileType::Link => "link",
                 };
                 self.str("type", name);
             }
             Input::Absent { path } => self.path("absent", path),
+            Input::Attributes { path, attributes } => {
+                self.path("attributes", path);
+                self.bytes("of", attributes.as_bytes());
+            }
             Input::Link { path, target } => {
                 self.path("link", path);
                 self.path("target", target);

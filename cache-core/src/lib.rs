@@ -114,6 +114,7 @@ mod seen;
 mod stamp;
 pub mod stats;
 mod store;
+mod tool_caches;
 
 pub use build_script::{ScriptRequest, is_behind_launcher, run_build_script};
 pub use check::{Change, MissReason};

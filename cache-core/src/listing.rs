@@ -44,6 +44,38 @@ pub(crate) fn modes<'a>(files: impl Iterator<Item = &'a RootedPath>, roots: &Roo
     hasher.finish()
 }
 
+/// Hashes the extended attributes of what a path leads to. A file system without such has none.
+pub(crate) fn attributes(path: &Path) -> Result<Digest, PathError> {
+    let mut hasher = KeyHasher::new("attributes");
+    let mut names = Vec::new();
+    match rustix::fs::listxattr(path, rustix::buffer::spare_capacity(reserved(&mut names))) {
+        Ok(_) => {}
+        Err(rustix::io::Errno::NOTSUP) => return Ok(hasher.finish()),
+        Err(e) => return Err(e.into()).context("list the attributes of", path),
+    }
+    let mut names: Vec<&[u8]> = names.split(|&b| b == 0).filter(|n| !n.is_empty()).collect();
+    names.sort_unstable();
+    for name in names {
+        let mut value = Vec::new();
+        let got = rustix::fs::getxattr(
+            path,
+            name,
+            rustix::buffer::spare_capacity(reserved(&mut value)),
+        );
+        got.map_err(Into::into)
+            .context("read an attribute of", path)?;
+        hasher.bytes("name", name);
+        hasher.bytes("value", &value);
+    }
+    Ok(hasher.finish())
+}
+
+/// With room for as much as the kernel has: 64 KiB for names, and for each value.
+fn reserved(bytes: &mut Vec<u8>) -> &mut Vec<u8> {
+    bytes.reserve(64 << 10);
+    bytes
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

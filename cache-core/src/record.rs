@@ -38,6 +38,8 @@ pub(crate) struct Recorder<'a> {
     pub(crate) started: i128,
     /// The files that the process produced: looking at them reads nothing.
     pub(crate) produced: &'a [PathBuf],
+    /// What the process wrote besides.
+    pub(crate) written: &'a [PathBuf],
     /// Whether the key holds a variable already.
     pub(crate) in_key: &'a dyn Fn(&OsStr) -> bool,
 }
@@ -103,11 +105,13 @@ impl Recorder<'_> {
                 inputs.insert(program);
             }
         }
-        for path in &summary.own_programs {
-            // One that is gone again was made to see whether it runs.
-            if let Ok((_, blob)) = self.memo.digest(path) {
-                code.push((blob, path.clone()));
-            }
+        self.note_own_code(&summary.own_code, &mut code, &mut inputs)?;
+        for path in &summary.attributes {
+            let attributes = listing::attributes(path).map_err(|_| NotStored::Unreadable)?;
+            inputs.insert(Input::Attributes {
+                path: self.roots.relativize(path),
+                attributes,
+            });
         }
         if !code.is_empty() {
             inputs.insert(self.code_env(&code, &summary.written_before)?);
@@ -138,19 +142,13 @@ impl Recorder<'_> {
         let Some(found) = seen.found else {
             return match now {
                 None => Ok(Some(self.absent(&seen.path))),
-                // Made by this process, or by another unit in the meantime.
-                Some(_) if path.root == Some(Root::Target) => Ok(None),
+                // Made by the process itself later, or by somebody else.
+                Some(_) if self.written.contains(&seen.path) => Ok(None),
                 Some(_) => Err(NotStored::Changed),
             };
         };
-        let Some(now) = now else {
-            // A temporary directory or file of the process.
-            return match path.root {
-                Some(Root::Target) => Ok(None),
-                _ if self.is_temporary(&seen.path) => Ok(None),
-                _ => Err(NotStored::Changed),
-            };
-        };
+        // What the process made itself is not among what it has seen.
+        let now = now.ok_or(NotStored::Changed)?;
         if seen.usage == Use::Looked && found.file_type != FileType::File {
             let file_type = now.file_type;
             if file_type != found.file_type {
@@ -184,7 +182,7 @@ impl Recorder<'_> {
                 }
             }
             // Its content is not a thing that can be compared.
-            FileType::Other => Err(NotStored::Unreadable),
+            FileType::Other | FileType::Link => Err(NotStored::Unreadable),
         }
     }
 
@@ -195,17 +193,12 @@ impl Recorder<'_> {
         }
     }
 
-    /// Whether a path is one for temporary files.
-    pub(crate) fn is_temporary(&self, path: &Path) -> bool {
-        let tmp = self
-            .env
-            .get_nonempty("TMPDIR")
-            .unwrap_or(OsStr::new("/tmp"));
-        path.starts_with(tmp)
-    }
-
     /// A file as it is now; `stamp` says how it was.
     pub(crate) fn file(&self, path: &Path, stamp: &Stamp) -> Result<Input, NotStored> {
+        if stamp.file_type != FileType::File {
+            // Opening a pipe might wait for ever, and reading a device never end.
+            return Err(NotStored::Unreadable);
+        }
         let blob = self.memo.digest_of(path, stamp);
         let blob = blob.map_err(|_| NotStored::Unreadable)?;
         if blob.len != stamp.size || Stamp::of(path).is_none_or(|s| !s.same_content(stamp)) {
@@ -229,6 +222,36 @@ impl Recorder<'_> {
             }),
             None => Ok(self.absent(path)),
         }
+    }
+
+    /// Adds what the process made itself and then ran, or read as a script may be.
+    fn note_own_code(
+        &self,
+        own: &[(PathBuf, Code)],
+        code: &mut Vec<(BlobRef, PathBuf)>,
+        inputs: &mut Facts,
+    ) -> Result<(), NotStored> {
+        let own: BTreeSet<&(PathBuf, Code)> = own.iter().collect();
+        for (path, kind) in own {
+            // One that is gone again was made to see whether it runs.
+            let Some(stamp) = Stamp::of(path).filter(|s| s.file_type == FileType::File) else {
+                continue;
+            };
+            let start = fs::read_start(path, 8).map_err(|_| NotStored::Unreadable)?;
+            if *kind == Code::IfText && (start.contains(&0) || start.starts_with(b"!<")) {
+                continue;
+            }
+            let (_, blob) = self.memo.digest(path).map_err(|_| NotStored::Unreadable)?;
+            let seen = Seen {
+                path: path.clone(),
+                usage: Use::Read,
+                found: Some(stamp),
+                racy: false,
+                code: *kind,
+            };
+            self.note_code(&seen, blob, code, inputs)?;
+        }
+        Ok(())
     }
 
     /// Adds a file to the code that ran, with the interpreter of a script.
@@ -371,6 +394,7 @@ impl Sorted {
             Input::NoProgram { name } => (7, name, 1),
             Input::Modes { .. } => (10, b"", 0),
             Input::CodeEnv { .. } => (8, b"", 0),
+            Input::Attributes { path, .. } => (11, &path.rest, root(path)),
         }
     }
 }

@@ -74,6 +74,12 @@ pub struct Run {
 }
 
 impl Run {
+    /// Why not all was seen that the process read; `None` where it was, or where nobody
+    /// looked.
+    pub fn missed(&self) -> Option<&str> {
+        self.observation.as_ref()?.missed.as_deref()
+    }
+
     /// A run that was not observed.
     pub fn unobserved(status: Status, duration: Duration) -> Self {
         Self {
@@ -222,7 +228,7 @@ mod tests {
 
     #[test]
     fn streams_and_status_come_through() {
-        for observe in [None, Some(Depth::Usual), Some(Depth::Close)] {
+        for observe in [None, Some(Depth::Usual), Some(Depth::Tree)] {
             let (run, out, err) = run("cat; echo a >&2; printf b >&2; exit 3", observe);
             assert_eq!(run.status, Status::Code(3));
             assert_eq!(out, b"from stdin");
@@ -238,7 +244,7 @@ mod tests {
 
     #[test]
     fn a_program_that_does_not_exist_is_an_error_before_anything_runs() {
-        for observe in [None, Some(Depth::Usual), Some(Depth::Close)] {
+        for observe in [None, Some(Depth::Usual), Some(Depth::Tree)] {
             let command = Command::new("/nonexistent/program");
             let run = SystemRunner.run(&command, observe, &mut |_| (), &mut |_| ());
             assert!(run.is_err());

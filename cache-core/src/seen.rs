@@ -11,9 +11,17 @@
 //! | tried to execute, and nothing there | `Absent`; `Program` where all of `PATH` was tried |
 //! | written before it was read | an output, or a temporary file |
 //!
-//! What a path means besides depends on the process: a [`Subject`] says so, one for each
-//! kind of unit (`rustc::seen`, `build_script::seen`). Never inputs are `/proc`, `/sys`
-//! and `/dev`, and what lies in a directory that the process itself made.
+//! What a path is, is decided by where it led at the time of the call, never by its spelling;
+//! what it means besides depends on the process: a [`Subject`] says so, one for each
+//! kind of unit (`rustc::seen`, `build_script::seen`). Never inputs are what the kernel tells of
+//! the process itself (`kernel`), and what lies in a directory that the process itself made.
+//! Inputs are recorded as they were spelled, so that a link which leads elsewhere later shows,
+//! unless the way to them leads through what is the process's own.
+//!
+//! Code that is not the compiler's own (linkers, wrappers, macros, build scripts and their
+//! tools) is treated alike: the libraries that it loads are code, and so is text that
+//! it reads, unless that is source of a known kind; what it looks for in vain counts, also
+//! where it was to be loaded or executed.
 //!
 //! What can go wrong, each ending in "not stored this time":
 //! - An input changed while the process ran, or was changed so shortly before that a
@@ -23,13 +31,14 @@
 //! - The process talked to another one that was there before, over a network or not.
 //! - The observation is incomplete.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::{BTreeSet, HashMap, HashSet};
 use std::os::unix::ffi::OsStrExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use crate::input::FileType;
-use crate::observe::{Access, Event, Observation};
+use crate::kernel::{self, Fact, Told};
+use crate::observe::{Access, Event, Observation, Permissions};
 use crate::stamp::Stamp;
 
 /// Why the result of a compilation or a build script's run was not stored.
@@ -114,6 +123,8 @@ pub(crate) struct Summary {
     pub(crate) seen: Vec<Seen>,
     /// Paths that were resolved or entered; links along them count.
     pub(crate) followed: Vec<PathBuf>,
+    /// Paths whose extended attributes were asked for.
+    pub(crate) attributes: Vec<PathBuf>,
     /// Programs that were executed, or tried to, by path.
     pub(crate) executed: Vec<PathBuf>,
     /// Files written by the process and its children, in order.
@@ -123,12 +134,12 @@ pub(crate) struct Summary {
     pub(crate) written_before: Vec<PathBuf>,
     /// Whether a compiler ran.
     pub(crate) compiled: bool,
-    /// Whether a program asked which kernel this is.
-    pub(crate) asked_kernel: bool,
+    /// What a program asked for that is no file.
+    pub(crate) facts: BTreeSet<Fact>,
     /// Whether a macro asked for the current directory.
     pub(crate) asked_directory: bool,
-    /// Programs that were executed and that the process made itself.
-    pub(crate) own_programs: Vec<PathBuf>,
+    /// Files that the process made itself and then ran, or read as a script may be.
+    pub(crate) own_code: Vec<(PathBuf, Code)>,
 }
 
 /// What a program is to the process that executes it.
@@ -140,6 +151,8 @@ pub(crate) enum Program {
     OfToolchain,
     /// This program, as a wrapper that leaves the cache alone.
     Ourselves,
+    /// The executable that the unit is about.
+    Script,
     /// Any other.
     Foreign,
 }
@@ -152,10 +165,13 @@ pub(crate) trait Subject {
     /// Whether what happens before a compiler runs belongs to the unit.
     fn starts_at_once(&self) -> bool;
 
-    /// Whether a path is neither an input nor an output.
+    /// Whether the compiler runs code that is not its own.
+    fn runs_macros(&self) -> bool;
+
+    /// Whether a path, by where it leads, is neither an input nor an output.
     fn is_elsewhere(&self, path: &Path) -> bool;
 
-    /// Whether a path is a place for outputs: what is there may be replaced.
+    /// Whether a path, by where it leads, is a place for outputs: what is there may be replaced.
     fn is_output(&self, path: &Path) -> bool;
 
     /// Whether what an event tells is in the key already, or irrelevant.
@@ -174,6 +190,11 @@ pub(crate) trait Subject {
         false
     }
 
+    /// Whether this is the compiler's source, or a directory on the way to it.
+    fn leads_to_source(&self, _path: &Path) -> bool {
+        false
+    }
+
     /// Whether a file of text that a program other than the compiler reads may be code.
     fn may_be_script(&self, _path: &Path) -> bool {
         true
@@ -189,17 +210,26 @@ pub(crate) fn summarise(
     for event in &observation.events {
         sorter.add(event)?;
     }
-    Ok(sorter.summary)
+    Ok(sorter.finish())
 }
 
 #[derive(Clone, Copy, Debug, Default)]
 struct Process {
     is_compiler: bool,
+    /// Whether it runs the executable that the unit is about.
+    is_script: bool,
     /// Whether the compiler is this process or one of those that started it.
     under_compiler: bool,
     /// Whether the dynamic loader is still at work, before `main`.
     loading: bool,
+    /// Whether it looks at the kind of file system only to walk directories faster.
+    walks: bool,
 }
+
+/// Programs that walk directories with gnulib's `fts`, which looks at the kind of file system.
+const WALKERS: &[&str] = &[
+    "chgrp", "chmod", "chown", "cp", "du", "find", "grep", "install", "ls", "mv", "rm",
+];
 
 /// Takes events one after the other and sorts them out.
 pub(crate) struct Sorter<'a> {
@@ -207,7 +237,10 @@ pub(crate) struct Sorter<'a> {
     processes: HashMap<u32, Process>,
     parents: HashMap<u32, u32>,
     positions: HashMap<Arc<Path>, usize>,
+    /// What was written, by where it is.
     written: HashSet<Arc<Path>>,
+    /// The same by its spellings.
+    spelled: HashSet<Arc<Path>>,
     made_dirs: HashSet<Arc<Path>>,
     /// Search directories that the compiler has listed.
     listed: HashSet<Arc<Path>>,
@@ -215,15 +248,21 @@ pub(crate) struct Sorter<'a> {
     elsewhere: HashMap<Arc<Path>, bool>,
     /// Whether the compiler has opened a library of code that is not its own.
     loaded_macro: bool,
+    /// The process whose `realpath` asked for the current directory just now.
+    resolving: Option<u32>,
+    /// What each process used last.
+    before: HashMap<u32, Arc<Path>>,
+    /// Processes that have just moved a directory of their own away.
+    moved: HashSet<u32>,
     pub(crate) summary: Summary,
 }
 
 impl<'a> Sorter<'a> {
     pub(crate) fn new(
-        observation: &Observation,
+        observation: &'a Observation,
         subject: &'a dyn Subject,
     ) -> Result<Self, NotStored> {
-        if !observation.complete {
+        if !observation.is_complete() {
             return Err(NotStored::Incomplete);
         }
         Ok(Self {
@@ -232,19 +271,44 @@ impl<'a> Sorter<'a> {
             parents: observation.parents.iter().copied().collect(),
             positions: HashMap::new(),
             written: HashSet::new(),
+            spelled: HashSet::new(),
             made_dirs: HashSet::new(),
             listed: HashSet::new(),
             elsewhere: HashMap::new(),
             loaded_macro: false,
+            resolving: None,
+            before: HashMap::new(),
+            moved: HashSet::new(),
             summary: Summary::default(),
         })
     }
 
     pub(crate) fn add(&mut self, event: &Event) -> Result<(), NotStored> {
         let process = self.process(event.pid);
+        self.note_resolving(event, process);
+        let before = self.before.insert(event.pid, Arc::clone(&event.real));
+        let is_look = event.access == Access::Stat;
+        if kernel::leads_by_process(&event.path) && self.is_foreign(process) && !is_look {
+            return Err(NotStored::Machine);
+        }
+        if kernel::owns(&event.real) {
+            if event.access == Access::Read {
+                // The dynamic loader reads nothing there.
+                self.processes.entry(event.pid).or_default().loading = false;
+            }
+            if self.is_foreign(process) && kernel::tells_identity(event) {
+                self.summary.facts.insert(Fact::Kernel);
+            }
+            let is_observed = |pid| self.parents.contains_key(&pid);
+            match kernel::told(event, is_observed, before.as_deref()) {
+                Told::Machine if self.is_foreign(process) => return Err(NotStored::Machine),
+                Told::Machine | Told::Nothing => return Ok(()),
+                // The compiler itself learns nothing there.
+                Told::Ordinary if !self.is_foreign(process) => return Ok(()),
+                Told::Ordinary => {}
+            }
+        }
         match event.access {
-            // It was there: the call fails, and nothing happens.
-            Access::MakeDir if event.found.is_some() => {}
             Access::Write { .. } | Access::Create | Access::Symlink | Access::MakeDir => {
                 self.wrote(event, process)?;
             }
@@ -252,15 +316,75 @@ impl<'a> Sorter<'a> {
             Access::Execute => self.execute(event, process),
             Access::Read => self.read(event, process),
             Access::ReadLink | Access::Enter => self.follow(event),
-            Access::Stat | Access::Ask => self.look(event, process),
+            Access::Stat => self.look(event, process),
+            Access::Ask(permissions) => {
+                if self.is_foreign(process) && depends_on_user(event, permissions) {
+                    self.summary.facts.insert(Fact::User);
+                }
+                self.look(event, process);
+            }
+            Access::Attributes => {
+                if self.is_foreign(process) && event.found.is_some() && !self.is_irrelevant(event) {
+                    let path = self.recorded(event);
+                    self.summary.attributes.push(path.to_path_buf());
+                }
+                self.look(event, process);
+            }
+            Access::FileSystem => {
+                let matters = self.is_foreign(process) && !process.walks;
+                if matters && event.found.is_some() && !self.is_irrelevant(event) {
+                    return Err(NotStored::Machine);
+                }
+                self.look(event, process);
+            }
             Access::Talk => return Err(NotStored::Network),
-            Access::AskKernel => self.summary.asked_kernel = true,
+            Access::AskMachine => {
+                self.summary.facts.insert(Fact::Kernel);
+                if process.is_script || (process.is_compiler && self.loaded_macro) {
+                    self.summary.facts.insert(Fact::Host);
+                }
+            }
+            Access::AskUser => {
+                if process.is_script || (process.is_compiler && self.loaded_macro) {
+                    self.summary.facts.insert(Fact::User);
+                }
+            }
             // The compiler itself needs it before it loads macros only.
-            Access::AskDirectory => {
+            Access::AskDirectory { resolving: false } => {
                 self.summary.asked_directory |= process.is_compiler && self.loaded_macro;
+            }
+            Access::AskDirectory { resolving: true } => {
+                self.resolving = Some(event.pid);
             }
         }
         Ok(())
+    }
+
+    /// The compiler resolves the relative path of its source, after macros were loaded too, and
+    /// asks for the links on that way next. Whoever else resolves a relative path is a macro.
+    fn note_resolving(&mut self, event: &Event, process: Process) {
+        if self.resolving != Some(event.pid) {
+            return;
+        }
+        self.resolving = None;
+        let is_source =
+            event.access == Access::ReadLink && self.subject.leads_to_source(&event.path);
+        if process.is_compiler && self.loaded_macro && !is_source {
+            self.summary.asked_directory = true;
+        }
+    }
+
+    /// Ends sorting.
+    pub(crate) fn finish(mut self) -> Summary {
+        if self.resolving.is_some() && self.loaded_macro && !self.subject.starts_at_once() {
+            self.summary.asked_directory = true;
+        }
+        self.summary
+    }
+
+    /// Whether code other than the compiler's own runs in a process.
+    fn is_foreign(&self, process: Process) -> bool {
+        !process.is_compiler || self.subject.runs_macros()
     }
 
     fn process(&mut self, pid: u32) -> Process {
@@ -270,69 +394,95 @@ impl<'a> Sorter<'a> {
         // A process starts as a copy of its parent.
         let parent = self.parents.get(&pid).and_then(|p| self.processes.get(p));
         let process = Process {
-            loading: false,
-            is_compiler: false,
             under_compiler: self.subject.starts_at_once()
                 || parent.is_some_and(|p| p.under_compiler),
+            is_script: parent.is_some_and(|p| p.is_script),
+            ..Process::default()
         };
         self.processes.insert(pid, process);
         process
     }
 
     fn execute(&mut self, event: &Event, before: Process) {
+        let foreign = self.is_foreign(before);
         if event.found.is_none() {
             // Often a search through PATH, which goes on elsewhere.
-            if self.subject.starts_at_once() {
+            if foreign {
                 self.summary.executed.push(event.path.to_path_buf());
                 self.note(event, Use::Looked, Code::No);
             }
             return;
         }
-        let path =
-            crate::fs::canonicalize(&event.path).unwrap_or_else(|_| event.path.to_path_buf());
-        let program = self.subject.program(&path);
+        if event.failed {
+            // Why, its content and permissions tell.
+            self.summary.executed.push(event.path.to_path_buf());
+            self.note(event, Use::Read, Code::IfText);
+            return;
+        }
+        let program = self.subject.program(&event.real);
         let is_compiler = program == Program::Compiler;
         self.summary.compiled |= is_compiler;
+        let name = event.real.file_name().unwrap_or_default();
         let process = Process {
             is_compiler,
+            is_script: program == Program::Script,
             under_compiler: before.under_compiler || is_compiler,
             loading: true,
+            walks: WALKERS.iter().any(|walker| name == *walker),
         };
         self.processes.insert(event.pid, process);
         let code = match program {
             Program::Compiler | Program::Ourselves => return,
             Program::OfToolchain => Code::No,
-            Program::Foreign => Code::Yes,
+            Program::Foreign | Program::Script => Code::Yes,
         };
         self.summary.executed.push(event.path.to_path_buf());
-        if code == Code::Yes && self.is_elsewhere(&event.path) {
-            self.summary.own_programs.push(event.path.to_path_buf());
+        if code == Code::Yes && self.is_made_here(event) {
+            self.summary.own_code.push((event.real.to_path_buf(), code));
         }
         self.note(event, Use::Read, code);
     }
 
+    /// Whether the process made, or may have made, what an event is about.
+    fn is_made_here(&mut self, event: &Event) -> bool {
+        self.is_elsewhere(&event.real)
+            || self.written.contains(&event.real)
+            || self.is_own(&event.real)
+    }
+
     fn wrote(&mut self, event: &Event, process: Process) -> Result<(), NotStored> {
-        if self.is_elsewhere(&event.path) {
+        let had_moved = self.moved.remove(&event.pid);
+        if event.failed || (event.access == Access::MakeDir && event.found.is_some()) {
+            // Nothing happened, for a reason that counts.
+            self.look(event, process);
             return Ok(());
         }
-        if !process.under_compiler {
-            self.summary.written_before.push(event.path.to_path_buf());
+        if event.access == Access::MakeDir || (event.access == Access::Create && had_moved) {
+            self.made_dirs.insert(Arc::clone(&event.real));
+        }
+        if self.is_elsewhere(&event.real) {
             return Ok(());
         }
         let fresh = match event.access {
             Access::Write { fresh } => fresh || event.found.is_none(),
             _ => true,
         };
+        let is_output = self.subject.is_output(&event.real);
+        // What a wrapper leaves among the outputs (an object for the linker) is one.
+        if !process.under_compiler && !is_output {
+            self.summary.written_before.push(event.path.to_path_buf());
+            if fresh {
+                self.written.insert(Arc::clone(&event.real));
+            }
+            return Ok(());
+        }
         // Opening a file for both reads what is there, unless it is an output that is
         // about to be replaced.
-        let is_output = self.subject.is_output(&event.path);
-        if !fresh && !is_output && !self.written.contains(&event.path) {
+        if !fresh && !is_output && !self.written.contains(&event.real) {
             return Err(NotStored::SideEffect);
         }
-        if event.access == Access::MakeDir {
-            self.made_dirs.insert(Arc::clone(&event.path));
-        }
-        if self.written.insert(Arc::clone(&event.path)) {
+        self.written.insert(Arc::clone(&event.real));
+        if self.spelled.insert(Arc::clone(&event.path)) {
             self.summary.written.push(event.path.to_path_buf());
         }
         Ok(())
@@ -340,12 +490,20 @@ impl<'a> Sorter<'a> {
 
     /// Removing or changing what the compilation did not make itself cannot be repeated.
     fn alter(&mut self, event: &Event, process: Process) -> Result<(), NotStored> {
-        let ours = self.written.contains(&event.path)
-            || self.subject.is_output(&event.path)
-            || self.is_own(&event.path)
-            || self.is_elsewhere(&event.path);
+        if event.found.is_some_and(|f| f.file_type == FileType::Dir)
+            && self.made_dirs.contains(&event.real)
+        {
+            self.moved.insert(event.pid);
+        }
+        let ours = self.written.contains(&event.real)
+            || self.subject.is_output(&event.real)
+            || self.is_own(&event.real)
+            || self.is_elsewhere(&event.real);
         if process.under_compiler && event.found.is_some() && !ours {
             return Err(NotStored::SideEffect);
+        }
+        if event.found.is_none() {
+            self.look(event, process);
         }
         Ok(())
     }
@@ -353,11 +511,10 @@ impl<'a> Sorter<'a> {
     fn read(&mut self, event: &Event, mut process: Process) {
         let library = is_shared_library(&event.path);
         if process.loading {
-            let by_loader = library || event.path.starts_with("/etc/ld.so.cache");
+            let by_loader = library || event.path.starts_with("/etc/ld.so");
             // A library that appears where a tool looks first is another tool; a compiler's
             // own libraries are in its identity.
-            let matters = self.subject.starts_at_once();
-            if by_loader && (process.is_compiler || (event.found.is_none() && !matters)) {
+            if by_loader && process.is_compiler {
                 return;
             }
             if !by_loader {
@@ -367,19 +524,14 @@ impl<'a> Sorter<'a> {
             }
         }
         // The compiler lists each search directory once, before it loads any macro.
-        let searched = process.is_compiler && self.subject.is_searched(&event.path);
-        if searched && self.listed.insert(Arc::clone(&event.path)) {
+        let searched = process.is_compiler && self.subject.is_searched(&event.real);
+        if searched && self.listed.insert(Arc::clone(&event.real)) {
             return;
         }
         // What a tool loads reads the environment as the tool does.
-        let loads_code = process.is_compiler || self.subject.starts_at_once();
-        let code = if library && loads_code {
+        let code = if library {
             Code::Yes
-        } else if process.is_compiler
-            || process.loading
-            || library
-            || !self.subject.may_be_script(&event.path)
-        {
+        } else if process.is_compiler || !self.subject.may_be_script(&event.path) {
             Code::No
         } else {
             Code::IfText
@@ -389,6 +541,9 @@ impl<'a> Sorter<'a> {
         } else {
             Use::Looked
         };
+        if code != Code::No && usage == Use::Read && self.is_made_here(event) {
+            self.summary.own_code.push((event.real.to_path_buf(), code));
+        }
         let is_macro = process.is_compiler && library && event.found.is_some();
         self.loaded_macro |= is_macro && !self.subject.is_covered(event);
         self.note(event, usage, code);
@@ -396,12 +551,11 @@ impl<'a> Sorter<'a> {
 
     fn look(&mut self, event: &Event, process: Process) {
         let is_file = event.found.is_some_and(|f| f.file_type == FileType::File);
-        let matters = self.subject.starts_at_once();
-        if process.loading && event.access == Access::Stat && !is_file && !matters {
+        if process.loading && process.is_compiler && event.access == Access::Stat && !is_file {
             // The loader looks whether its search directories exist.
             return;
         }
-        if process.is_compiler && self.subject.is_candidate(&event.path) {
+        if process.is_compiler && self.subject.is_candidate(&event.real) {
             // Candidates for crates: whether a library's twin is already there depends
             // on how far a parallel build has come.
             return;
@@ -413,19 +567,29 @@ impl<'a> Sorter<'a> {
     fn follow(&mut self, event: &Event) {
         if event.found.is_none() {
             self.note(event, Use::Looked, Code::No);
-        } else if !self.is_elsewhere(&event.path) && !self.subject.is_fixed(&event.path) {
-            self.summary.followed.push(event.path.to_path_buf());
+        } else if !self.is_made_here(event) && !self.subject.is_fixed(&event.real) {
+            let path = self.recorded(event);
+            self.summary.followed.push(path.to_path_buf());
         }
     }
 
     fn note(&mut self, event: &Event, usage: Use, code: Code) {
-        let path = &event.path;
-        let position = self.positions.get(path).copied();
+        if self.written.contains(&event.real) || self.is_irrelevant(event) {
+            return;
+        }
+        if event.found.is_some_and(|f| f.file_type == FileType::Link) {
+            // A link that was not followed: what counts is that it is one, and its text.
+            let path = self.recorded(event);
+            self.summary.followed.push(path.to_path_buf());
+            return;
+        }
+        let path = self.recorded(event);
+        let position = self.positions.get(&path).copied();
         let known = position.and_then(|i| self.summary.seen.get(i));
         let is_news = known.is_none_or(|seen| {
             seen.code < code || (seen.usage == Use::Looked && usage == Use::Read)
         });
-        if !is_news || self.written.contains(path) || self.is_irrelevant(event) {
+        if !is_news {
             return;
         }
         let racy = event.found.is_some_and(|f| f.is_racy(event.at));
@@ -439,7 +603,7 @@ impl<'a> Sorter<'a> {
             return;
         }
         let at = self.summary.seen.len();
-        self.positions.insert(Arc::clone(path), at);
+        self.positions.insert(Arc::clone(&path), at);
         self.summary.seen.push(Seen {
             path: path.to_path_buf(),
             usage,
@@ -449,9 +613,28 @@ impl<'a> Sorter<'a> {
         });
     }
 
+    /// The path to record: as it was spelled, so that links on the way are followed again,
+    /// unless these are the process's own, or the kernel's, and mean nothing later.
+    fn recorded(&mut self, event: &Event) -> Arc<Path> {
+        let is_volatile = !Arc::ptr_eq(&event.path, &event.real)
+            && (kernel::owns(&event.path)
+                || self.is_elsewhere(&event.path)
+                || self.is_own(&event.path)
+                || self.leads_over_own_link(&event.path));
+        Arc::clone(if is_volatile {
+            &event.real
+        } else {
+            &event.path
+        })
+    }
+
+    /// Whether a path leads over something that the process made.
+    fn leads_over_own_link(&self, path: &Path) -> bool {
+        path.ancestors().any(|above| self.written.contains(above))
+    }
+
     fn is_irrelevant(&mut self, event: &Event) -> bool {
-        let path = &event.path;
-        self.is_elsewhere(path) || self.subject.is_covered(event) || self.is_own(path)
+        self.is_elsewhere(&event.real) || self.subject.is_covered(event) || self.is_own(&event.real)
     }
 
     fn is_elsewhere(&mut self, path: &Arc<Path>) -> bool {
@@ -468,6 +651,19 @@ impl<'a> Sorter<'a> {
         let mut above = path.ancestors().skip(1);
         !self.made_dirs.is_empty() && above.any(|dir| self.made_dirs.contains(dir))
     }
+}
+
+/// Whether the answer to a question for permissions is not the same for everybody.
+fn depends_on_user(event: &Event, asked: Permissions) -> bool {
+    let Some(found) = event.found else {
+        return false;
+    };
+    let everybody = |bit: u32| found.mode & bit != 0;
+    let is_executable_by_some = found.mode & 0o111 != 0 || found.file_type == FileType::Dir;
+    (asked.read && !everybody(0o4))
+        || (asked.write && !everybody(0o2))
+        // Nobody may execute what has no such bit, not even root.
+        || (asked.execute && !everybody(0o1) && is_executable_by_some)
 }
 
 /// `libx.so`, `libx.so.1.2`

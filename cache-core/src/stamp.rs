@@ -53,6 +53,8 @@ impl Stamp {
                 FileType::File
             } else if m.is_dir() {
                 FileType::Dir
+            } else if m.is_symlink() {
+                FileType::Link
             } else {
                 FileType::Other
             },

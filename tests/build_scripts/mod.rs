@@ -6,9 +6,11 @@
 
 mod inputs;
 mod launchers;
+mod left_behind;
 mod outputs;
 mod places;
 mod side_effects;
+mod where_paths_lead;
 
 use std::fs;
 

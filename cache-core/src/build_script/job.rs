@@ -38,6 +38,7 @@ use crate::seen::{NotStored, Summary};
 use crate::stamp::{self, Stamp};
 use crate::stats;
 use crate::store::Store;
+use crate::tool_caches::ToolCaches;
 
 use super::directives::{Directive, directives};
 use super::key::{self, KeyParts};
@@ -106,6 +107,8 @@ struct Script {
     /// What it is called in messages.
     name: String,
     out_dir: PathBuf,
+    /// The same without links, before the run.
+    real_out_dir: PathBuf,
     toolchain: Toolchain,
     roots: Roots,
     memo: Memo,
@@ -171,6 +174,7 @@ impl Script {
         Ok(Self {
             manifest_dir,
             name: name_of(env),
+            real_out_dir: fs::canonicalize(&out_dir).map_err(|_| BypassReason::UsedOutDir)?,
             out_dir,
             toolchain,
             roots,
@@ -258,7 +262,7 @@ impl Job<'_> {
             roots: &self.script.roots,
             store: self.engine.store,
             memo: &self.script.memo,
-            argument: &|name| (name == kernel::FACT).then(kernel::identity),
+            argument: &kernel::fact,
             in_key: &|name| key::enters(name, self.request.env),
         };
         let manifest = self.engine.manifest(self.script.key);
@@ -336,11 +340,24 @@ impl Job<'_> {
     fn keep(&self, ran: &Ran) -> Result<(), NotStored> {
         let script = &self.script;
         let observation = ran.observation.as_ref().ok_or(NotStored::Incomplete)?;
-        let real = fs::canonicalize(&script.out_dir).map_err(|_| NotStored::UnknownOutput)?;
+        if let Some(why) = &observation.missed {
+            let said = || format!("{}: not all was seen: {why}", script.name);
+            self.engine.log.say(LogLevel::Debug, said);
+        }
+        // What was made a link since is a place of somebody else's.
+        let is_dir = fs::symlink_metadata(&script.out_dir).is_ok_and(|m| m.is_dir());
+        let real = fs::canonicalize(&script.out_dir)
+            .ok()
+            .filter(|real| is_dir && *real == script.real_out_dir);
+        let real = real.ok_or(NotStored::UnknownOutput)?;
+        let executable = fs::canonicalize(self.request.executable);
+        let executable = executable.map_err(|_| NotStored::UnknownOutput)?;
         let known = Known {
             toolchain: &script.toolchain,
             out_dir: [&script.out_dir, &real],
+            executable: &executable,
             wrapper: self.request.wrapper,
+            tool_caches: ToolCaches::of(self.request.env, self.request.config),
             jobserver: seen::jobserver(self.request.env),
         };
         let summary = seen::summarise(observation, &known)?;
@@ -353,14 +370,15 @@ impl Job<'_> {
             memo: &script.memo,
             started: ran.started,
             produced: &[],
+            written: &summary.written,
             in_key: &in_key,
         };
         let mut inputs = recorder.observed(&summary)?;
         self.note_searches(&recorder, &summary, &mut inputs);
         self.note_directives(&recorder, &ran.stdout, &mut inputs)?;
         self.note_directory_of_cargo(&mut inputs)?;
-        if summary.asked_kernel {
-            inputs.insert(kernel::fact());
+        for fact in &summary.facts {
+            inputs.insert(fact.input());
         }
         let modes = listing::modes(inputs.files().map(|(path, _)| path), &script.roots);
         inputs.insert(Input::Modes { modes });

@@ -28,7 +28,7 @@ use std::path::Path;
 use crate::digest::{Digest, ManifestKey};
 use crate::env::Environment;
 use crate::key::KeyHasher;
-use crate::roots::{Escaping, Root, Roots};
+use crate::roots::{Escaping, Roots};
 
 /// Variables of cargo's that say how it works, not what is built.
 const ADDRESSED_TO_CARGO: &[&str] = &[
@@ -132,7 +132,7 @@ pub(super) fn manifest_key(parts: &KeyParts<'_>) -> ManifestKey {
         if enters(name, parts.env) {
             hasher.os("env", name);
             let value = match name.as_bytes() {
-                b"LD_LIBRARY_PATH" => without_target(value, parts.roots),
+                b"LD_LIBRARY_PATH" => parts.roots.foreign_directories(value),
                 b"MAKEFLAGS" => without_jobs(value),
                 _ => value.as_bytes().to_vec(),
             };
@@ -161,17 +161,6 @@ pub(super) fn enters(name: &OsStr, env: &Environment) -> bool {
         let tool = without_affixes(name, env);
         listed(tool, CHOOSES_TOOLS)
     }
-}
-
-/// A search path without the directories of the target directory: cargo puts its own
-/// there, and not the same ones each time.
-fn without_target(value: &OsStr, roots: &Roots) -> Vec<u8> {
-    let dirs = value.as_bytes().split(|&b| b == b':');
-    let others = dirs.filter(|dir| {
-        let dir = roots.relativize(Path::new(OsStr::from_bytes(dir)));
-        dir.root != Some(Root::Target)
-    });
-    others.collect::<Vec<_>>().join(&b':')
 }
 
 /// The flags of `make` that say more than how much to do at a time.
@@ -206,6 +195,7 @@ fn without_affixes<'a>(name: &'a [u8], env: &Environment) -> &'a [u8] {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::roots::Root;
 
     const ENV: &[(&str, &str)] = &[
         ("TARGET", "x86_64-unknown-linux-gnu"),

@@ -1,27 +1,17 @@
 //! What is particular to build scripts among the processes that are observed.
 //!
-//! Everything in `OUT_DIR`, which is empty at first, is the run's own. That holds for
-//! what really lies there: a path that leads through a link, or through `..`, to another
-//! place is taken for what it leads to. A link made elsewhere might hide what is read
-//! through it after it is gone, and ends in not storing.
-//!
-//! Of the kernel's file systems, a process may read what is about itself, and what
-//! programs look at to decide how much to do at a time. Other files there differ from
-//! machine to machine or from moment to moment.
+//! Everything in `OUT_DIR`, which is empty at first, is the run's own; the directory itself must
+//! stay one. What is read through a link of the run's own counts as what the link led to at
+//! that moment.
 
-use std::collections::HashMap;
-use std::os::unix::ffi::OsStrExt as _;
-use std::path::{Component, Path, PathBuf};
-use std::sync::Arc;
+use std::path::{Path, PathBuf};
 
 use crate::env::Environment;
 use crate::fs;
-use crate::input::FileType;
-use crate::kernel;
 use crate::observe::{Access, Event, Observation};
 use crate::rustc::toolchain::Toolchain;
 use crate::seen::{NotStored, Program, Sorter, Subject, Summary};
-use crate::stamp::Stamp;
+use crate::tool_caches::ToolCaches;
 
 /// Extensions of text that compilers and the like read, which is nobody's script.
 const SOURCES: &[&str] = &[
@@ -34,8 +24,12 @@ pub(super) struct Known<'a> {
     pub(super) toolchain: &'a Toolchain,
     /// `OUT_DIR`, as given and as it really is.
     pub(super) out_dir: [&'a Path; 2],
+    /// The script's executable, where it really is.
+    pub(super) executable: &'a Path,
     /// The wrapper's own program.
     pub(super) wrapper: &'a Path,
+    /// Where tools keep caches of their own.
+    pub(super) tool_caches: ToolCaches,
     /// The named pipe of the jobserver, where it has one.
     pub(super) jobserver: Option<PathBuf>,
 }
@@ -46,23 +40,15 @@ pub(super) fn summarise(
     known: &Known<'_>,
 ) -> Result<Summary, NotStored> {
     let mut sorter = Sorter::new(observation, known)?;
-    let mut real_paths = RealPaths::default();
-    let mut asked_kernel = false;
-    let mut before: Option<Event> = None;
     for event in &observation.events {
-        let event = known.settle(event, &mut real_paths);
-        if event.access == Access::Symlink && known.hides(&event, before.as_ref()) {
+        let makes = matches!(event.access, Access::Symlink | Access::Create);
+        if makes && known.out_dir.contains(&&*event.real) {
+            // What lies there now, a hit would not put in the place of an empty directory.
             return Err(NotStored::SideEffect);
         }
-        if event.access == Access::Read && kernel::is_of_machine(&event) {
-            return Err(NotStored::Machine);
-        }
-        asked_kernel |= kernel::tells_identity(&event);
-        sorter.add(&event)?;
-        before = Some(event);
+        sorter.add(event)?;
     }
-    let mut summary = sorter.summary;
-    summary.asked_kernel |= asked_kernel;
+    let summary = sorter.finish();
     let remains = |path: &PathBuf| fs::symlink_metadata(path).is_ok();
     if summary.written.iter().any(remains) {
         return Err(NotStored::SideEffect);
@@ -71,86 +57,17 @@ pub(super) fn summarise(
 }
 
 impl Known<'_> {
-    /// The event with its path where it really is, as far as `OUT_DIR` is concerned.
-    fn settle(&self, event: &Event, real_paths: &mut RealPaths) -> Event {
-        let mut event = event.clone();
-        let climbs = climbs(&event.path);
-        if !climbs && !self.is_in_out_dir(&event.path) {
-            return event;
-        }
-        let Some(real) = real_paths.get(&event.path, event.access) else {
-            return event;
-        };
-        let changes = !matches!(
-            event.access,
-            Access::Read
-                | Access::Stat
-                | Access::Ask
-                | Access::ReadLink
-                | Access::Execute
-                | Access::Enter
-        );
-        if changes || self.is_in_out_dir(&event.path) || self.is_in_out_dir(&real) {
-            event.path = real;
-        }
-        event
-    }
-
-    /// Whether a new link lies elsewhere, or may have led to what nobody can tell any
-    /// more. `before` is the look at what it leads to.
-    fn hides(&self, link: &Event, before: Option<&Event>) -> bool {
-        if !self.is_elsewhere(&link.path) {
-            return true;
-        }
-        let is_there = fs::symlink_metadata(&link.path).is_ok_and(|m| m.is_symlink());
-        let is_dir = |f: &Stamp| f.file_type == FileType::Dir;
-        let leads_away = before.is_none_or(|target| {
-            target.found.as_ref().is_some_and(is_dir) && !self.is_in_out_dir(&target.path)
-        });
-        !is_there && leads_away
-    }
-
     fn is_in_out_dir(&self, path: &Path) -> bool {
         self.out_dir.iter().any(|dir| path.starts_with(dir))
     }
-}
-
-/// Whether a path has a part `..`.
-fn climbs(path: &Path) -> bool {
-    memchr::memmem::find(path.as_os_str().as_bytes(), b"..").is_some()
-        && path.components().any(|c| c == Component::ParentDir)
-}
-
-/// Paths without links and `..`, by what they are called. After the run, so that one path
-/// always leads to the same place.
-#[derive(Default)]
-struct RealPaths(HashMap<(Arc<Path>, bool), Option<Arc<Path>>>);
-
-impl RealPaths {
-    /// Where a path leads; of what is not followed, or not there (any more), its directory.
-    fn get(&mut self, path: &Arc<Path>, access: Access) -> Option<Arc<Path>> {
-        let follows = matches!(
-            access,
-            Access::Read | Access::Write { .. } | Access::Stat | Access::Ask | Access::Execute
-        );
-        let known = self.0.entry((Arc::clone(path), follows));
-        let real = || Some(real_path(path, follows)?.into());
-        known.or_insert_with(real).clone()
-    }
-}
-
-fn real_path(path: &Path, follows: bool) -> Option<PathBuf> {
-    if follows && let Ok(real) = fs::canonicalize(path) {
-        return Some(real);
-    }
-    let name = path.file_name()?;
-    Some(fs::canonicalize(path.parent()?).ok()?.join(name))
 }
 
 impl Subject for Known<'_> {
     fn program(&self, path: &Path) -> Program {
         if path == self.wrapper {
             Program::Ourselves
+        } else if path == self.executable {
+            Program::Script
         } else if path.starts_with(&self.toolchain.sysroot) {
             Program::OfToolchain
         } else {
@@ -162,8 +79,14 @@ impl Subject for Known<'_> {
         true
     }
 
+    fn runs_macros(&self) -> bool {
+        true
+    }
+
     fn is_elsewhere(&self, path: &Path) -> bool {
-        kernel::owns(path) || self.is_in_out_dir(path) || self.jobserver.as_deref() == Some(path)
+        self.is_in_out_dir(path)
+            || self.tool_caches.hold(path)
+            || self.jobserver.as_deref() == Some(path)
     }
 
     fn is_output(&self, _path: &Path) -> bool {
@@ -200,13 +123,20 @@ pub(super) fn jobserver(env: &Environment) -> Option<PathBuf> {
 mod tests {
     use super::*;
     use crate::digest::Digest;
+    use crate::stamp::Stamp;
 
     fn event(access: Access, path: &Path) -> Event {
+        let real = path.canonicalize().or_else(|_| {
+            let dir = path.parent().unwrap().canonicalize()?;
+            std::io::Result::Ok(dir.join(path.file_name().unwrap()))
+        });
         Event {
             pid: 1,
             access,
             path: path.into(),
+            real: real.unwrap().into(),
             found: Stamp::of(path),
+            failed: false,
             at: crate::stamp::now(),
         }
     }
@@ -223,7 +153,9 @@ mod tests {
         let known = Known {
             toolchain: &toolchain,
             out_dir: [&out, &out],
+            executable: Path::new("/t/build-script"),
             wrapper: Path::new("/bin/cachewrap"),
+            tool_caches: ToolCaches::default(),
             jobserver: Some(root.join("fifo")),
         };
         let calls = calls(&root);
@@ -231,7 +163,7 @@ mod tests {
         let observation = Observation {
             events: events.collect(),
             parents: vec![(1, 0)],
-            complete: true,
+            missed: None,
         };
         let summary = summarise(&observation, &known)?;
         let relative = |path: PathBuf| path.strip_prefix(&root).unwrap().to_owned();
@@ -267,20 +199,20 @@ mod tests {
     }
 
     #[test]
-    fn a_link_that_is_gone_may_have_led_anywhere() {
-        let linked = |target: &'static str, link: &'static str| {
-            seen(move |root| {
-                vec![
-                    (Access::Ask, root.join(target)),
-                    (Access::Symlink, root.join(link)),
-                ]
-            })
-        };
-        assert_eq!(linked(".", "out/gone"), Err(NotStored::SideEffect));
-        assert_eq!(linked("there", "out/gone"), Ok(vec!["there".into()]));
-        assert_eq!(linked("out", "out/gone"), Ok(vec![]));
-        assert_eq!(linked("there", "elsewhere"), Err(NotStored::SideEffect));
-        assert!(linked(".", "out/away").is_ok());
+    fn the_output_directory_stays_one() {
+        for access in [Access::Symlink, Access::Create] {
+            let found = seen(|root| vec![(access, root.join("out"))]);
+            assert_eq!(found, Err(NotStored::SideEffect));
+        }
+        let again = seen(|root| {
+            vec![
+                (Access::Alter, root.join("out")),
+                (Access::MakeDir, root.join("out")),
+            ]
+        });
+        assert_eq!(again, Ok(vec![]));
+        let elsewhere = seen(|root| vec![(Access::Symlink, root.join("link"))]);
+        assert_eq!(elsewhere, Ok(vec![]));
     }
 
     #[test]

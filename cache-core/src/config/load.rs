@@ -162,6 +162,9 @@ impl Loader {
                 let value = values::build_scripts(text()?)?;
                 put(&mut config.build_scripts, value, origin);
             }
+            SettingName::ToolCaches => {
+                put(&mut config.tool_caches, values::paths(value, home)?, origin);
+            }
         }
         Some(())
     }
@@ -220,6 +223,7 @@ fn defaults(env: &Environment, home: Option<&Path>) -> Config {
         observe: Setting::default(true),
         gc: Setting::default(true),
         build_scripts: Setting::default(BuildScripts::Deps),
+        tool_caches: Setting::default(Vec::new()),
     }
 }
 
@@ -286,6 +290,19 @@ mod tests {
         assert_eq!(*config.env, ["A", "B"]);
         assert_eq!(*config.dir, Path::new("/home/u/c"));
         assert_eq!(config.gc.origin, Origin::Default);
+    }
+
+    #[test]
+    fn several_paths_may_be_given() {
+        let file = "tool-caches = [\"/a\", \"~/b\"]\n";
+        let (loaded, _) = load_with_file(file, &[]);
+        let expected = [Path::new("/a"), Path::new("/home/u/b")];
+        assert_eq!(*loaded.config.tool_caches, expected);
+        let loaded = load(&[("HOME", "/h"), ("CACHEWRAP_TOOL_CACHES", "/a:~/b,/c")]);
+        let expected = [Path::new("/a"), Path::new("/h/b"), Path::new("/c")];
+        assert_eq!(*loaded.config.tool_caches, expected);
+        let loaded = load(&[("HOME", "/h"), ("CACHEWRAP_TOOL_CACHES", "/a:b")]);
+        assert_eq!(loaded.problems.len(), 1);
     }
 
     #[test]

@@ -14,6 +14,7 @@
 //! CACHEWRAP_OBSERVE      observe           "auto" | "off"                        auto
 //! CACHEWRAP_GC           gc                "auto" | "off"                        auto
 //! CACHEWRAP_BUILD_SCRIPTS build-scripts    "deps" | "all" | "off"               deps
+//! CACHEWRAP_TOOL_CACHES  tool-caches       paths, separated by commas or colons
 //! CACHEWRAP_CONFIG       -                 absolute path, or ~/path              $XDG_CONFIG_HOME/cachewrap/config.toml
 //!
 //! size    = digits ["." digits] [unit]     unit K M G T = powers of 1000 (also KB …),
@@ -26,7 +27,7 @@
 //! A path alone for the log means level `info` into that file; a level alone means
 //! standard error. Where the XDG variables are unset, empty or relative, `~/.cache` and
 //! `~/.config` stand in. Keys may be written with underscores too. In the file, sizes
-//! may be integers, booleans may be booleans and `env` may be an array of strings. An
+//! may be integers, booleans may be booleans, and `env` and `tool-caches` may be arrays of strings. An
 //! empty variable counts as unset.
 //!
 //! Loading never fails. What is wrong becomes a [`ConfigProblem`], and the layer below
@@ -79,6 +80,8 @@ pub struct Config {
     pub gc: Setting<bool>,
     /// The packages whose build scripts' runs are cached.
     pub build_scripts: Setting<BuildScripts>,
+    /// Directories in which tools keep caches of their own, besides those that are known.
+    pub tool_caches: Setting<Vec<PathBuf>>,
 }
 
 /// What [`Config::load`] found.
@@ -210,11 +213,13 @@ pub enum SettingName {
     Gc,
     /// [`Config::build_scripts`].
     BuildScripts,
+    /// [`Config::tool_caches`].
+    ToolCaches,
 }
 
 impl SettingName {
     /// All names, in the order in which they are shown.
-    pub const ALL: [Self; 12] = [
+    pub const ALL: [Self; 13] = [
         Self::Dir,
         Self::MaxSize,
         Self::TrimPaths,
@@ -227,6 +232,7 @@ impl SettingName {
         Self::Observe,
         Self::Gc,
         Self::BuildScripts,
+        Self::ToolCaches,
     ];
 
     /// The environment variable.
@@ -281,6 +287,11 @@ impl SettingName {
                 "build-scripts",
                 "deps, all or off",
             ),
+            Self::ToolCaches => (
+                "CACHEWRAP_TOOL_CACHES",
+                "tool-caches",
+                "absolute paths, or ones that start with ~/, separated by commas or colons",
+            ),
         }
     }
 
@@ -318,6 +329,10 @@ impl Config {
             SettingName::Gc => (auto(*self.gc), &self.gc.origin),
             SettingName::BuildScripts => {
                 (self.build_scripts.to_string(), &self.build_scripts.origin)
+            }
+            SettingName::ToolCaches => {
+                let dirs = self.tool_caches.iter().map(|dir| dir.display().to_string());
+                (dirs.collect::<Vec<_>>().join(":"), &self.tool_caches.origin)
             }
         };
         let entry = |name| {

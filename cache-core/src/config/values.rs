@@ -2,6 +2,7 @@
 
 use std::ffi::OsStr;
 use std::fmt;
+use std::os::unix::ffi::OsStrExt as _;
 use std::path::{Path, PathBuf};
 
 use bytesize::ByteSize;
@@ -173,6 +174,15 @@ pub(super) fn path(text: &OsStr, home: Option<&Path>) -> Option<PathBuf> {
         return Some(path.to_owned());
     }
     Some(home?.join(path.strip_prefix("~").ok()?))
+}
+
+/// Several paths.
+pub(super) fn paths(text: &OsStr, home: Option<&Path>) -> Option<Vec<PathBuf>> {
+    let words = text.as_bytes().split(|b| matches!(b, b':' | b','));
+    let words = words.filter(|word| !word.is_empty());
+    words
+        .map(|word| path(OsStr::from_bytes(word), home))
+        .collect()
 }
 
 pub(super) fn log(text: &str, home: Option<&Path>) -> Option<LogSpec> {

@@ -1,214 +1,574 @@
-//! What announced calls mean: which paths they name, where these stand in memory, and what is
-//! about to be done with them.
+//! The system calls that are watched: one row for each says from which depth on it is
+//! announced, which of its arguments name paths, and what it is about to do with them. The rows
+//! give both the filter that runs in the kernel (`filter`) and the meaning of what that
+//! announces.
+//!
+//! | the call | is |
+//! |---|---|
+//! | opens, looks at, executes, makes or removes what a path names | noted with the path |
+//! | moves or links one path to another | noted with both |
+//! | changes an open file's permissions or owner | noted with the path that it was opened by |
+//! | talks to other processes | noted as talk |
+//! | asks for a name of the machine or the current directory | noted as a question |
+//! | leaves the common view of the file system, or names files in a way of its own | the end of the observation |
+//!
+//! A call that is not in the table goes on unannounced: it names nothing that was not named before.
 
-use std::ffi::OsString;
-use std::os::unix::ffi::OsStringExt as _;
-use std::path::PathBuf;
+use libc::c_long;
 
-use super::events::Access;
+use super::events::{Access, Permissions};
+use super::supervise::Depth;
 use super::sys::{self, Notification};
 
-/// Where a call finds its open flags.
-pub(super) enum Intent {
+/// One watched call.
+pub(super) struct Row {
+    pub(super) call: c_long,
+    /// From which depth on it is announced.
+    pub(super) from: Depth,
+    /// When it is let through all the same.
+    pub(super) unless: Option<Unless>,
+    pub(super) meaning: Meaning,
+}
+
+/// A test of an argument that the filter can make.
+#[derive(Clone, Copy)]
+pub(super) struct Unless {
+    pub(super) argument: u32,
+    pub(super) value: u32,
+}
+
+/// Where a call has one of its paths: the positions of the arguments.
+#[derive(Clone, Copy)]
+pub(super) struct At {
+    /// The descriptor of the directory that a relative path begins at; the current one if
+    /// there is none.
+    pub(super) directory: Option<usize>,
+    pub(super) path: usize,
+}
+
+/// Where the last part of a path is a link, whether that is followed.
+#[derive(Clone, Copy)]
+pub(super) enum Last {
+    Followed,
+    /// The call is about the link itself.
+    Itself,
+    /// Unless a flag in this argument is set.
+    FollowedUnless(usize, i32),
+    /// By the open flags.
+    ByFlags,
+}
+
+/// What a call does with its path.
+#[derive(Clone, Copy)]
+pub(super) enum Doing {
     Known(Access),
-    Flags(u64),
-    /// A pointer to `struct open_how`, which starts with the flags.
-    OpenHow(u64),
+    /// As the open flags in this argument say.
+    Flags(usize),
+    /// As `struct open_how` says that this argument points to.
+    OpenHow(usize),
+    /// Asks for the permissions in this argument.
+    Ask(usize),
 }
 
-impl Intent {
-    /// What the call is about to do; `None` if its flags cannot be read.
-    pub(super) fn resolve(self, call: &Notification) -> Option<Access> {
-        let flags = match self {
-            Self::Known(access) => return Some(access),
-            Self::Flags(flags) => flags,
-            Self::OpenHow(address) => {
-                let mut bytes = [0; 8];
-                let n = sys::read_memory(call.tid, address, &mut bytes).ok()?;
-                if n != bytes.len() {
-                    return None;
-                }
-                u64::from_ne_bytes(bytes)
+#[derive(Clone, Copy)]
+pub(super) enum Meaning {
+    Path(At, Last, Doing),
+    /// Moves or links the first path to the second.
+    Pair(At, At, Doing),
+    /// Makes a link with the text at the first argument.
+    Symlink(usize, At),
+    /// Does something to the file that a descriptor is open for.
+    Descriptor(usize, Access),
+    /// Whether the buffer for the answer has the size in this argument that `realpath` uses.
+    AskDirectory(usize),
+    AskMachine,
+    AskUser,
+    /// Talks to who is at the address at these arguments, or to somebody without a path.
+    Talk(Option<(usize, usize)>),
+    /// What follows cannot be understood any more, for this reason.
+    Leaves(&'static str),
+}
+
+/// The room that glibc's `realpath` has for the current directory, which it needs for relative
+/// paths.
+pub(super) const ROOM_FOR_DIRECTORY: u64 = 1024;
+
+const fn at(directory: usize, path: usize) -> At {
+    At {
+        directory: Some(directory),
+        path,
+    }
+}
+
+#[cfg(target_arch = "x86_64")]
+const fn here(path: usize) -> At {
+    At {
+        directory: None,
+        path,
+    }
+}
+
+const fn row(call: c_long, from: Depth, meaning: Meaning) -> Row {
+    Row {
+        call,
+        from,
+        unless: None,
+        meaning,
+    }
+}
+
+const fn known(at: At, last: Last, access: Access) -> Meaning {
+    Meaning::Path(at, last, Doing::Known(access))
+}
+
+/// Numbers that are the same on all architectures, and younger than the C library's headers.
+mod young {
+    use libc::c_long;
+
+    pub(super) const SYS_STATMOUNT: c_long = 457;
+    pub(super) const SYS_LISTMOUNT: c_long = 458;
+    pub(super) const SYS_SETXATTRAT: c_long = 463;
+    pub(super) const SYS_GETXATTRAT: c_long = 464;
+    pub(super) const SYS_LISTXATTRAT: c_long = 465;
+    pub(super) const SYS_REMOVEXATTRAT: c_long = 466;
+    pub(super) const SYS_OPEN_TREE_ATTR: c_long = 467;
+    pub(super) const SYS_FILE_GETATTR: c_long = 468;
+    pub(super) const SYS_FILE_SETATTR: c_long = 469;
+}
+
+use Access::{Alter, Attributes, Create, Enter, Execute, MakeDir, ReadLink, Stat};
+use Depth::{Tree, Usual};
+use Last::{Followed, FollowedUnless, Itself};
+use Meaning::{AskMachine, AskUser, Descriptor, Leaves, Pair, Path, Symlink, Talk};
+
+const NOFOLLOW: i32 = libc::AT_SYMLINK_NOFOLLOW;
+
+const NAMESPACE: &str = "a process took another view of the file system";
+const BY_HANDLE: &str = "a file was named by a handle";
+
+/// What is watched on every architecture. A library may bring a macro along that nothing on the
+/// command line tells of, so what only macros do is announced at every depth.
+pub(super) const ROWS: &[Row] = &[
+    row(
+        libc::SYS_openat,
+        Usual,
+        Path(at(0, 1), Last::ByFlags, Doing::Flags(2)),
+    ),
+    row(
+        libc::SYS_openat2,
+        Usual,
+        Path(at(0, 1), Last::ByFlags, Doing::OpenHow(2)),
+    ),
+    row(
+        libc::SYS_newfstatat,
+        Usual,
+        known(at(0, 1), FollowedUnless(3, NOFOLLOW), Stat),
+    ),
+    row(
+        libc::SYS_statx,
+        Usual,
+        known(at(0, 1), FollowedUnless(2, NOFOLLOW), Stat),
+    ),
+    row(
+        libc::SYS_execve,
+        Usual,
+        known(
+            At {
+                directory: None,
+                path: 0,
+            },
+            Followed,
+            Execute,
+        ),
+    ),
+    row(
+        libc::SYS_execveat,
+        Usual,
+        known(at(0, 1), FollowedUnless(4, NOFOLLOW), Execute),
+    ),
+    row(
+        libc::SYS_faccessat,
+        Usual,
+        Path(at(0, 1), Followed, Doing::Ask(2)),
+    ),
+    row(
+        libc::SYS_faccessat2,
+        Usual,
+        Path(at(0, 1), FollowedUnless(3, NOFOLLOW), Doing::Ask(2)),
+    ),
+    row(
+        libc::SYS_readlinkat,
+        Usual,
+        known(at(0, 1), Itself, ReadLink),
+    ),
+    row(
+        libc::SYS_chdir,
+        Usual,
+        known(
+            At {
+                directory: None,
+                path: 0,
+            },
+            Followed,
+            Enter,
+        ),
+    ),
+    row(
+        libc::SYS_renameat,
+        Usual,
+        Pair(at(0, 1), at(2, 3), Doing::Known(Alter)),
+    ),
+    row(
+        libc::SYS_renameat2,
+        Usual,
+        Pair(at(0, 1), at(2, 3), Doing::Known(Alter)),
+    ),
+    row(
+        libc::SYS_linkat,
+        Usual,
+        Pair(at(0, 1), at(2, 3), Doing::Known(Access::Read)),
+    ),
+    row(libc::SYS_symlinkat, Usual, Symlink(0, at(1, 2))),
+    row(libc::SYS_mkdirat, Usual, known(at(0, 1), Itself, MakeDir)),
+    row(libc::SYS_mknodat, Usual, known(at(0, 1), Itself, Create)),
+    row(libc::SYS_unlinkat, Usual, known(at(0, 1), Itself, Alter)),
+    row(libc::SYS_fchmodat, Usual, known(at(0, 1), Followed, Alter)),
+    row(
+        libc::SYS_fchmodat2,
+        Usual,
+        known(at(0, 1), FollowedUnless(3, NOFOLLOW), Alter),
+    ),
+    row(
+        libc::SYS_truncate,
+        Usual,
+        known(
+            At {
+                directory: None,
+                path: 0,
+            },
+            Followed,
+            Alter,
+        ),
+    ),
+    row(
+        libc::SYS_fchownat,
+        Tree,
+        known(at(0, 1), FollowedUnless(4, NOFOLLOW), Alter),
+    ),
+    row(
+        libc::SYS_utimensat,
+        Tree,
+        known(at(0, 1), FollowedUnless(3, NOFOLLOW), Alter),
+    ),
+    row(libc::SYS_fchmod, Tree, Descriptor(0, Alter)),
+    row(libc::SYS_fchown, Tree, Descriptor(0, Alter)),
+    // Attributes and properties of the file system beside what `stat` tells.
+    row(libc::SYS_setxattr, Usual, path_first(Followed, Alter)),
+    row(libc::SYS_lsetxattr, Usual, path_first(Itself, Alter)),
+    row(libc::SYS_fsetxattr, Tree, Descriptor(0, Alter)),
+    row(libc::SYS_removexattr, Usual, path_first(Followed, Alter)),
+    row(libc::SYS_lremovexattr, Usual, path_first(Itself, Alter)),
+    row(libc::SYS_fremovexattr, Tree, Descriptor(0, Alter)),
+    row(libc::SYS_getxattr, Usual, path_first(Followed, Attributes)),
+    row(libc::SYS_lgetxattr, Usual, path_first(Itself, Attributes)),
+    row(libc::SYS_fgetxattr, Usual, Descriptor(0, Attributes)),
+    row(libc::SYS_listxattr, Usual, path_first(Followed, Attributes)),
+    row(libc::SYS_llistxattr, Usual, path_first(Itself, Attributes)),
+    row(libc::SYS_flistxattr, Usual, Descriptor(0, Attributes)),
+    row(
+        libc::SYS_statfs,
+        Usual,
+        path_first(Followed, Access::FileSystem),
+    ),
+    row(libc::SYS_fstatfs, Usual, Descriptor(0, Access::FileSystem)),
+    row(
+        libc::SYS_inotify_add_watch,
+        Usual,
+        known(
+            At {
+                directory: None,
+                path: 1,
+            },
+            Followed,
+            Stat,
+        ),
+    ),
+    // The machine, the user, other processes.
+    row(libc::SYS_uname, Usual, AskMachine),
+    row(libc::SYS_getcwd, Usual, Meaning::AskDirectory(1)),
+    row(libc::SYS_getuid, Usual, AskUser),
+    row(libc::SYS_geteuid, Usual, AskUser),
+    row(libc::SYS_getgid, Usual, AskUser),
+    row(libc::SYS_getegid, Usual, AskUser),
+    Row {
+        call: libc::SYS_socket,
+        from: Usual,
+        // Local sockets have no names outside of the processes that made them; where they
+        // have one, it shows when it is connected to.
+        unless: Some(Unless {
+            argument: 0,
+            value: libc::AF_UNIX.unsigned_abs(),
+        }),
+        meaning: Talk(None),
+    },
+    row(libc::SYS_connect, Usual, Talk(Some((1, 2)))),
+    row(libc::SYS_bind, Tree, Talk(None)),
+    row(libc::SYS_shmget, Usual, Talk(None)),
+    row(libc::SYS_msgget, Usual, Talk(None)),
+    row(libc::SYS_semget, Usual, Talk(None)),
+    row(libc::SYS_mq_open, Usual, Talk(None)),
+    row(libc::SYS_request_key, Usual, Talk(None)),
+    row(libc::SYS_syslog, Usual, Talk(None)),
+    row(libc::SYS_process_vm_readv, Usual, Talk(None)),
+    // Other views of the file system, and files without paths.
+    row(libc::SYS_chroot, Usual, Leaves(NAMESPACE)),
+    row(libc::SYS_mount, Usual, Leaves(NAMESPACE)),
+    row(libc::SYS_umount2, Usual, Leaves(NAMESPACE)),
+    row(libc::SYS_pivot_root, Usual, Leaves(NAMESPACE)),
+    row(libc::SYS_setns, Usual, Leaves(NAMESPACE)),
+    row(libc::SYS_unshare, Usual, Leaves(NAMESPACE)),
+    row(libc::SYS_open_tree, Usual, Leaves(NAMESPACE)),
+    row(young::SYS_OPEN_TREE_ATTR, Usual, Leaves(NAMESPACE)),
+    row(libc::SYS_move_mount, Usual, Leaves(NAMESPACE)),
+    row(libc::SYS_fsopen, Usual, Leaves(NAMESPACE)),
+    row(libc::SYS_fspick, Usual, Leaves(NAMESPACE)),
+    row(young::SYS_STATMOUNT, Usual, Leaves("mounts were listed")),
+    row(young::SYS_LISTMOUNT, Usual, Leaves("mounts were listed")),
+    row(libc::SYS_name_to_handle_at, Usual, Leaves(BY_HANDLE)),
+    row(libc::SYS_open_by_handle_at, Usual, Leaves(BY_HANDLE)),
+    row(libc::SYS_fanotify_mark, Usual, Leaves(BY_HANDLE)),
+    row(libc::SYS_pidfd_getfd, Usual, Leaves(BY_HANDLE)),
+    row(
+        libc::SYS_io_uring_setup,
+        Usual,
+        Leaves("a process used io_uring"),
+    ),
+    row(
+        young::SYS_SETXATTRAT,
+        Usual,
+        known(at(0, 1), FollowedUnless(2, NOFOLLOW), Alter),
+    ),
+    row(
+        young::SYS_REMOVEXATTRAT,
+        Usual,
+        known(at(0, 1), FollowedUnless(2, NOFOLLOW), Alter),
+    ),
+    row(
+        young::SYS_GETXATTRAT,
+        Usual,
+        known(at(0, 1), FollowedUnless(2, NOFOLLOW), Attributes),
+    ),
+    row(
+        young::SYS_LISTXATTRAT,
+        Usual,
+        known(at(0, 1), FollowedUnless(2, NOFOLLOW), Attributes),
+    ),
+    row(
+        young::SYS_FILE_GETATTR,
+        Usual,
+        known(at(0, 1), FollowedUnless(4, NOFOLLOW), Attributes),
+    ),
+    row(
+        young::SYS_FILE_SETATTR,
+        Usual,
+        known(at(0, 1), FollowedUnless(4, NOFOLLOW), Alter),
+    ),
+];
+
+const fn path_first(last: Last, access: Access) -> Meaning {
+    known(
+        At {
+            directory: None,
+            path: 0,
+        },
+        last,
+        access,
+    )
+}
+
+/// The older forms of calls, which only x86-64 still has.
+#[cfg(target_arch = "x86_64")]
+pub(super) const OLD_ROWS: &[Row] = &[
+    row(
+        libc::SYS_open,
+        Usual,
+        Path(here(0), Last::ByFlags, Doing::Flags(1)),
+    ),
+    row(
+        libc::SYS_creat,
+        Usual,
+        path_first(Followed, Access::Write { fresh: true }),
+    ),
+    row(libc::SYS_stat, Usual, path_first(Followed, Stat)),
+    row(libc::SYS_lstat, Usual, path_first(Itself, Stat)),
+    row(
+        libc::SYS_access,
+        Usual,
+        Path(here(0), Followed, Doing::Ask(1)),
+    ),
+    row(libc::SYS_readlink, Usual, path_first(Itself, ReadLink)),
+    row(
+        libc::SYS_rename,
+        Usual,
+        Pair(here(0), here(1), Doing::Known(Alter)),
+    ),
+    row(
+        libc::SYS_link,
+        Usual,
+        Pair(here(0), here(1), Doing::Known(Access::Read)),
+    ),
+    row(libc::SYS_symlink, Usual, Symlink(0, here(1))),
+    row(libc::SYS_mkdir, Usual, path_first(Itself, MakeDir)),
+    row(libc::SYS_mknod, Usual, path_first(Itself, Create)),
+    row(libc::SYS_unlink, Usual, path_first(Itself, Alter)),
+    row(libc::SYS_rmdir, Usual, path_first(Itself, Alter)),
+    row(libc::SYS_chmod, Usual, path_first(Followed, Alter)),
+    row(libc::SYS_chown, Tree, path_first(Followed, Alter)),
+    row(libc::SYS_lchown, Tree, path_first(Itself, Alter)),
+    row(libc::SYS_utime, Tree, path_first(Followed, Alter)),
+    row(libc::SYS_utimes, Tree, path_first(Followed, Alter)),
+    row(libc::SYS_futimesat, Tree, known(at(0, 1), Followed, Alter)),
+    row(libc::SYS_uselib, Usual, path_first(Followed, Access::Read)),
+];
+#[cfg(not(target_arch = "x86_64"))]
+pub(super) const OLD_ROWS: &[Row] = &[];
+
+/// The rows that are announced at a depth.
+pub(super) fn rows(depth: Depth) -> impl Iterator<Item = &'static Row> {
+    let rows = ROWS.iter().chain(OLD_ROWS);
+    rows.filter(move |row| row.from <= depth)
+}
+
+/// What an announced call means.
+pub(super) fn meaning(call: c_long) -> Option<Meaning> {
+    let mut rows = ROWS.iter().chain(OLD_ROWS);
+    rows.find(|row| row.call == call).map(|row| row.meaning)
+}
+
+/// What is about to be done with a path, as the call's flags say.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Intent {
+    /// `None`: the file will have no name.
+    pub(super) access: Option<Access>,
+    /// Whether a link at the end of the path is followed.
+    pub(super) follows: bool,
+    /// Whether the path begins at the directory that the descriptor names even if it
+    /// is absolute, and cannot leave it.
+    pub(super) in_root: bool,
+}
+
+/// Reads what a call is about to do. `None` if its flags cannot be read.
+pub(super) fn intent(call: &Notification, last: Last, doing: Doing) -> Option<Intent> {
+    let mut in_root = false;
+    let flags = match doing {
+        Doing::Flags(position) => argument(call, position),
+        Doing::OpenHow(position) => {
+            // `struct open_how`: flags, mode, resolve.
+            let mut bytes = [0; 24];
+            let n = sys::read_memory(call.tid, argument(call, position), &mut bytes).ok()?;
+            let (words, _) = bytes.as_chunks::<8>();
+            let [flags, _, resolve] = words else {
+                return None;
+            };
+            if n != bytes.len() {
+                return None;
             }
-        };
-        let has = |flag: i32| flags & u64::from(flag.unsigned_abs()) != 0;
-        Some(if has(libc::O_PATH) {
-            Access::Stat
-        } else if has(libc::O_WRONLY | libc::O_RDWR) {
-            Access::Write {
-                fresh: has(libc::O_TRUNC | libc::O_EXCL),
+            in_root = u64::from_ne_bytes(*resolve) & libc::RESOLVE_IN_ROOT != 0;
+            u64::from_ne_bytes(*flags)
+        }
+        Doing::Known(_) | Doing::Ask(_) => 0,
+    };
+    let has = |flag: i32| flags & u64::from(flag.unsigned_abs()) == u64::from(flag.unsigned_abs());
+    let any = |flag: i32| flags & u64::from(flag.unsigned_abs()) != 0;
+    let access = match doing {
+        Doing::Known(access) => Some(access),
+        Doing::Ask(position) => {
+            let wanted = argument(call, position);
+            let wants = |bit: i32| wanted & u64::from(bit.unsigned_abs()) != 0;
+            Some(Access::Ask(Permissions {
+                read: wants(libc::R_OK),
+                write: wants(libc::W_OK),
+                execute: wants(libc::X_OK),
+            }))
+        }
+        Doing::Flags(_) | Doing::OpenHow(_) => {
+            if has(libc::O_TMPFILE) {
+                None
+            } else if has(libc::O_PATH) {
+                Some(Stat)
+            } else if any(libc::O_WRONLY | libc::O_RDWR) {
+                Some(Access::Write {
+                    fresh: any(libc::O_TRUNC | libc::O_EXCL),
+                })
+            } else if has(libc::O_CREAT) {
+                Some(Access::Write { fresh: false })
+            } else {
+                Some(Access::Read)
             }
-        } else if has(libc::O_CREAT) {
-            Access::Write { fresh: false }
-        } else {
-            Access::Read
-        })
-    }
-}
-
-/// `AT_FDCWD` as it stands in an argument register.
-#[expect(clippy::cast_sign_loss, reason = "the kernel passes it sign-extended")]
-const CWD: u64 = libc::AT_FDCWD as u64;
-
-/// The other path of a call with two, which it moves away or links: the directory
-/// descriptor, the address, and what happens to that path.
-pub(super) fn source(call: &Notification) -> Option<(u64, u64, Access)> {
-    let [a0, a1, ..] = call.args;
-    match call.call {
-        #[cfg(target_arch = "x86_64")]
-        libc::SYS_rename => Some((CWD, a0, Access::Alter)),
-        libc::SYS_renameat | libc::SYS_renameat2 => Some((a0, a1, Access::Alter)),
-        #[cfg(target_arch = "x86_64")]
-        libc::SYS_link => Some((CWD, a0, Access::Read)),
-        libc::SYS_linkat => Some((a0, a1, Access::Read)),
-        _ => None,
-    }
-}
-
-/// The addresses of the text and of the path of a new link, with the directory between.
-pub(super) fn symlink(call: &Notification) -> Option<(u64, u64, u64)> {
-    let [a0, a1, a2, ..] = call.args;
-    match call.call {
-        #[cfg(target_arch = "x86_64")]
-        libc::SYS_symlink => Some((a0, CWD, a1)),
-        libc::SYS_symlinkat => Some((a0, a1, a2)),
-        _ => None,
-    }
-}
-
-/// The other side of a conversation.
-pub(super) enum Peer {
-    /// Somebody without a path.
-    Nameless,
-    /// Whom the address of this length in memory says.
-    Address(u64, u64),
-}
-
-/// Whom a call talks to; `None` for a call that does not.
-pub(super) fn talks(call: &Notification) -> Option<Peer> {
-    let [_, address, length, ..] = call.args;
-    match call.call {
-        libc::SYS_socket | libc::SYS_bind => Some(Peer::Nameless),
-        libc::SYS_connect => Some(Peer::Address(address, length)),
-        _ => None,
-    }
-}
-
-impl Peer {
-    /// The path of the peer's socket, empty where it has none; `None` if that cannot be
-    /// read.
-    pub(super) fn read(&self, tid: u32) -> Option<PathBuf> {
-        let &Self::Address(address, length) = self else {
-            return Some(PathBuf::new());
-        };
-        // `struct sockaddr_un`: a family of 16 bits and a path of at most 108 bytes.
-        let mut bytes = [0; 110];
-        let length = usize::try_from(length).ok()?.min(bytes.len());
-        let bytes_read = sys::read_memory(tid, address, bytes.get_mut(..length)?).ok()?;
-        if bytes_read != length {
-            return None;
         }
-        let [low, high, path @ ..] = bytes;
-        let path = path.split(|&b| b == 0).next().unwrap_or_default();
-        let is_local = i32::from(u16::from_ne_bytes([low, high])) == libc::AF_UNIX;
-        let path = if is_local { path.to_vec() } else { Vec::new() };
-        Some(PathBuf::from(OsString::from_vec(path)))
-    }
-}
-
-/// The directory descriptor, the address of the path and the intent of a call. `None`
-/// for a call that cannot be described.
-pub(super) fn describe(call: &Notification) -> Option<(u64, u64, Intent)> {
-    use Access::{Create, Execute, Stat};
-    let [a0, a1, a2, a3, ..] = call.args;
-    let known = Intent::Known;
-    #[cfg(target_arch = "x86_64")]
-    match call.call {
-        libc::SYS_open => return Some((CWD, a0, Intent::Flags(a1))),
-        libc::SYS_creat => return Some((CWD, a0, known(Access::Write { fresh: true }))),
-        libc::SYS_stat | libc::SYS_lstat => return Some((CWD, a0, known(Stat))),
-        libc::SYS_mkdir => return Some((CWD, a0, known(Access::MakeDir))),
-        libc::SYS_unlink
-        | libc::SYS_rmdir
-        | libc::SYS_chmod
-        | libc::SYS_chown
-        | libc::SYS_lchown
-        | libc::SYS_utime
-        | libc::SYS_utimes => return Some((CWD, a0, known(Access::Alter))),
-        libc::SYS_futimesat => return Some((a0, a1, known(Access::Alter))),
-        libc::SYS_mknod => return Some((CWD, a0, known(Create))),
-        libc::SYS_readlink => return Some((CWD, a0, known(Access::ReadLink))),
-        libc::SYS_access => return Some((CWD, a0, known(Access::Ask))),
-        libc::SYS_rename | libc::SYS_link => return Some((CWD, a1, known(Create))),
-        libc::SYS_symlink => return Some((CWD, a1, known(Access::Symlink))),
-        _ => {}
-    }
-    Some(match call.call {
-        libc::SYS_openat => (a0, a1, Intent::Flags(a2)),
-        libc::SYS_openat2 => (a0, a1, Intent::OpenHow(a2)),
-        libc::SYS_execve => (CWD, a0, known(Execute)),
-        libc::SYS_execveat => (a0, a1, known(Execute)),
-        libc::SYS_newfstatat | libc::SYS_statx => (a0, a1, known(Stat)),
-        libc::SYS_chdir => (CWD, a0, known(Access::Enter)),
-        libc::SYS_mkdirat => (a0, a1, known(Access::MakeDir)),
-        libc::SYS_unlinkat
-        | libc::SYS_fchmodat
-        | libc::SYS_fchmodat2
-        | libc::SYS_fchownat
-        | libc::SYS_utimensat => (a0, a1, known(Access::Alter)),
-        libc::SYS_truncate | libc::SYS_setxattr | libc::SYS_lsetxattr => {
-            (CWD, a0, known(Access::Alter))
-        }
-        libc::SYS_mknodat => (a0, a1, known(Create)),
-        libc::SYS_readlinkat => (a0, a1, known(Access::ReadLink)),
-        libc::SYS_faccessat | libc::SYS_faccessat2 => (a0, a1, known(Access::Ask)),
-        libc::SYS_renameat | libc::SYS_renameat2 | libc::SYS_linkat => (a2, a3, known(Create)),
-        libc::SYS_symlinkat => (a1, a2, known(Access::Symlink)),
-        _ => return None,
+    };
+    let bit =
+        |position: usize, flag: i32| argument(call, position) & u64::from(flag.unsigned_abs()) != 0;
+    let follows = match last {
+        Followed => true,
+        Itself => false,
+        FollowedUnless(position, flag) => !bit(position, flag),
+        Last::ByFlags => !(has(libc::O_NOFOLLOW) || has(libc::O_CREAT | libc::O_EXCL)),
+    };
+    Some(Intent {
+        access,
+        follows,
+        in_root,
     })
 }
 
-/// Reads a path out of a process's memory.
-pub(super) fn read_path(tid: u32, address: u64) -> Option<PathBuf> {
-    if address == 0 {
-        // The call fails with EFAULT, or (statx) names the descriptor itself.
-        return Some(PathBuf::new());
-    }
-    let mut path = Vec::new();
-    // Memory is readable page by page, and a path may end just before a hole: never
-    // read across a page boundary in one go.
-    let mut address = address;
-    let mut buffer = [0; 4096];
-    while path.len() <= libc::PATH_MAX as usize {
-        let in_page = 4096 - usize::try_from(address % 4096).ok()?;
-        // Most paths are short; a short read touches less memory.
-        let want = in_page.min(256);
-        let n = sys::read_memory(tid, address, buffer.get_mut(..want)?).ok()?;
-        let piece = buffer.get(..n).filter(|piece| !piece.is_empty())?;
-        if let Some(end) = memchr::memchr(0, piece) {
-            path.extend_from_slice(piece.get(..end)?);
-            return Some(PathBuf::from(OsString::from_vec(path)));
-        }
-        path.extend_from_slice(piece);
-        address += n as u64;
-    }
-    // Longer than the kernel accepts: the call fails with ENAMETOOLONG.
-    Some(PathBuf::new())
+/// The value of an argument.
+pub(super) fn argument(call: &Notification, position: usize) -> u64 {
+    call.args.get(position).copied().unwrap_or_default()
 }
 
-/// A path as the process sees it from that directory descriptor.
-pub(super) fn absolute(tid: u32, directory: u64, path: PathBuf) -> Option<PathBuf> {
-    if path.is_absolute() {
-        return Some(path);
+/// Whether the source of a call with two paths is followed if it is a link.
+pub(super) fn source_follows(call: &Notification) -> bool {
+    call.call == libc::SYS_linkat
+        && argument(call, 4) & u64::from(libc::AT_SYMLINK_FOLLOW.unsigned_abs()) != 0
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_call_has_one_row() {
+        let mut calls: Vec<c_long> = rows(Depth::Tree).map(|row| row.call).collect();
+        let all = calls.len();
+        calls.sort_unstable();
+        calls.dedup();
+        assert_eq!(calls.len(), all);
+        assert!(rows(Depth::Usual).count() < all);
     }
-    // The kernel looks at the low 32 bits only.
-    #[expect(clippy::cast_possible_truncation, reason = "as the kernel does")]
-    let directory = directory as i32;
-    let link = if directory == libc::AT_FDCWD {
-        format!("/proc/{tid}/cwd")
-    } else {
-        format!("/proc/{tid}/fd/{directory}")
-    };
-    let base = std::fs::read_link(link).ok()?;
-    Some(base.join(path))
+
+    #[test]
+    fn flags_say_what_opening_does() {
+        let open = |flags: i32| {
+            let call = Notification {
+                id: 0,
+                tid: 1,
+                native: true,
+                call: libc::SYS_openat,
+                args: [0, 0, u64::from(flags.unsigned_abs()), 0, 0, 0],
+            };
+            intent(&call, Last::ByFlags, Doing::Flags(2)).unwrap()
+        };
+        let write = |fresh| Some(Access::Write { fresh });
+        assert_eq!(open(libc::O_RDONLY).access, Some(Access::Read));
+        assert_eq!(open(libc::O_RDONLY | libc::O_CREAT).access, write(false));
+        assert_eq!(open(libc::O_RDWR).access, write(false));
+        assert_eq!(open(libc::O_WRONLY | libc::O_TRUNC).access, write(true));
+        assert_eq!(open(libc::O_WRONLY | libc::O_TMPFILE).access, None);
+        assert_eq!(open(libc::O_DIRECTORY).access, Some(Access::Read));
+        assert_eq!(open(libc::O_PATH | libc::O_NOFOLLOW).access, Some(Stat));
+        assert!(!open(libc::O_PATH | libc::O_NOFOLLOW).follows);
+        assert!(!open(libc::O_WRONLY | libc::O_CREAT | libc::O_EXCL).follows);
+        assert!(open(libc::O_WRONLY | libc::O_CREAT).follows);
+    }
 }

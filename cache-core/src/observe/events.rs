@@ -5,8 +5,16 @@ use std::sync::Arc;
 
 use crate::stamp::Stamp;
 
+/// The permissions that a question is about.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub(crate) struct Permissions {
+    pub(crate) read: bool,
+    pub(crate) write: bool,
+    pub(crate) execute: bool,
+}
+
 /// What a system call was about to do with a path.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(crate) enum Access {
     /// Open it for reading only.
     Read,
@@ -18,7 +26,11 @@ pub(crate) enum Access {
     /// Look at its metadata (`stat` and its kin).
     Stat,
     /// Ask whether it may be used (`access` and its kin).
-    Ask,
+    Ask(Permissions),
+    /// Ask for its extended attributes.
+    Attributes,
+    /// Ask for the file system that it is in.
+    FileSystem,
     /// Ask where it points if it is a link.
     ReadLink,
     /// Make a directory there.
@@ -33,12 +45,50 @@ pub(crate) enum Access {
     Create,
     /// Make it a symbolic link.
     Symlink,
-    /// Ask for the kernel's name and release. There is no path.
-    AskKernel,
+    /// Ask for the names of the kernel and the machine. There is no path.
+    AskMachine,
+    /// Ask who the user is. There is no path.
+    AskUser,
     /// Ask for the current directory. There is no path.
-    AskDirectory,
+    AskDirectory {
+        /// Whether `realpath` seems to ask, for a relative path.
+        resolving: bool,
+    },
     /// Talk to another process that was there before: a socket. There is no path.
     Talk,
+}
+
+impl Access {
+    /// Whether it only asks, and neither reads content nor changes anything.
+    pub(crate) fn is_look(self) -> bool {
+        matches!(
+            self,
+            Self::Stat
+                | Self::Ask(_)
+                | Self::Attributes
+                | Self::FileSystem
+                | Self::ReadLink
+                | Self::Enter
+        )
+    }
+
+    /// Whether what another call made may be gone afterwards.
+    pub(crate) fn takes_away(self) -> bool {
+        matches!(self, Self::Alter | Self::Create)
+    }
+
+    /// Whether it may fail without that being told by what was there before.
+    pub(crate) fn may_fail_unseen(self) -> bool {
+        self.changes_paths() && self != Self::Alter || self == Self::Execute
+    }
+
+    /// Whether it may change what paths there are, or what they lead to.
+    pub(crate) fn changes_paths(self) -> bool {
+        matches!(
+            self,
+            Self::Write { .. } | Self::MakeDir | Self::Alter | Self::Create | Self::Symlink
+        )
+    }
 }
 
 /// One noted system call.
@@ -48,10 +98,15 @@ pub(crate) struct Event {
     pub(crate) pid: u32,
     /// What it was about to do.
     pub(crate) access: Access,
-    /// The absolute path; links are not resolved. Events of one path share it.
+    /// The absolute path as it was spelled, links and all. Events of one path share it.
     pub(crate) path: Arc<Path>,
-    /// What was there just before the call.
+    /// Where the path led at that moment: no links on the way, and none at its end where
+    /// the call follows it.
+    pub(crate) real: Arc<Path>,
+    /// What was there just before the call; a link only if the call does not follow it.
     pub(crate) found: Option<Stamp>,
+    /// Whether the call was seen to have failed.
+    pub(crate) failed: bool,
     /// When, nanoseconds since the epoch.
     pub(crate) at: i128,
 }
@@ -59,10 +114,18 @@ pub(crate) struct Event {
 /// Everything seen of one process tree.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Observation {
-    /// The calls in order, but for repeated questions where a link points.
+    /// The calls in order, but for those that repeat an earlier one and would be answered
+    /// as that was.
     pub(crate) events: Vec<Event>,
     /// Parents of the processes, child first.
     pub(crate) parents: Vec<(u32, u32)>,
+    /// Why it is not complete; nothing was noted after that. `None`: nothing was missed.
+    pub(crate) missed: Option<String>,
+}
+
+impl Observation {
     /// Whether nothing was missed.
-    pub(crate) complete: bool,
+    pub(crate) fn is_complete(&self) -> bool {
+        self.missed.is_none()
+    }
 }

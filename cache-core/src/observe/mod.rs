@@ -12,21 +12,24 @@
 //!
 //! See `seccomp_unotify(2)` for the interface.
 //!
-//! What can go wrong, and what is done about it:
+//! What can go wrong, and what is done about it (an observation that is not complete is never
+//! stored, and nothing more is noted then):
 //! - The filter cannot be installed (old kernel, another listener already active, a
 //!   sandbox forbids it): [`spawn`] says so before the compiler has started, and the
 //!   unit runs unobserved.
-//! - A path cannot be read (the process died meanwhile, memory not readable): the call
-//!   goes on, and the observation is marked incomplete. An incomplete observation is
-//!   never stored.
-//! - A process uses system calls of another architecture (a 32-bit tool) or `io_uring`,
-//!   whose path arguments the filter does not understand: marked incomplete.
+//! - A path cannot be read, or leads we cannot tell where (`resolve`): incomplete.
+//! - A process looks at files in a way that the filter does not understand (calls of another
+//!   architecture, `io_uring`, handles), or has another view of the file system (another mount
+//!   namespace or root): incomplete.
+//! - A signal interrupts a call that waits for us: incomplete (`supervise`).
+//! - Looking at a path takes for ever, because it is in a file system whose server does not
+//!   answer: incomplete, and the call goes on (`watchdog`).
 //! - The process memory changes between our reading and the kernel's: another thread
 //!   would have to overwrite a path while it is being opened. Compilers do not.
 //! - We die: the kernel answers waiting calls with `ENOSYS`, and the compiler, which is
 //!   also told to die with its parent, ends.
 //! - A process stays behind after the compiler has ended (a tool that starts a server):
-//!   a child of ours stays to answer for it, and the observation is marked incomplete.
+//!   a child of ours stays to answer for it, and the observation is incomplete.
 
 #[cfg(all(
     target_os = "linux",
@@ -34,6 +37,21 @@
 ))]
 mod calls;
 mod events;
+#[cfg(all(
+    target_os = "linux",
+    any(target_arch = "x86_64", target_arch = "aarch64")
+))]
+mod filter;
+#[cfg(all(
+    target_os = "linux",
+    any(target_arch = "x86_64", target_arch = "aarch64")
+))]
+mod memory;
+#[cfg(all(
+    target_os = "linux",
+    any(target_arch = "x86_64", target_arch = "aarch64")
+))]
+mod resolve;
 #[cfg(all(
     target_os = "linux",
     any(target_arch = "x86_64", target_arch = "aarch64")
@@ -47,12 +65,17 @@ mod supervise;
 mod sys;
 #[cfg(test)]
 mod tests;
+#[cfg(all(
+    target_os = "linux",
+    any(target_arch = "x86_64", target_arch = "aarch64")
+))]
+mod watchdog;
 
 use std::path::Path;
 
 use crate::stamp::Stamp;
 
-pub(crate) use events::{Access, Event, Observation};
+pub(crate) use events::{Access, Event, Observation, Permissions};
 pub use supervise::Depth;
 pub(crate) use supervise::{spawn, spawn_unobserved};
 pub use sys::{die_by_signal, survive_file_size_limit};
@@ -102,7 +125,7 @@ pub fn probe() -> Result<(), String> {
     let mut command = std::process::Command::new("true");
     command.stdout(std::process::Stdio::null());
     match spawn(&mut command, None, Depth::Usual, |_| ()) {
-        Ok((_, (), observation)) if observation.complete => Ok(()),
+        Ok((_, (), observation)) if observation.is_complete() => Ok(()),
         Ok(_) => Err("paths of the observed process cannot be read".to_owned()),
         Err(e) => Err(e.to_string()),
     }

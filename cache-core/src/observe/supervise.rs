@@ -1,37 +1,55 @@
 //! The supervisor: receives announced calls, notes them, lets them go on.
+//!
+//! A call that waits for us can be given up: its thread is killed, or a signal comes before we
+//! have taken the call (afterwards Linux lets only fatal signals through, since 5.19). Then it
+//! fails with `EINTR`, or begins anew, and the process may see what it would not have seen
+//! without us. The kernel numbers calls in sequence, so one that is missing shows by a gap, and
+//! the observation ends. To make the moment short in which that can happen, everything slow
+//! is done after taking a call.
+//!
+//! What a call is about to do is not yet what it did: it may fail. Whether a file or directory
+//! came to be, and whether a program was replaced by another, is looked at when the same
+//! thread calls again, or before anything else could take it away again.
+//!
+//! Once something was missed, nothing is noted any more, and calls are let go on at once.
 
 use std::collections::{HashMap, HashSet};
 use std::io;
-use std::os::fd::OwnedFd;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus};
 use std::sync::{Arc, mpsc};
+use std::time::{Duration, Instant};
 
-use super::calls::{absolute, describe, read_path, source, symlink, talks};
+use super::calls::{self, At, Doing, Last, Meaning, argument};
 use super::events::{Access, Event, Observation};
+use super::memory;
+use super::resolve::{self, Eyes, Resolved, Resolver, Unclear};
 use super::sys::{self, Listener, Notification, Wait};
+use super::watchdog::Watchdog;
 use crate::fs;
+use crate::input::FileType;
 use crate::stamp::{self, Stamp};
 
-/// How long processes that outlive the compiler are waited for, milliseconds.
+/// How long processes that outlive the compiler are waited for, all together.
 ///
 /// Helpers of a linker end within microseconds of it; what is still there after this
 /// long is a server and will not end soon.
-const GRACE_MS: i32 = 200;
+const GRACE: Duration = Duration::from_millis(200);
+
+/// More calls than this are not kept in memory.
+const MAX_EVENTS: usize = 1_000_000;
 
 /// How the observed process ended.
 pub(crate) type Exit = io::Result<ExitStatus>;
 
 /// How closely a process is watched.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Depth {
-    /// Opening, looking, executing, renaming, making directories, removing, changing
-    /// permissions, using sockets.
+    /// What a compiler and the macros in it may do: opening, looking, executing, renaming,
+    /// making directories, removing, changing permissions, using sockets, asking for facts.
     Usual,
-    /// Also resolving paths: some programs look that way whether a file is there.
-    Close,
-    /// Also what a tree of any programs may do besides: moving files away, changing
-    /// other properties of files.
+    /// Also what a tree of any programs may do besides: changing other properties of files,
+    /// waiting for others to talk.
     Tree,
 }
 
@@ -47,12 +65,8 @@ pub(crate) fn spawn<T: Send>(
     with_child: impl FnOnce(&mut Child) -> T + Send,
 ) -> io::Result<(Exit, T, Observation)> {
     let (send, receive) = mpsc::channel();
-    let (done_reader, done_writer) = io::pipe()?;
-    let done = OwnedFd::from(done_reader);
     std::thread::scope(|scope| {
         let starter = scope.spawn(move || {
-            // Dropped when this thread is about to end, which tells the supervisor.
-            let _done = done_writer;
             let listener = match Listener::install(depth) {
                 Ok(listener) => listener,
                 Err(e) => {
@@ -65,6 +79,7 @@ pub(crate) fn spawn<T: Send>(
             if send.send(prepared.map(|()| listener)).is_err() {
                 return None;
             }
+            let _marks = Marks::begin();
             let started = command.spawn();
             Some(started.map(|mut child| {
                 let value = with_child(&mut child);
@@ -74,14 +89,35 @@ pub(crate) fn spawn<T: Send>(
         let listener = receive
             .recv()
             .unwrap_or_else(|_| Err(io::Error::other("the starting thread ended")))?;
-        let observation = Supervisor::new(&listener, depth).run(&done);
+        let listener = Arc::new(listener);
+        let watchdog = Watchdog::start(&listener);
+        let seen = Supervisor::new(&listener, depth, &watchdog).run();
+        watchdog.stop();
         let ended = starter
             .join()
             .map_err(|_| io::Error::other("the starting thread panicked"))?
             .ok_or_else(|| io::Error::other("not started"))?;
         let (status, value) = ended?;
-        Ok((status, value, observation))
+        Ok((status, value, seen))
     })
+}
+
+/// The calls between which the observed process runs. Their numbers tell whether the first or
+/// the last call of all was given up; the second one tells that the process has ended, also
+/// where the starting thread panics.
+struct Marks;
+
+impl Marks {
+    fn begin() -> Self {
+        sys::make_mark();
+        Self
+    }
+}
+
+impl Drop for Marks {
+    fn drop(&mut self) {
+        sys::make_mark();
+    }
 }
 
 /// Starts `command` in `cwd` unobserved; it dies with the thread that calls this.
@@ -90,192 +126,438 @@ pub(crate) fn spawn_unobserved(command: &mut Command, cwd: Option<&Path>) -> io:
     command.spawn()
 }
 
+/// What tells one call from another that repeats it: who, what, and by which path to where.
+type Repeated = (u32, Access, usize, usize);
+
+/// A call of which it is not yet known what it did.
+#[derive(Clone, Copy)]
+struct Pending {
+    /// The position of its event.
+    event: usize,
+    /// The program that its process ran before, if it was to become another.
+    program: Option<(u64, u64)>,
+}
+
 struct Supervisor<'a> {
     listener: &'a Listener,
     depth: Depth,
+    watchdog: &'a Watchdog,
     seen: Observation,
     /// The process of each thread.
     processes: HashMap<u32, u32>,
+    pids: HashSet<u32>,
     /// The paths met so far.
     paths: HashSet<Arc<Path>>,
-    /// Those that were there when they were resolved or entered, since links were last
-    /// changed. Resolving a path resolves each directory above it, so most such calls
-    /// repeat another one, whoever makes them.
-    followed: HashSet<Arc<Path>>,
+    resolver: Resolver,
+    /// The latest event of each kind.
+    latest: HashMap<Repeated, usize>,
+    pending: HashMap<u32, Pending>,
+    /// Threads that were about to change links or directories.
+    moving: HashSet<u32>,
+    last_id: Option<u64>,
+    /// How many marks came.
+    marks: u32,
     own_pid: u32,
+    /// How this process sees the file system.
+    own_view: View,
+}
+
+/// What a path means depends on these.
+#[derive(PartialEq, Eq)]
+struct View {
+    mounts: PathBuf,
+    root: PathBuf,
+}
+
+impl View {
+    fn of(pid: &str) -> Option<Self> {
+        let link = |name: &str| fs::read_link(Path::new(&format!("/proc/{pid}/{name}"))).ok();
+        Some(Self {
+            mounts: link("ns/mnt")?,
+            root: link("root")?,
+        })
+    }
 }
 
 impl<'a> Supervisor<'a> {
-    fn new(listener: &'a Listener, depth: Depth) -> Self {
+    fn new(listener: &'a Listener, depth: Depth, watchdog: &'a Watchdog) -> Self {
+        let own_view = View::of("self");
         Self {
             listener,
             depth,
+            watchdog,
             seen: Observation {
-                complete: true,
+                missed: own_view.is_none().then(|| "/proc is not there".to_owned()),
                 ..Observation::default()
             },
             processes: HashMap::new(),
+            pids: HashSet::new(),
             paths: HashSet::new(),
-            followed: HashSet::new(),
+            resolver: Resolver::new(),
+            latest: HashMap::new(),
+            pending: HashMap::new(),
+            moving: HashSet::new(),
+            last_id: None,
+            marks: 0,
             own_pid: std::process::id(),
+            own_view: own_view.unwrap_or(View {
+                mounts: PathBuf::new(),
+                root: PathBuf::new(),
+            }),
         }
     }
 
-    fn run(mut self, done: &OwnedFd) -> Observation {
-        let mut running = true;
+    fn run(mut self) -> Observation {
+        // Waiting in the call that takes the next one is quickest.
+        while self.marks < 2 && !self.watchdog.has_taken_over() {
+            if let Err(e) = self.serve() {
+                self.miss(e.to_string());
+                self.watchdog.take_over();
+            }
+        }
+        if self.marks < 2 {
+            self.watchdog.wait_for_mark();
+        }
+        let deadline = Instant::now() + GRACE;
         loop {
-            let waited = if running {
-                self.listener.wait(Some(done), -1)
-            } else {
-                self.listener.wait(None, GRACE_MS)
-            };
-            match waited {
-                Ok(Wait::Announced) => {
-                    if self.serve().is_err() {
-                        self.seen.complete = false;
-                        break;
-                    }
-                }
-                Ok(Wait::Done) => running = false,
-                Ok(Wait::Again) => {}
+            let left = deadline.saturating_duration_since(Instant::now());
+            let waited = match self.listener.wait(left) {
+                Ok(Wait::Announced) if !left.is_zero() => self.serve(),
+                Ok(Wait::Again) => Ok(()),
                 Ok(Wait::Deserted) => break,
-                Ok(Wait::TimedOut) => {
-                    self.seen.complete = false;
+                Ok(Wait::TimedOut | Wait::Announced) => {
+                    self.miss("a process stayed behind");
                     self.listener.leave_answering_child();
                     break;
                 }
-                Err(_) => {
-                    self.seen.complete = false;
-                    break;
-                }
+                Err(e) => Err(e),
+            };
+            if let Err(e) = waited {
+                self.miss(e.to_string());
+                break;
             }
+        }
+        if let Err(why) = self.settle_all() {
+            self.miss(why);
+        }
+        if self.watchdog.has_taken_over() {
+            self.miss("looking at a file took too long");
         }
         self.seen
     }
 
-    fn serve(&mut self) -> io::Result<()> {
-        let Some(notification) = self.listener.receive()? else {
-            return Ok(());
-        };
-        if self.note(&notification).is_none() {
-            self.seen.complete = false;
+    fn miss(&mut self, why: impl Into<String>) {
+        if self.seen.missed.is_none() {
+            self.seen.missed = Some(why.into());
+            self.seen.events = Vec::new();
+            self.latest = HashMap::new();
+            self.pending = HashMap::new();
         }
-        self.listener.answer(notification.id)
     }
 
-    /// `None`: something could not be found out.
-    fn note(&mut self, call: &Notification) -> Option<()> {
+    fn serve(&mut self) -> io::Result<()> {
+        let Some(call) = self.listener.receive()? else {
+            self.miss("a call was interrupted");
+            return Ok(());
+        };
+        if self.last_id.is_some_and(|last| call.id != last + 1) {
+            self.miss("a call was interrupted");
+        }
+        self.last_id = Some(call.id);
+        if call.is_mark() {
+            self.marks += 1;
+        }
+        if self.seen.is_complete() && !self.watchdog.has_taken_over() {
+            self.watchdog.begin(call.id);
+            let noted = self.note(&call);
+            self.watchdog.end();
+            if let Err(why) = noted {
+                self.miss(why);
+            }
+        }
+        if !self.listener.answer(call.id)? {
+            self.miss("a call was interrupted");
+        }
+        Ok(())
+    }
+
+    fn note(&mut self, call: &Notification) -> Result<(), Unclear> {
         let pid = self.process_of(call.tid)?;
         if pid == self.own_pid {
             // Our own thread, before it became the compiler.
-            return Some(());
+            return Ok(());
         }
         if !call.native {
-            return None;
+            return Err("a program of another architecture".to_owned());
         }
-        if self.depth == Depth::Tree {
-            if let Some((directory, path, access)) = source(call) {
-                self.note_path(call, pid, directory, path, access)?;
-            }
-            if let Some((text, directory, path)) = symlink(call) {
-                self.note_link_text(call, pid, text, directory, path)?;
-            }
+        self.settle(call.tid)?;
+        if self.moving.remove(&call.tid) {
+            self.resolver.forget();
         }
-        let asks = match call.call {
-            libc::SYS_uname => Some(Access::AskKernel),
-            libc::SYS_getcwd => Some(Access::AskDirectory),
-            _ => None,
+        let eyes = Eyes { pid, tid: call.tid };
+        let ask = |access| (access, Path::new(""));
+        let (access, path) = match calls::meaning(call.call) {
+            None => return Err(format!("an unknown call: {}", call.call)),
+            Some(Meaning::Leaves(why)) => return Err(why.to_owned()),
+            Some(Meaning::Path(at, last, doing)) => {
+                return self.note_path(call, eyes, at, last, doing);
+            }
+            Some(Meaning::Pair(from, to, doing)) => {
+                return self.note_pair(call, eyes, from, to, doing);
+            }
+            Some(Meaning::Symlink(text, at)) => {
+                // A link to nothing fails, and is no news.
+                memory::read_path(call.tid, argument(call, text)).ok_or_else(unreadable)?;
+                let doing = Doing::Known(Access::Symlink);
+                return self.note_path(call, eyes, at, Last::Itself, doing);
+            }
+            Some(Meaning::Descriptor(position, access)) => {
+                return self.note_descriptor(eyes, argument(call, position), access);
+            }
+            Some(Meaning::AskMachine) => ask(Access::AskMachine),
+            Some(Meaning::AskUser) => ask(Access::AskUser),
+            Some(Meaning::AskDirectory(size)) => ask(Access::AskDirectory {
+                resolving: argument(call, size) == calls::ROOM_FOR_DIRECTORY,
+            }),
+            Some(Meaning::Talk(address)) => return self.note_talk(call, eyes, address),
         };
-        if let Some(access) = asks {
-            self.push(pid, access, Path::new(""));
-            return Some(());
-        }
-        if let Some(peer) = talks(call) {
-            self.note_talk(pid, &peer.read(call.tid)?);
-            return Some(());
-        }
-        let (directory, path, access) = describe(call)?;
-        let access = access.resolve(call)?;
-        self.note_path(call, pid, directory, path, access)
+        self.push(eyes, access, path, Resolved::nowhere())
     }
 
     fn note_path(
         &mut self,
         call: &Notification,
-        pid: u32,
-        directory: u64,
-        path: u64,
-        access: Access,
-    ) -> Option<()> {
-        let path = read_path(call.tid, path)?;
-        if path.as_os_str().is_empty() {
-            // An empty path names the directory descriptor itself, already open.
-            return Some(());
+        eyes: Eyes,
+        at: At,
+        last: Last,
+        doing: Doing,
+    ) -> Result<(), Unclear> {
+        let intent = calls::intent(call, last, doing).ok_or_else(unreadable)?;
+        let Some(access) = intent.access else {
+            return Ok(());
+        };
+        let directory = at.directory.map(|position| argument(call, position));
+        let text = memory::read_path(call.tid, argument(call, at.path)).ok_or_else(unreadable)?;
+        if text.as_os_str().is_empty() {
+            // The descriptor itself, or a call that fails.
+            return match (access, directory) {
+                (Access::Execute | Access::Alter | Access::Attributes, Some(descriptor)) => {
+                    self.note_descriptor(eyes, descriptor, access)
+                }
+                _ => Ok(()),
+            };
         }
-        let path = absolute(call.tid, directory, path)?;
-        self.push(pid, access, &path);
-        if access == Access::MakeDir {
-            // What lies there is removed through a descriptor, of which the kernel knows the
-            // real path only.
-            let parent = path.parent().and_then(|dir| fs::canonicalize(dir).ok());
-            let real = parent
-                .zip(path.file_name())
-                .map(|(dir, name)| dir.join(name));
-            if let Some(real) = real.filter(|real| *real != path) {
-                self.push(pid, access, &real);
-            }
+        let path = spelled(call.tid, directory, &text, intent.in_root)?;
+        let mut resolved = self.resolver.resolve(&path, intent.follows, eyes)?;
+        if intent.in_root && resolved.real != path {
+            return Err(format!("a root of its own: {}", path.display()));
         }
-        Some(())
+        if matches!(access, Access::Write { .. })
+            && let Some(descriptor) = resolved.descriptor.take()
+            && resolve::is_inherited(&descriptor)
+        {
+            // Writing to what was handed down is not seen where it needs no path either.
+            resolved.real = descriptor;
+        }
+        self.push(eyes, access, &path, resolved)
     }
 
-    /// What a new link will lead to is looked at: the link may be gone when it is asked
-    /// where it led.
-    fn note_link_text(
+    fn note_pair(
         &mut self,
         call: &Notification,
-        pid: u32,
-        text: u64,
-        directory: u64,
-        path: u64,
-    ) -> Option<()> {
-        let text = read_path(call.tid, text)?;
-        let link = absolute(call.tid, directory, read_path(call.tid, path)?)?;
-        if let Some(dir) = link.parent().filter(|_| !text.as_os_str().is_empty()) {
-            self.push(pid, Access::Ask, &dir.join(text));
+        eyes: Eyes,
+        from: At,
+        to: At,
+        doing: Doing,
+    ) -> Result<(), Unclear> {
+        const EXCHANGE: u64 = 2;
+        let last = if calls::source_follows(call) {
+            Last::Followed
+        } else {
+            Last::Itself
+        };
+        let create = Doing::Known(Access::Create);
+        self.note_path(call, eyes, from, last, doing)?;
+        if call.call == libc::SYS_renameat2 && argument(call, 4) & EXCHANGE != 0 {
+            self.note_path(call, eyes, to, last, doing)?;
+            self.note_path(call, eyes, from, last, create)?;
         }
-        Some(())
+        self.note_path(call, eyes, to, Last::Itself, create)
+    }
+
+    /// Something is done to the file that a descriptor is open for.
+    fn note_descriptor(
+        &mut self,
+        eyes: Eyes,
+        descriptor: u64,
+        access: Access,
+    ) -> Result<(), Unclear> {
+        #[expect(clippy::cast_possible_truncation, reason = "as the kernel does")]
+        let link = match descriptor as i32 {
+            libc::AT_FDCWD => format!("/proc/{}/cwd", eyes.tid),
+            descriptor => format!("/proc/{}/fd/{descriptor}", eyes.tid),
+        };
+        let is_open = fs::symlink_metadata(Path::new(&link)).is_ok();
+        if !is_open {
+            // The call fails.
+            return Ok(());
+        }
+        let resolved = self.resolver.resolve(Path::new(&link), true, eyes);
+        match resolved {
+            Ok(resolved) => {
+                let path = resolved.real.clone();
+                self.push(eyes, access, &path, resolved)
+            }
+            // Changing or asking about what has no name any more is nobody's business.
+            Err(_) if access != Access::Execute => Ok(()),
+            Err(why) => Err(why),
+        }
     }
 
     /// A socket that is not there was looked for; any other is somebody to talk to.
-    fn note_talk(&mut self, pid: u32, peer: &Path) {
-        let is_missing = peer.is_absolute() && Stamp::of(peer).is_none();
-        let access = if is_missing {
-            Access::Ask
-        } else {
-            Access::Talk
+    fn note_talk(
+        &mut self,
+        call: &Notification,
+        eyes: Eyes,
+        address: Option<(usize, usize)>,
+    ) -> Result<(), Unclear> {
+        let peer = match address {
+            None => PathBuf::new(),
+            Some((at, len)) => memory::read_peer(call.tid, argument(call, at), argument(call, len))
+                .ok_or_else(unreadable)?,
         };
-        self.push(pid, access, peer);
+        if peer.as_os_str().is_empty() {
+            return self.push(eyes, Access::Talk, &peer, Resolved::nowhere());
+        }
+        let path = spelled(call.tid, None, &peer, false)?;
+        let resolved = self.resolver.resolve(&path, true, eyes)?;
+        let access = match resolved.found {
+            None => Access::Stat,
+            Some(_) => Access::Talk,
+        };
+        self.push(eyes, access, &path, resolved)
     }
 
-    fn push(&mut self, pid: u32, access: Access, path: &Path) {
-        let follows = matches!(access, Access::ReadLink | Access::Enter);
-        if follows && self.followed.contains(path) {
-            return;
+    fn push(
+        &mut self,
+        eyes: Eyes,
+        access: Access,
+        path: &Path,
+        resolved: Resolved,
+    ) -> Result<(), Unclear> {
+        let Resolved { real, found, .. } = resolved;
+        if access.takes_away() {
+            self.settle_what_is_there();
+            if found.is_some_and(|f| f.file_type != FileType::File) {
+                self.resolver.forget();
+                // Others may call before this is done.
+                self.moving.insert(eyes.tid);
+            }
         }
-        let found = Stamp::of(path);
         let path = self.intern(path);
-        if follows && found.is_some() {
-            self.followed.insert(Arc::clone(&path));
-        } else if matches!(access, Access::Alter | Access::Create | Access::Symlink) {
-            self.followed.clear();
+        let real = if *real == *path && real.as_os_str() == path.as_os_str() {
+            Arc::clone(&path)
+        } else {
+            self.intern(&real)
+        };
+        if access.is_look() || access == Access::Read {
+            // In a tree of any programs it does not matter who looks.
+            let who = match self.depth {
+                Depth::Tree if access.is_look() => 0,
+                _ => eyes.pid,
+            };
+            let address = |path: &Arc<Path>| Arc::as_ptr(path).cast::<u8>() as usize;
+            let key = (who, access, address(&path), address(&real));
+            let before = self
+                .latest
+                .get(&key)
+                .and_then(|at| self.seen.events.get(*at));
+            // A compiler lists directories for itself first, and then macros may do so.
+            let is_listing =
+                found.is_some_and(|f| f.file_type == FileType::Dir) && self.depth != Depth::Tree;
+            if !is_listing && before.is_some_and(|event| event.found == found) {
+                return Ok(());
+            }
+            self.latest.insert(key, self.seen.events.len());
+        }
+        if access == Access::Execute {
+            self.latest.retain(|(who, ..), _| *who != eyes.pid);
+        }
+        if access.may_fail_unseen() {
+            let program = (access == Access::Execute).then(|| program_of(eyes.pid));
+            self.pending.insert(
+                eyes.tid,
+                Pending {
+                    event: self.seen.events.len(),
+                    program: program.flatten(),
+                },
+            );
         }
         self.seen.events.push(Event {
-            pid,
+            pid: eyes.pid,
             access,
             path,
+            real,
             found,
+            failed: false,
             at: stamp::now(),
         });
+        if self.seen.events.len() > MAX_EVENTS {
+            return Err("too many calls".to_owned());
+        }
+        Ok(())
+    }
+
+    /// What is there was made. It might be gone before its thread calls again. What is not there
+    /// may still come: the call was let go on, and need not be done yet.
+    fn settle_what_is_there(&mut self) {
+        let events = &self.seen.events;
+        self.pending.retain(|_, pending| {
+            let event = events.get(pending.event);
+            event.is_none_or(|event| {
+                event.access == Access::Execute || !did_change(event).is_ok_and(|did| did)
+            })
+        });
+    }
+
+    fn settle_all(&mut self) -> Result<(), Unclear> {
+        let mut threads: Vec<u32> = self.pending.keys().copied().collect();
+        threads.sort_unstable();
+        threads.into_iter().try_for_each(|tid| self.settle(tid))
+    }
+
+    /// Finds out what the last call of a thread came to.
+    fn settle(&mut self, tid: u32) -> Result<(), Unclear> {
+        let Some(pending) = self.pending.remove(&tid) else {
+            return Ok(());
+        };
+        let Some(event) = self.seen.events.get_mut(pending.event) else {
+            return Ok(());
+        };
+        let did = if event.access == Access::Execute {
+            did_execute(event, pending.program)
+        } else {
+            did_change(event)?
+        };
+        event.failed = !did;
+        if did || event.access == Access::Execute || event.found.is_some() {
+            return Ok(());
+        }
+        // It failed for want of a directory, or for a reason that is not to be seen.
+        let (real, pid) = (Arc::clone(&event.real), event.pid);
+        let mut missing = None;
+        for above in real.ancestors().skip(1) {
+            match fs::symlink_metadata(above) {
+                Ok(_) => break,
+                Err(e) if e.is_missing() => missing = Some(above.to_owned()),
+                Err(e) => return Err(e.to_string()),
+            }
+        }
+        let Some(missing) = missing else {
+            return Err(format!("could not be made: {}", real.display()));
+        };
+        let nothing = Resolved::missing(missing.clone());
+        self.push(Eyes { pid, tid }, Access::Stat, &missing, nothing)
     }
 
     fn intern(&mut self, path: &Path) -> Arc<Path> {
@@ -285,26 +567,88 @@ impl<'a> Supervisor<'a> {
             return Arc::clone(known);
         }
         let path: Arc<Path> = path.into();
-        self.paths.insert(Arc::clone(&path));
+        // The one in the set stays, so that its address is its own.
+        if !self.paths.insert(Arc::clone(&path)) {
+            self.paths.replace(Arc::clone(&path));
+            self.latest.clear();
+        }
         path
     }
 
-    fn process_of(&mut self, tid: u32) -> Option<u32> {
+    fn process_of(&mut self, tid: u32) -> Result<u32, Unclear> {
         if let Some(&pid) = self.processes.get(&tid) {
-            return Some(pid);
+            return Ok(pid);
         }
-        let status = fs::read(Path::new(&format!("/proc/{tid}/status"))).ok()?;
+        let status = fs::read(Path::new(&format!("/proc/{tid}/status")));
+        let status = status.map_err(|e| e.to_string())?;
         let status = String::from_utf8_lossy(&status);
         let field = |name: &str| {
-            let line = status.lines().find_map(|line| line.strip_prefix(name))?;
-            line.trim().parse::<u32>().ok()
+            let line = status.lines().find_map(|line| line.strip_prefix(name));
+            let value = line.and_then(|line| line.trim().parse::<u32>().ok());
+            value.ok_or_else(unreadable)
         };
-        let pid = field("Tgid:")?;
-        let parent = field("PPid:")?;
+        let (pid, parent) = (field("Tgid:")?, field("PPid:")?);
         self.processes.insert(tid, pid);
-        if !self.seen.parents.iter().any(|(p, _)| *p == pid) {
+        if self.pids.insert(pid) {
             self.seen.parents.push((pid, parent));
+            if View::of(&pid.to_string()).as_ref() != Some(&self.own_view) {
+                return Err("a process has another view of the file system".to_owned());
+            }
         }
-        Some(pid)
+        Ok(pid)
     }
+}
+
+fn unreadable() -> Unclear {
+    "what a call names cannot be read".to_owned()
+}
+
+/// A path as the process sees it from that directory descriptor.
+fn spelled(
+    tid: u32,
+    directory: Option<u64>,
+    text: &Path,
+    in_root: bool,
+) -> Result<PathBuf, Unclear> {
+    if text.is_absolute() && !in_root {
+        return Ok(text.to_owned());
+    }
+    let base = resolve::base(tid, directory)?;
+    let text = text.strip_prefix("/").unwrap_or(text);
+    Ok(resolve::join(&base, text))
+}
+
+/// Device and inode of the program that a process runs.
+fn program_of(pid: u32) -> Option<(u64, u64)> {
+    let stamp = Stamp::of(Path::new(&format!("/proc/{pid}/exe")))?;
+    Some((stamp.dev, stamp.ino))
+}
+
+/// Whether a process became another program.
+fn did_execute(event: &Event, before: Option<(u64, u64)>) -> bool {
+    let Some(found) = event.found.filter(|f| f.file_type == FileType::File) else {
+        return false;
+    };
+    let now = program_of(event.pid);
+    let same = now.is_some() && now == before && now != Some((found.dev, found.ino));
+    // A script runs in its interpreter, which may be the one that ran before.
+    !same || fs::read_start(&event.real, 2).is_ok_and(|start| start == b"#!")
+}
+
+/// Whether a call made or changed what it was about to.
+fn did_change(event: &Event) -> Result<bool, Unclear> {
+    let now = match fs::symlink_metadata(&event.real) {
+        Ok(metadata) => Some(Stamp::from_metadata(&metadata)),
+        Err(e) if e.is_missing() => None,
+        Err(e) => return Err(e.to_string()),
+    };
+    let Some(now) = now else {
+        return Ok(false);
+    };
+    Ok(match (event.access, &event.found) {
+        (_, None) => true,
+        // These fail where something is.
+        (Access::MakeDir | Access::Symlink, Some(_)) => false,
+        (_, Some(before)) => (before.ino, before.ctime) != (now.ino, now.ctime),
+    })
 }

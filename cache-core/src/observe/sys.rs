@@ -10,190 +10,12 @@ use std::os::unix::process::CommandExt as _;
 use std::path::Path;
 use std::process::Command;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
 
-use libc::{c_int, c_long, sock_filter};
+use libc::{c_int, c_long, c_uint, c_ulong};
 
 use super::Depth;
-
-/// `AUDIT_ARCH_*` of `linux/audit.h`.
-#[cfg(target_arch = "x86_64")]
-const ARCH: u32 = 0xc000_003e;
-#[cfg(target_arch = "aarch64")]
-const ARCH: u32 = 0xc000_00b7;
-
-/// Set in the system call number of the x32 interface, whose tables differ.
-const X32: u32 = 0x4000_0000;
-
-/// Calls that are always announced. A library may bring a macro along that nothing on the
-/// command line tells of, so what only macros do is among them.
-const ANNOUNCED: &[c_long] = &[
-    libc::SYS_openat,
-    libc::SYS_openat2,
-    libc::SYS_execve,
-    libc::SYS_execveat,
-    libc::SYS_faccessat,
-    libc::SYS_faccessat2,
-    libc::SYS_renameat,
-    libc::SYS_renameat2,
-    libc::SYS_linkat,
-    libc::SYS_symlinkat,
-    libc::SYS_chdir,
-    libc::SYS_io_uring_setup,
-    libc::SYS_connect,
-    libc::SYS_mkdirat,
-    libc::SYS_unlinkat,
-    libc::SYS_fchmodat,
-    libc::SYS_uname,
-    #[cfg(target_arch = "x86_64")]
-    libc::SYS_open,
-    #[cfg(target_arch = "x86_64")]
-    libc::SYS_creat,
-    #[cfg(target_arch = "x86_64")]
-    libc::SYS_stat,
-    #[cfg(target_arch = "x86_64")]
-    libc::SYS_lstat,
-    #[cfg(target_arch = "x86_64")]
-    libc::SYS_access,
-    #[cfg(target_arch = "x86_64")]
-    libc::SYS_rename,
-    #[cfg(target_arch = "x86_64")]
-    libc::SYS_link,
-    #[cfg(target_arch = "x86_64")]
-    libc::SYS_symlink,
-    #[cfg(target_arch = "x86_64")]
-    libc::SYS_mkdir,
-    #[cfg(target_arch = "x86_64")]
-    libc::SYS_unlink,
-    #[cfg(target_arch = "x86_64")]
-    libc::SYS_rmdir,
-    #[cfg(target_arch = "x86_64")]
-    libc::SYS_chmod,
-];
-
-/// Calls that ask where a link points, and which argument says how much of the answer there
-/// is room for.
-const READ_LINK: &[(c_long, u32)] = &[
-    (libc::SYS_readlinkat, 3),
-    #[cfg(target_arch = "x86_64")]
-    (libc::SYS_readlink, 2),
-];
-
-/// The room that glibc's `realpath` has for the target of a link. It asks for each directory on
-/// the way to a path, which makes up half of a compiler's calls; other code that asks where
-/// a link points has room for a power of two. Not announced at the least depth.
-const ROOM_OF_REALPATH: u32 = 1023;
-
-/// The room that glibc's `realpath` has for the current directory, which it needs for relative
-/// paths. The compiler asks that way after it has loaded macros, and in no other.
-const ROOM_FOR_DIRECTORY: u32 = 1024;
-
-/// Calls that matter only where a whole tree of foreign programs runs: changes of what a
-/// path is other than by writing, waiting for other processes to talk, and leaving the common
-/// view of the file system.
-const OF_FOREIGN_TREES: &[c_long] = &[
-    libc::SYS_truncate,
-    libc::SYS_fchownat,
-    libc::SYS_fchmodat2,
-    libc::SYS_utimensat,
-    libc::SYS_setxattr,
-    libc::SYS_lsetxattr,
-    libc::SYS_mknodat,
-    libc::SYS_bind,
-    libc::SYS_chroot,
-    libc::SYS_mount,
-    libc::SYS_pivot_root,
-    libc::SYS_setns,
-    libc::SYS_unshare,
-    libc::SYS_open_by_handle_at,
-    #[cfg(target_arch = "x86_64")]
-    libc::SYS_chown,
-    #[cfg(target_arch = "x86_64")]
-    libc::SYS_lchown,
-    #[cfg(target_arch = "x86_64")]
-    libc::SYS_mknod,
-    #[cfg(target_arch = "x86_64")]
-    libc::SYS_utime,
-    #[cfg(target_arch = "x86_64")]
-    libc::SYS_utimes,
-    #[cfg(target_arch = "x86_64")]
-    libc::SYS_futimesat,
-];
-
-/// Calls that are announced unless this argument has `AT_EMPTY_PATH`: with it they look
-/// at an open file, which is the common case in Rust programs and names no path.
-const UNLESS_EMPTY_PATH: &[(c_long, u32)] = &[(libc::SYS_newfstatat, 3), (libc::SYS_statx, 2)];
-
-// Offsets in `struct seccomp_data`; arguments are 64 bits wide, low half first on both
-// architectures.
-const OFFSET_NR: u32 = 0;
-const OFFSET_ARCH: u32 = 4;
-const OFFSET_ARGS: u32 = 16;
-
-const LOAD: u16 = 0x20; // BPF_LD | BPF_W | BPF_ABS
-const JUMP_EQUAL: u16 = 0x15; // BPF_JMP | BPF_JEQ | BPF_K
-const JUMP_AT_LEAST: u16 = 0x35; // BPF_JMP | BPF_JGE | BPF_K
-const JUMP_BITS: u16 = 0x45; // BPF_JMP | BPF_JSET | BPF_K
-const RETURN: u16 = 0x06; // BPF_RET | BPF_K
-
-fn instruction(code: u16, k: u32, jt: u8, jf: u8) -> sock_filter {
-    sock_filter { code, jt, jf, k }
-}
-
-/// The program that runs in the kernel at every system call.
-fn program(depth: Depth) -> Vec<sock_filter> {
-    let number = |call: c_long| u32::try_from(call).unwrap_or(u32::MAX);
-    let announce = || instruction(RETURN, libc::SECCOMP_RET_USER_NOTIF, 0, 0);
-    let allow = || instruction(RETURN, libc::SECCOMP_RET_ALLOW, 0, 0);
-    let mut program = vec![
-        instruction(LOAD, OFFSET_ARCH, 0, 0),
-        instruction(JUMP_EQUAL, ARCH, 1, 0),
-        announce(),
-        instruction(LOAD, OFFSET_NR, 0, 0),
-        instruction(JUMP_AT_LEAST, X32, 0, 1),
-        announce(),
-    ];
-    let trees = OF_FOREIGN_TREES.iter().filter(|_| depth == Depth::Tree);
-    for &call in ANNOUNCED.iter().chain(trees) {
-        program.push(instruction(JUMP_EQUAL, number(call), 0, 1));
-        program.push(announce());
-    }
-    // Announces a call unless one of its arguments is a value, or has a bit.
-    let mut unless = |call: c_long, argument: u32, test: u16, value: u32| {
-        program.push(instruction(JUMP_EQUAL, number(call), 0, 4));
-        program.push(instruction(LOAD, OFFSET_ARGS + 8 * argument, 0, 0));
-        program.push(instruction(test, value, 1, 0));
-        program.push(announce());
-        program.push(allow());
-    };
-    for &(call, argument) in UNLESS_EMPTY_PATH {
-        unless(
-            call,
-            argument,
-            JUMP_BITS,
-            libc::AT_EMPTY_PATH.unsigned_abs(),
-        );
-    }
-    for &(call, argument) in READ_LINK {
-        // No buffer has no room.
-        let room = if depth == Depth::Usual {
-            ROOM_OF_REALPATH
-        } else {
-            0
-        };
-        unless(call, argument, JUMP_EQUAL, room);
-    }
-    unless(libc::SYS_getcwd, 1, JUMP_EQUAL, ROOM_FOR_DIRECTORY);
-    // Local sockets have no names outside of the processes that made them; where they have
-    // one, it shows when it is connected to.
-    unless(
-        libc::SYS_socket,
-        0,
-        JUMP_EQUAL,
-        libc::AF_UNIX.unsigned_abs(),
-    );
-    program.push(allow());
-    program
-}
+use super::filter::{ARCH, X32, program};
 
 /// A waiting system call.
 #[derive(Clone, Copy, Debug)]
@@ -213,35 +35,25 @@ pub(super) struct Listener(OwnedFd);
 
 impl Listener {
     /// Installs the filter on the calling thread, for good, and returns its listener.
-    ///
     pub(super) fn install(depth: Depth) -> io::Result<Self> {
         let program = program(depth);
         let fprog = libc::sock_fprog {
             len: u16::try_from(program.len()).unwrap_or(u16::MAX),
             filter: program.as_ptr().cast_mut(),
         };
-        // SAFETY: PR_SET_NO_NEW_PRIVS takes no pointers. It only keeps set-user-id
-        // programs from gaining privileges, and lets ordinary users install a filter.
-        if unsafe { libc::prctl(libc::PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) } != 0 {
-            return Err(io::Error::last_os_error());
-        }
-        // The filter is no sandbox: kernels before 5.16 need not slow the compiler down
-        // against speculation attacks on what one would hide.
-        let flags = libc::SECCOMP_FILTER_FLAG_NEW_LISTENER | libc::SECCOMP_FILTER_FLAG_SPEC_ALLOW;
-        // SAFETY: `fprog` and the program it points to outlive the call; the kernel
-        // copies them.
-        let fd = unsafe {
-            libc::syscall(
-                libc::SYS_seccomp,
-                libc::SECCOMP_SET_MODE_FILTER,
-                flags,
-                &raw const fprog,
-            )
+        let fd = match install(&fprog) {
+            // Who may administer the system may install a filter as it is, and what sets the
+            // user id works under it. Others must give that up first.
+            Err(e) if e.raw_os_error() == Some(libc::EACCES) => {
+                // SAFETY: PR_SET_NO_NEW_PRIVS takes no pointers. It only keeps set-user-id
+                // programs from gaining privileges, and lets ordinary users install a filter.
+                if unsafe { libc::prctl(libc::PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) } != 0 {
+                    return Err(io::Error::last_os_error());
+                }
+                install(&fprog)?
+            }
+            installed => installed?,
         };
-        let fd = c_int::try_from(fd).unwrap_or(-1);
-        if fd < 0 {
-            return Err(io::Error::last_os_error());
-        }
         // SAFETY: the kernel has just given us this descriptor; nobody else owns it.
         let listener = Self(unsafe { OwnedFd::from_raw_fd(fd) });
         listener.wake_on_same_cpu();
@@ -269,15 +81,15 @@ impl Listener {
     ///
     /// With `done`, waits at most until that descriptor is closed by its other end and
     /// then reports `TimedOut`.
-    pub(super) fn wait(&self, done: Option<&OwnedFd>, timeout_ms: c_int) -> io::Result<Wait> {
-        let entry = |fd: Option<&OwnedFd>| libc::pollfd {
-            fd: fd.map_or(-1, std::os::fd::AsRawFd::as_raw_fd),
+    pub(super) fn wait(&self, timeout: Duration) -> io::Result<Wait> {
+        let timeout = c_int::try_from(timeout.as_millis()).unwrap_or(c_int::MAX);
+        let mut listener = libc::pollfd {
+            fd: self.0.as_raw_fd(),
             events: libc::POLLIN,
             revents: 0,
         };
-        let mut fds = [entry(Some(&self.0)), entry(done)];
-        // SAFETY: `fds` is an array of two initialised entries.
-        let ready = unsafe { libc::poll(fds.as_mut_ptr(), 2, timeout_ms) };
+        // SAFETY: `listener` is one initialised entry.
+        let ready = unsafe { libc::poll(&raw mut listener, 1, timeout) };
         if ready < 0 {
             let e = io::Error::last_os_error();
             return match e.kind() {
@@ -285,13 +97,10 @@ impl Listener {
                 _ => Err(e),
             };
         }
-        let [listener, done] = fds;
         Ok(if listener.revents & libc::POLLIN != 0 {
             Wait::Announced
         } else if listener.revents & (libc::POLLHUP | libc::POLLERR) != 0 {
             Wait::Deserted
-        } else if done.revents != 0 {
-            Wait::Done
         } else if ready == 0 {
             Wait::TimedOut
         } else {
@@ -299,7 +108,8 @@ impl Listener {
         })
     }
 
-    /// Takes an announced call. `None` when its thread died meanwhile.
+    /// Takes an announced call, or waits for one. `None` when it was given up meanwhile: its
+    /// thread died, or a signal came.
     pub(super) fn receive(&self) -> io::Result<Option<Notification>> {
         // SAFETY: all-zero bytes are a valid value of this plain structure, and the
         // kernel demands zeroes.
@@ -315,7 +125,8 @@ impl Listener {
         if answer != 0 {
             let e = io::Error::last_os_error();
             return match e.raw_os_error() {
-                Some(libc::ENOENT | libc::EINTR) => Ok(None),
+                Some(libc::ENOENT) => Ok(None),
+                Some(libc::EINTR) => self.receive(),
                 _ => Err(e),
             };
         }
@@ -329,8 +140,9 @@ impl Listener {
         }))
     }
 
-    /// Lets the call go on unchanged. That the thread died meanwhile is no error.
-    pub(super) fn answer(&self, id: u64) -> io::Result<()> {
+    /// Lets the call go on unchanged. `false` when it was given up meanwhile: its thread died,
+    /// or a signal came.
+    pub(super) fn answer(&self, id: u64) -> io::Result<bool> {
         let mut response = libc::seccomp_notif_resp {
             id,
             val: 0,
@@ -346,11 +158,12 @@ impl Listener {
             )
         };
         if answer == 0 {
-            return Ok(());
+            return Ok(true);
         }
         let e = io::Error::last_os_error();
         match e.raw_os_error() {
-            Some(libc::ENOENT) => Ok(()),
+            // `EINPROGRESS`: answered already, by who took over.
+            Some(libc::ENOENT | libc::EINPROGRESS) => Ok(false),
             _ => Err(e),
         }
     }
@@ -366,21 +179,87 @@ impl Listener {
                 return;
             }
             libc::setsid();
-            for fd in 0..3 {
-                libc::close(fd);
+            // Whatever else this process has open, locks and pipes among it, must not be kept
+            // from others by who only stays to answer.
+            let listener = c_uint::try_from(self.0.as_raw_fd()).unwrap_or(0);
+            let close = |from: c_uint, to: c_uint| {
+                if from <= to && libc::syscall(libc::SYS_close_range, from, to, 0) != 0 {
+                    // Before Linux 5.9, and as many as most processes may have.
+                    for fd in from..=to.min(4096) {
+                        libc::close(c_int::try_from(fd).unwrap_or(-1));
+                    }
+                }
+            };
+            if let Some(before) = listener.checked_sub(1) {
+                close(0, before);
             }
+            close(listener + 1, c_uint::MAX);
             loop {
-                match self.wait(None, -1) {
+                match self.wait(Duration::MAX) {
                     Ok(Wait::Announced) => {
                         if let Ok(Some(notification)) = self.receive() {
                             let _ = self.answer(notification.id);
                         }
                     }
                     Ok(Wait::Again | Wait::TimedOut) => {}
-                    Ok(Wait::Deserted | Wait::Done) | Err(_) => libc::_exit(0),
+                    Ok(Wait::Deserted) | Err(_) => libc::_exit(0),
                 }
             }
         }
+    }
+}
+
+/// Once an announced call was taken, its thread waits for the answer without minding signals
+/// other than fatal ones (Linux 5.19). `SECCOMP_FILTER_FLAG_WAIT_KILLABLE_RECV`.
+const WAIT_KILLABLE: c_ulong = 1 << 5;
+
+/// Installs a filter on the calling thread and returns its listener.
+fn install(fprog: &libc::sock_fprog) -> io::Result<c_int> {
+    // The filter is no sandbox: kernels before 5.16 need not slow the compiler down
+    // against speculation attacks on what one would hide.
+    let flags = libc::SECCOMP_FILTER_FLAG_NEW_LISTENER | libc::SECCOMP_FILTER_FLAG_SPEC_ALLOW;
+    let mut last = io::Error::from_raw_os_error(libc::EINVAL);
+    for flags in [flags | WAIT_KILLABLE, flags] {
+        // SAFETY: `fprog` and the program it points to outlive the call; the kernel
+        // copies them.
+        let fd = unsafe {
+            libc::syscall(
+                libc::SYS_seccomp,
+                libc::SECCOMP_SET_MODE_FILTER,
+                flags,
+                &raw const *fprog,
+            )
+        };
+        if let Some(fd) = c_int::try_from(fd).ok().filter(|fd| *fd >= 0) {
+            return Ok(fd);
+        }
+        last = io::Error::last_os_error();
+        if last.raw_os_error() != Some(libc::EINVAL) {
+            break;
+        }
+    }
+    Err(last)
+}
+
+/// A mode that no call asks for.
+const NO_MODE: c_int = 0x6361_6368;
+
+/// Makes a call that is announced, fails, and tells the supervisor something: see
+/// [`Notification::is_mark`].
+pub(super) fn make_mark() {
+    // SAFETY: no path is an error that the kernel reports.
+    unsafe { libc::syscall(libc::SYS_faccessat, libc::AT_FDCWD, 0, NO_MODE) };
+}
+
+impl Notification {
+    /// Whether this is a mark that a thread of this process made with [`make_mark`].
+    pub(super) fn is_mark(&self) -> bool {
+        let [_, path, mode, ..] = self.args;
+        let is_ours = || crate::fs::exists(Path::new(&format!("/proc/self/task/{}", self.tid)));
+        let looks_so = self.call == libc::SYS_faccessat
+            && path == 0
+            && mode == u64::from(NO_MODE.unsigned_abs());
+        looks_so && is_ours()
     }
 }
 
@@ -423,8 +302,6 @@ pub(super) fn read_memory(tid: u32, address: u64, into: &mut [u8]) -> io::Result
 pub(super) enum Wait {
     /// A call can be received.
     Announced,
-    /// The other descriptor was closed.
-    Done,
     /// No process is left under the filter.
     Deserted,
     /// The time is over.

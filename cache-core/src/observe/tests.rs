@@ -13,7 +13,7 @@ fn observe(command: &mut Command) -> Observation {
     command.stdout(Stdio::null()).stderr(Stdio::null());
     let (status, (), observation) = spawn(command, None, Depth::Usual, |_| ()).unwrap();
     assert!(status.unwrap().success());
-    assert!(observation.complete);
+    assert_eq!(observation.missed, None);
     observation
 }
 
@@ -74,4 +74,51 @@ fn hundreds_of_processes_at_once_are_all_heard() {
     for n in 0..200 {
         assert!(was_read(&observation, &dir.join(n.to_string())), "{n}");
     }
+}
+
+#[test]
+fn a_call_that_a_signal_interrupts_does_not_go_unnoticed() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut command = Command::new("/bin/sh");
+    // Signals without end, and looks that never fail by themselves.
+    command.current_dir(&dir).stderr(Stdio::null()).args([
+        "-c",
+        "trap : USR1; (while kill -USR1 $$; do :; done) & n=0; lost=0
+         while [ $n -lt 3000 ]; do [ -e /etc ] || lost=$((lost + 1)); n=$((n + 1)); done
+         kill -9 $!; wait; echo $lost >lost",
+    ]);
+    let (status, (), observation) = spawn(&mut command, None, Depth::Tree, |_| ()).unwrap();
+    assert!(status.unwrap().success());
+    let lost = std::fs::read_to_string(dir.path().join("lost")).unwrap();
+    assert!(lost.trim() == "0" || observation.missed.is_some(), "{lost}");
+}
+
+#[test]
+fn a_process_with_another_view_of_the_file_system_ends_the_observation() {
+    for words in [["unshare", "-m", "true"], ["chroot", "/", "true"]] {
+        let mut command = Command::new(words[0]);
+        command.args(&words[1..]).stderr(Stdio::null());
+        let (status, (), observation) = spawn(&mut command, None, Depth::Usual, |_| ()).unwrap();
+        // It may not be permitted; it was tried all the same.
+        let _ = status.unwrap();
+        assert!(observation.missed.is_some(), "{words:?}");
+    }
+}
+
+#[test]
+fn looking_at_one_path_for_ever_takes_no_memory() {
+    let mut command = Command::new("/bin/sh");
+    command.args([
+        "-c",
+        "n=0; while [ $n -lt 20000 ]; do [ -e /nonexistent ]; n=$((n + 1)); done",
+    ]);
+    command.stdout(Stdio::null());
+    let (status, (), observation) = spawn(&mut command, None, Depth::Tree, |_| ()).unwrap();
+    assert!(status.unwrap().success());
+    assert_eq!(observation.missed, None);
+    assert!(
+        observation.events.len() < 100,
+        "{}",
+        observation.events.len()
+    );
 }

@@ -9,7 +9,6 @@ use std::time::SystemTime;
 use crate::config::LogLevel;
 use crate::fs;
 use crate::input::Input;
-use crate::kernel;
 use crate::observe::{Access, Observation};
 use crate::record::Recorder;
 use crate::result::{CompileResult, Output};
@@ -22,6 +21,7 @@ use crate::rustc::record::Compilation;
 use crate::rustc::remap;
 use crate::rustc::seen::{self, Known};
 use crate::seen::NotStored;
+use crate::tool_caches::ToolCaches;
 
 use super::unit::dep_info_tells_all;
 use super::{Job, Ran};
@@ -42,13 +42,27 @@ impl Job<'_> {
             _ => false,
         });
         let incremental = self.incremental();
+        let real_out_dir = fs::canonicalize(&unit.out_dir).unwrap_or_else(|_| unit.out_dir.clone());
+        let source = self.source();
+        if let Some(why) = ran
+            .run
+            .observation
+            .as_ref()
+            .and_then(|o| o.missed.as_deref())
+        {
+            let name = unit.invocation.unit();
+            let said = || format!("{name}: not all was seen: {why}");
+            self.engine.log.say(LogLevel::Debug, said);
+        }
         let summary = match &ran.run.observation {
             Some(observation) => Some(seen::summarise(
                 observation,
                 &Known {
                     toolchain: &unit.toolchain,
-                    out_dir: &unit.out_dir,
+                    out_dir: [&unit.out_dir, &real_out_dir],
+                    source: &source,
                     incremental: &incremental,
+                    tool_caches: &ToolCaches::of(self.request.env, self.request.config),
                     search_dirs: &search_dirs,
                     crate_dirs: &crate_dirs,
                     searches: unit.invocation.searches_crates(),
@@ -87,6 +101,7 @@ impl Job<'_> {
             memo: &unit.memo,
             started: ran.started,
             produced: &produced,
+            written: &written,
             in_key: &|_| false,
         };
         let recorder = Compilation {
@@ -121,9 +136,8 @@ impl Job<'_> {
             }
         }
         inputs.extend(self.message_inputs(ran));
-        if summary.as_ref().is_some_and(|s| s.asked_kernel) {
-            inputs.push(kernel::fact());
-        }
+        let facts = summary.iter().flat_map(|summary| &summary.facts);
+        inputs.extend(facts.map(|fact| fact.input()));
         let result = self.result(ran, captured.outputs);
         self.engine.put(unit.key, inputs, &result, captured.size)
     }
@@ -197,6 +211,16 @@ impl Job<'_> {
         };
         let extra = invocation.codegen("extra-filename").unwrap_or_default();
         Some(format!("{name}{extra}.d"))
+    }
+
+    /// The source as the compiler finds it, and where it really is.
+    fn source(&self) -> Vec<PathBuf> {
+        let Source::File(path) = &self.unit.invocation.source else {
+            return Vec::new();
+        };
+        let given = self.request.cwd.join(path);
+        let real = fs::canonicalize(&given).ok();
+        std::iter::once(given).chain(real).collect()
     }
 
     /// The directory of `-C incremental`, as given and as the compiler calls it.

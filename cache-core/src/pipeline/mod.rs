@@ -232,11 +232,11 @@ impl Job<'_> {
         })
     }
 
-    /// The last value of an argument, for inputs that name one; or which kernel this is.
+    /// The last value of an argument, for inputs that name one; or a fact of the machine.
     fn argument(&self, name: &str) -> Option<Vec<u8>> {
         use std::os::unix::ffi::OsStrExt as _;
-        if name == kernel::FACT {
-            return Some(kernel::identity());
+        if let Some(value) = kernel::fact(name) {
+            return Some(value);
         }
         let values = self.unit.invocation.values(name);
         values.last().map(|value| value.as_bytes().to_vec())
@@ -285,7 +285,7 @@ impl Job<'_> {
         let mut announced = Vec::new();
         let run = self.request.runner.run(
             &command,
-            (writable && *self.request.config.observe).then(|| self.depth()),
+            (writable && *self.request.config.observe).then_some(Depth::Usual),
             &mut |piece| {
                 stdout(piece);
                 out.extend_from_slice(piece);
@@ -329,22 +329,6 @@ impl Job<'_> {
             && let Err(e) = launcher::install(script, wrapper)
         {
             self.engine.log.say(LogLevel::Debug, || e.to_string());
-        }
-    }
-
-    /// Code that is not the compiler's own may look for files by resolving their paths: macros,
-    /// wrappers (clippy does so for its configuration), linkers other than the usual
-    /// one, and a script in the compiler's place.
-    fn depth(&self) -> Depth {
-        let (invocation, toolchain) = (&self.unit.invocation, &self.unit.toolchain);
-        if invocation.programs.len() > 1
-            || invocation.loads_macros()
-            || invocation.codegen("linker").is_some()
-            || !toolchain.driver.starts_with(&toolchain.sysroot)
-        {
-            Depth::Close
-        } else {
-            Depth::Usual
         }
     }
 

@@ -122,6 +122,18 @@ impl Roots {
         self.spellings.iter().map(|(r, p)| (*r, p.as_path()))
     }
 
+    /// A search path such as `LD_LIBRARY_PATH` without the directories below the target
+    /// directory and the sysroot: cargo and rustup put these there, and not the same ones each
+    /// time.
+    pub(crate) fn foreign_directories(&self, list: &OsStr) -> Vec<u8> {
+        let dirs = list.as_bytes().split(|&b| b == b':');
+        let others = dirs.filter(|dir| {
+            let dir = self.relativize(Path::new(OsStr::from_bytes(dir)));
+            !matches!(dir.root, Some(Root::Target | Root::Sysroot))
+        });
+        others.collect::<Vec<_>>().join(&b':')
+    }
+
     /// Expresses an absolute path relative to the innermost root that holds it.
     ///
     /// ```

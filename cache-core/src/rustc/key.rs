@@ -12,6 +12,7 @@
 //! | a custom target's file | content |
 //! | `RUSTC_*`, `CLIPPY_*`, and the list below | name and value |
 //! | `CARGO_PKG_*` | name and value: macros put such names together at run time |
+//! | `LD_LIBRARY_PATH`, `LD_PRELOAD`, `LD_AUDIT` | value, but for directories of cargo and rustup: linkers and macros load what they find there |
 //! | `CACHEWRAP_ENV`, `CACHEWRAP_KEY_SALT` | names and values; text |
 //! | where the target directory is in the workspace, if the user remaps paths | the rest of its path |
 //! | how paths are trimmed | its name; with `off` also the directory as it is |
@@ -21,7 +22,7 @@
 //! | the path of `-C incremental` | what it holds changes nothing but speed |
 //! | `-L dependency=…` | the crates found there are inputs |
 //! | `--diagnostic-width` | it becomes an input where something was printed |
-//! | the jobserver's variables, `LD_LIBRARY_PATH` | they change with every process |
+//! | the jobserver's variables | they change with every process |
 //! | modification times | contents count |
 //!
 //! Contents of sources, dependencies, and whatever else is read, are inputs (see
@@ -49,6 +50,9 @@ const READ_BY_COMPILER: &[&str] = &[
     "TVOS_DEPLOYMENT_TARGET",
     "WATCHOS_DEPLOYMENT_TARGET",
 ];
+
+/// Variables by which the dynamic loader finds libraries, or loads further ones.
+const LOADS_LIBRARIES: &[&str] = &["LD_LIBRARY_PATH", "LD_PRELOAD", "LD_AUDIT"];
 
 /// `RUSTC_*` variables that are addressed to cargo.
 const READ_BY_CARGO: &[&str] = &["RUSTC_WRAPPER", "RUSTC_WORKSPACE_WRAPPER", "RUSTC_LINKER"];
@@ -97,6 +101,15 @@ pub(crate) fn manifest_key(invocation: &Invocation, parts: &KeyParts<'_>) -> Man
         if is_read_while_compiling(name) {
             hasher.os("env", name);
             hasher.os("value", value);
+        }
+    }
+    for name in LOADS_LIBRARIES {
+        let value = parts.env.get_nonempty(name).unwrap_or_default();
+        let value = parts.roots.foreign_directories(value);
+        // Empty is what is left of cargo's own.
+        if !value.is_empty() {
+            hasher.str("loads", name);
+            hasher.template("value", &parts.roots.template(&value, Escaping::Raw));
         }
     }
     for name in parts.extra_env {
@@ -274,6 +287,8 @@ mod tests {
         vary(&|c| c.env = vec![("RUSTC_BOOTSTRAP", "1")]);
         vary(&|c| c.env = vec![("RUSTC_BOOTSTRAP", "")]);
         vary(&|c| c.env = vec![("CLIPPY_ARGS", "-W")]);
+        vary(&|c| c.env = vec![("LD_LIBRARY_PATH", "/x")]);
+        vary(&|c| c.env = vec![("LD_PRELOAD", "/x")]);
         vary(&|c| c.extra_env = vec!["MINE".into()]);
         vary(&|c| {
             c.extra_env = vec!["MINE".into()];
@@ -292,7 +307,12 @@ mod tests {
         same(&|c| c.argv[7] = "incremental=/elsewhere");
         same(&|c| c.argv[9] = "dependency=/elsewhere");
         same(&|c| c.argv.push("--diagnostic-width=80"));
-        same(&|c| c.env = vec![("CARGO_MAKEFLAGS", "-j4"), ("LD_LIBRARY_PATH", "/x")]);
+        same(&|c| {
+            c.env = vec![
+                ("CARGO_MAKEFLAGS", "-j4"),
+                ("LD_LIBRARY_PATH", "/ws/target/debug/deps"),
+            ]
+        });
         same(&|c| c.env = vec![("RUSTC_WRAPPER", "cachewrap")]);
         // Another checkout with another target directory.
         same(&|c| {

@@ -7,19 +7,23 @@
 use std::path::{Path, PathBuf};
 
 use crate::input::FileType;
-use crate::kernel;
 use crate::observe::{Access, Event, Observation};
 use crate::seen::{self, NotStored, Program, Subject, Summary};
+use crate::tool_caches::ToolCaches;
 
 use super::toolchain::Toolchain;
 
 /// Places and programs that need no recording.
 pub(crate) struct Known<'a> {
     pub(crate) toolchain: &'a Toolchain,
-    /// Where outputs go.
-    pub(crate) out_dir: &'a Path,
+    /// Where outputs go, as given and as it really is.
+    pub(crate) out_dir: [&'a Path; 2],
+    /// The source, absolute, and where it really is.
+    pub(crate) source: &'a [PathBuf],
     /// The directory of `-C incremental`, in all its spellings.
     pub(crate) incremental: &'a [PathBuf],
+    /// Where tools keep caches of their own.
+    pub(crate) tool_caches: &'a ToolCaches,
     /// Directories of `-L`.
     pub(crate) search_dirs: &'a [PathBuf],
     /// Those of them that hold nothing but crates.
@@ -38,15 +42,10 @@ pub(crate) fn summarise(
     observation: &Observation,
     known: &Known<'_>,
 ) -> Result<Summary, NotStored> {
-    let of_machine = |event: &Event| {
-        shows_process(event) || (event.access == Access::Read && kernel::is_of_machine(event))
-    };
-    if known.macros && observation.events.iter().any(of_machine) {
+    if known.macros && observation.events.iter().any(shows_process) {
         return Err(NotStored::Machine);
     }
-    let mut summary = seen::summarise(observation, known)?;
-    let mut events = observation.events.iter();
-    summary.asked_kernel |= known.macros && events.any(kernel::tells_identity);
+    let summary = seen::summarise(observation, known)?;
     if summary.compiled {
         Ok(summary)
     } else {
@@ -57,7 +56,7 @@ pub(crate) fn summarise(
 /// Whether an event reads of a process what it was given beside its files: its
 /// environment and arguments, or a file by way of its directories.
 fn shows_process(event: &Event) -> bool {
-    let Ok(below) = event.path.strip_prefix("/proc") else {
+    let Ok(below) = event.real.strip_prefix("/proc") else {
         return false;
     };
     let parts = ["environ", "cmdline", "cwd", "root"];
@@ -86,12 +85,20 @@ impl Subject for Known<'_> {
         false
     }
 
+    fn runs_macros(&self) -> bool {
+        self.macros
+    }
+
+    fn leads_to_source(&self, path: &Path) -> bool {
+        self.source.iter().any(|source| source.starts_with(path))
+    }
+
     fn is_elsewhere(&self, path: &Path) -> bool {
-        kernel::owns(path) || self.incremental.iter().any(|dir| path.starts_with(dir))
+        self.incremental.iter().any(|dir| path.starts_with(dir)) || self.tool_caches.hold(path)
     }
 
     fn is_output(&self, path: &Path) -> bool {
-        path.parent() == Some(self.out_dir)
+        path.parent().is_some_and(|dir| self.out_dir.contains(&dir))
     }
 
     fn is_covered(&self, event: &Event) -> bool {
@@ -101,7 +108,7 @@ impl Subject for Known<'_> {
         // macro may look into a directory of native libraries as into any other.
         let searched = self.crate_dirs.iter().any(|d| d == path)
             || (!self.macros && self.search_dirs.iter().any(|d| d == path));
-        if is_dir && (path == self.out_dir || (!self.searches && searched)) {
+        if is_dir && (self.out_dir.contains(&path) || (!self.searches && searched)) {
             return true;
         }
         if !self.links
@@ -162,8 +169,10 @@ mod tests {
         let search_dirs = [PathBuf::from("/t/deps")];
         let known = Known {
             toolchain: &toolchain,
-            out_dir: Path::new("/t/deps"),
+            out_dir: [Path::new("/t/deps"); 2],
+            source: &[],
             incremental: &["/t/incremental".into()],
+            tool_caches: &ToolCaches::default(),
             search_dirs: &search_dirs,
             crate_dirs: &[],
             searches: false,
@@ -176,13 +185,15 @@ mod tests {
             pid,
             access,
             path: Path::new(path).into(),
+            real: Path::new(path).into(),
+            failed: false,
             found: there.then(|| stamp(FileType::File)),
             at: 0,
         });
         let observation = Observation {
             events: events.collect(),
             parents: vec![(1, 0), (2, 1)],
-            complete: true,
+            missed: None,
         };
         summarise(&observation, &known)
     }
@@ -233,7 +244,7 @@ mod tests {
             paths(&summary),
             [
                 ("/usr/bin/cc", Use::Read, Code::Yes),
-                ("/lib/libc.so.6", Use::Read, Code::No),
+                ("/lib/libc.so.6", Use::Read, Code::Yes),
                 ("/ws/link.ld", Use::Read, Code::IfText),
             ]
         );
@@ -267,15 +278,14 @@ mod tests {
 
     #[test]
     fn an_observation_without_a_compiler_is_useless() {
-        let observation = Observation {
-            complete: true,
-            ..Observation::default()
-        };
+        let observation = Observation::default();
         let toolchain = Toolchain::for_tests(Digest::of(b""), Path::new("/tc"));
         let known = Known {
             toolchain: &toolchain,
-            out_dir: Path::new("/t"),
+            out_dir: [Path::new("/t"); 2],
+            source: &[],
             incremental: &[],
+            tool_caches: &ToolCaches::default(),
             search_dirs: &[],
             crate_dirs: &[],
             searches: false,

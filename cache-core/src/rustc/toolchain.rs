@@ -122,9 +122,13 @@ impl Toolchain {
     /// standard library), and nothing else: what is looked for there is the same for the
     /// same toolchain.
     pub(crate) fn settles(&self, event: &Event) -> bool {
-        self.covers(&event.path)
-            || (event.path.starts_with(&self.sysroot)
-                && event.found.is_none_or(|f| f.file_type != FileType::File))
+        // A link from elsewhere may lead to another place another time.
+        let is_direct = event.path.starts_with(&self.sysroot);
+        (is_direct || event.path == event.real)
+            && (self.covers(&event.real)
+                || (is_direct
+                    && event.real.starts_with(&self.sysroot)
+                    && event.found.is_none_or(|f| f.file_type != FileType::File)))
     }
 }
 
@@ -448,7 +452,7 @@ fn examine(
         hasher.blob("content", &blob);
     }
     let seen = |paths: &[PathBuf]| paths.iter().map(|path| Seen::now(path).0).collect();
-    let watched = depth.is_none() || observation.as_ref().is_some_and(|o| o.complete);
+    let watched = depth.is_none() || observation.as_ref().is_some_and(|o| o.is_complete());
     let memoised = Memoised {
         programs: programs(observation.as_ref()),
         digest: hasher.finish(),

@@ -47,7 +47,10 @@ or what CACHEWRAP_CONFIG names. Its keys are those shown here, for instance:
   gc          CACHEWRAP_GC          auto, or off: do not enforce the bound by itself
   build-scripts  CACHEWRAP_BUILD_SCRIPTS
                                     Whose build scripts' runs are cached: deps (of
-                                    registries and git), all or off";
+                                    registries and git), all or off
+  tool-caches    CACHEWRAP_TOOL_CACHES
+                                    Directories in which tools keep caches of their own,
+                                    besides those of ccache, sccache, zig and go";
 
 /// The whole command line.
 #[derive(Debug, Parser)]

@@ -1,0 +1,64 @@
+//! The filter: the small program that the kernel runs at every system call, made of the rows of
+//! `calls`.
+
+use libc::{c_long, sock_filter};
+
+use super::calls::{self, Unless};
+use super::supervise::Depth;
+
+/// `AUDIT_ARCH_*` of `linux/audit.h`.
+#[cfg(target_arch = "x86_64")]
+pub(super) const ARCH: u32 = 0xc000_003e;
+#[cfg(target_arch = "aarch64")]
+pub(super) const ARCH: u32 = 0xc000_00b7;
+
+/// Set in the system call number of the x32 interface, whose tables differ.
+pub(super) const X32: u32 = 0x4000_0000;
+
+// Offsets in `struct seccomp_data`; arguments are 64 bits wide, low half first on both
+// architectures.
+const OFFSET_NR: u32 = 0;
+const OFFSET_ARCH: u32 = 4;
+const OFFSET_ARGS: u32 = 16;
+
+const LOAD: u16 = 0x20; // BPF_LD | BPF_W | BPF_ABS
+const JUMP_EQUAL: u16 = 0x15; // BPF_JMP | BPF_JEQ | BPF_K
+const JUMP_AT_LEAST: u16 = 0x35; // BPF_JMP | BPF_JGE | BPF_K
+const RETURN: u16 = 0x06; // BPF_RET | BPF_K
+
+fn instruction(code: u16, k: u32, jt: u8, jf: u8) -> sock_filter {
+    sock_filter { code, jt, jf, k }
+}
+
+/// The program for a depth: calls of the depth's rows are announced, and those of another
+/// architecture, whose numbers mean something else; all others go on.
+pub(super) fn program(depth: Depth) -> Vec<sock_filter> {
+    let number = |call: c_long| u32::try_from(call).unwrap_or(u32::MAX);
+    let announce = || instruction(RETURN, libc::SECCOMP_RET_USER_NOTIF, 0, 0);
+    let allow = || instruction(RETURN, libc::SECCOMP_RET_ALLOW, 0, 0);
+    let mut program = vec![
+        instruction(LOAD, OFFSET_ARCH, 0, 0),
+        instruction(JUMP_EQUAL, ARCH, 1, 0),
+        announce(),
+        instruction(LOAD, OFFSET_NR, 0, 0),
+        instruction(JUMP_AT_LEAST, X32, 0, 1),
+        announce(),
+    ];
+    for row in calls::rows(depth) {
+        match row.unless {
+            None => {
+                program.push(instruction(JUMP_EQUAL, number(row.call), 0, 1));
+                program.push(announce());
+            }
+            Some(Unless { argument, value }) => {
+                program.push(instruction(JUMP_EQUAL, number(row.call), 0, 4));
+                program.push(instruction(LOAD, OFFSET_ARGS + 8 * argument, 0, 0));
+                program.push(instruction(JUMP_EQUAL, value, 1, 0));
+                program.push(announce());
+                program.push(allow());
+            }
+        }
+    }
+    program.push(allow());
+    program
+}

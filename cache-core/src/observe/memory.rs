@@ -1,0 +1,52 @@
+//! What calls name, read out of the memory of the process that makes them.
+
+use std::ffi::OsString;
+use std::os::unix::ffi::OsStringExt as _;
+use std::path::PathBuf;
+
+use super::sys;
+
+/// Reads a path. Empty where the call names none, or one that is longer than the kernel accepts.
+pub(super) fn read_path(tid: u32, address: u64) -> Option<PathBuf> {
+    if address == 0 {
+        return Some(PathBuf::new());
+    }
+    let mut path = Vec::new();
+    // Memory is readable page by page, and a path may end just before a hole: never
+    // read across a page boundary in one go.
+    let mut address = address;
+    let mut buffer = [0; 4096];
+    while path.len() <= libc::PATH_MAX as usize {
+        let in_page = 4096 - usize::try_from(address % 4096).ok()?;
+        // Most paths are short; a short read touches less memory.
+        let want = in_page.min(256);
+        let n = sys::read_memory(tid, address, buffer.get_mut(..want)?).ok()?;
+        let piece = buffer.get(..n).filter(|piece| !piece.is_empty())?;
+        if let Some(end) = memchr::memchr(0, piece) {
+            path.extend_from_slice(piece.get(..end)?);
+            break;
+        }
+        path.extend_from_slice(piece);
+        address += n as u64;
+    }
+    if path.len() >= libc::PATH_MAX as usize {
+        path.clear();
+    }
+    Some(PathBuf::from(OsString::from_vec(path)))
+}
+
+/// Reads the path of the socket that an address of this length names; empty where it has none.
+pub(super) fn read_peer(tid: u32, address: u64, length: u64) -> Option<PathBuf> {
+    // `struct sockaddr_un`: a family of 16 bits and a path of at most 108 bytes.
+    let mut bytes = [0; 110];
+    let length = usize::try_from(length).ok()?.min(bytes.len());
+    let bytes_read = sys::read_memory(tid, address, bytes.get_mut(..length)?).ok()?;
+    if bytes_read != length {
+        return None;
+    }
+    let [low, high, path @ ..] = bytes;
+    let path = path.split(|&b| b == 0).next().unwrap_or_default();
+    let is_local = i32::from(u16::from_ne_bytes([low, high])) == libc::AF_UNIX;
+    let path = if is_local { path.to_vec() } else { Vec::new() };
+    Some(PathBuf::from(OsString::from_vec(path)))
+}
