@@ -19,6 +19,7 @@ mod explain;
 mod fail_open;
 mod failing_io;
 mod file_systems;
+mod hostile_store;
 mod interrupted;
 mod layouts;
 mod linked_units;

@@ -85,6 +85,7 @@ mod check;
 mod codec;
 mod config;
 mod digest;
+mod dir;
 mod env;
 mod error;
 mod fs;
@@ -114,6 +115,7 @@ mod seen;
 mod stamp;
 pub mod stats;
 mod store;
+mod temp_file;
 
 pub use build_script::{ScriptRequest, is_behind_launcher, run_build_script};
 pub use check::{Change, MissReason};

@@ -55,7 +55,7 @@ impl Memo {
         let table = if writable {
             store.open_file(&path)
         } else {
-            fs::open_plain(&path)
+            store.open_plain(&path)
         };
         Self {
             table: table.ok(),
@@ -228,7 +228,7 @@ mod tests {
         let memo = memo(dir.path());
         let path = dir.path().join("file");
         for n in 0..2000_u32 {
-            fs::write(&path, &n.to_le_bytes()).unwrap();
+            std::fs::write(&path, n.to_le_bytes()).unwrap();
             let (stamp, blob) = memo.digest(&path).unwrap();
             assert_eq!(blob, BlobRef::of(&n.to_le_bytes()), "the content before");
             assert_eq!(memo.get(&stamp), Some(blob));

@@ -353,8 +353,8 @@ impl Job<'_> {
     fn extra_dep_info(&self) -> Option<fs::TempFile> {
         let invocation = &self.unit.invocation;
         let wanted = invocation.action == Action::Compile && !invocation.emits("dep-info");
-        let tmp = self.engine.store.layout().part("tmp");
-        wanted.then(|| fs::TempFile::create(&tmp).ok()).flatten()
+        let create = || self.engine.store.temp_file(0o666).ok();
+        wanted.then(create).flatten()
     }
 
     fn command(&self, extra_dep_info: Option<&Path>) -> Command {

@@ -29,8 +29,8 @@ impl Placed {
     /// Writes text to a temporary file beside `to`.
     pub(crate) fn text(to: &Path, text: &[u8]) -> Result<Self, PathError> {
         let dir = to.parent().unwrap_or(Path::new("."));
-        let file = fs::TempFile::create(dir)?;
-        file.file().write_all(text).context("write", to)?;
+        let file = fs::TempFile::create_with_mode(dir, 0o666)?;
+        file.write_all(text)?;
         let to = to.to_owned();
         Ok(Self { file, to })
     }
@@ -73,7 +73,7 @@ impl Store {
         self.prepare()?;
         let source = fs::open(from)?;
         let len = source.metadata().map_or(0, |m| m.len());
-        let tmp = fs::TempFile::create_with_mode(&self.layout.part("tmp"), 0o444)?;
+        let tmp = self.temp_file(0o444)?;
         let cannot_read = |e| PathError::new("read", from, e);
         let blob = if fs::reflink(&source, tmp.file()) {
             // What was just written is in memory; its copy would be read from the disk.
@@ -104,7 +104,7 @@ impl Store {
             what: "blob",
             name: blob.digest.to_hex(),
         };
-        let (source, path) = match Self::open_blob(&raw) {
+        let (source, path) = match self.open_blob(&raw) {
             Ok(Some(found)) => found,
             Ok(None) => return Ok(None),
             Err(e) if e.is_no_file() => {
@@ -138,14 +138,14 @@ impl Store {
         Err(damaged())
     }
 
-    fn open_blob(raw: &Path) -> Result<Option<(Source, PathBuf)>, PathError> {
-        match fs::open_plain(raw) {
+    fn open_blob(&self, raw: &Path) -> Result<Option<(Source, PathBuf)>, PathError> {
+        match self.open_plain(raw) {
             Ok(file) => return Ok(Some((Source::Raw(file), raw.to_owned()))),
             Err(e) if !e.is_not_found() => return Err(e),
             Err(_) => {}
         }
         let compressed = raw.with_extension("zst");
-        match fs::open_plain(&compressed) {
+        match self.open_plain(&compressed) {
             Ok(file) => Ok(Some((Source::Zstd(file), compressed))),
             Err(e) if e.is_not_found() => Ok(None),
             Err(e) => Err(e),

@@ -12,7 +12,6 @@ use super::scan::disk_size;
 use super::{Store, StoreError};
 use crate::digest::{Digest, hash_pieces};
 use crate::error::{PathContext as _, PathError};
-use crate::fs;
 
 /// The zstd level.
 ///
@@ -41,12 +40,12 @@ impl Store {
     /// Compresses a raw blob.
     pub(crate) fn compress_blob(&self, digest: Digest) -> Result<Compressed, StoreError> {
         let raw = self.layout.blob(digest);
-        let source = match fs::open_plain(&raw) {
+        let source = match self.open_plain(&raw) {
             Ok(file) => file,
             Err(e) if e.is_not_found() => return Ok(Compressed::Gone),
             Err(e) => return Err(e.into()),
         };
-        let tmp = fs::TempFile::create_with_mode(&self.layout.part("tmp"), 0o444)?;
+        let tmp = self.temp_file(0o444)?;
         let mut encoder = zstd::Encoder::new(tmp.file(), LEVEL).context("compress", &raw)?;
         let cannot_read = |e| PathError::new("read", &raw, e);
         let found = hash_pieces(source, cannot_read, |piece| {
@@ -54,17 +53,17 @@ impl Store {
         })?;
         encoder.finish().context("write", tmp.path())?;
         if found.digest != digest {
-            fs::remove_file(&raw)?;
+            self.remove_file(&raw)?;
             return Ok(Compressed::Gone);
         }
-        let metadata = fs::metadata(tmp.path())?;
-        let size = disk_size(metadata.len());
-        let modified = metadata.modified().context("look at", tmp.path())?;
+        let written = tmp.file().metadata().context("look at", tmp.path())?;
+        let size = disk_size(written.len());
+        let modified = written.modified().context("look at", tmp.path())?;
         if size >= disk_size(found.len) {
             return Ok(Compressed::NotSmaller);
         }
         self.settle(tmp, &raw.with_extension("zst"))?;
-        fs::remove_file(&raw)?;
+        self.remove_file(&raw)?;
         Ok(Compressed::To { size, modified })
     }
 }
