@@ -23,6 +23,7 @@ mod hostile_store;
 mod interrupted;
 mod layouts;
 mod linked_units;
+mod mapped_files;
 mod native_inputs;
 mod odd_places;
 mod proc_macros;

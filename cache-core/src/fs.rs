@@ -4,9 +4,8 @@
 use std::ffi::OsString;
 use std::fs::{File, Metadata, OpenOptions};
 use std::io::{self, Read as _};
-use std::os::unix::fs::DirBuilderExt as _;
+use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
-use std::sync::LazyLock;
 use std::sync::atomic::{AtomicU32, Ordering};
 
 use crate::digest::{BlobRef, Digest};
@@ -17,6 +16,19 @@ pub(crate) use crate::temp_file::TempFile;
 
 pub(crate) fn open(path: &Path) -> Result<File, PathError> {
     File::open(path).context("open", path)
+}
+
+/// Opens a file, through links if need be. A pipe or a device in its place is an error, and
+/// makes nobody wait.
+pub(crate) fn open_file(path: &Path) -> Result<File, PathError> {
+    let mut options = OpenOptions::new();
+    let opened = options.read(true).custom_flags(libc::O_NONBLOCK).open(path);
+    let file = opened.context("open", path)?;
+    if file.metadata().context("look at", path)?.is_file() {
+        return Ok(file);
+    }
+    let error = io::Error::from(io::ErrorKind::InvalidInput);
+    Err(PathError::new("open as a file", path, error))
 }
 
 pub(crate) fn read(path: &Path) -> Result<Vec<u8>, PathError> {
@@ -34,7 +46,8 @@ pub(crate) fn read_all(mut file: File, path: &Path) -> Result<Vec<u8>, PathError
 /// Reads a file into a buffer in place of what was there.
 pub(crate) fn read_into(path: &Path, bytes: &mut Vec<u8>) -> Result<(), PathError> {
     bytes.clear();
-    open(path)?.read_to_end(bytes).context("read", path)?;
+    let mut file = open_file(path)?;
+    file.read_to_end(bytes).context("read", path)?;
     Ok(())
 }
 
@@ -48,7 +61,12 @@ pub(crate) fn read_start(path: &Path, len: u64) -> Result<Vec<u8>, PathError> {
 
 /// Hashes a file's content.
 pub(crate) fn digest(path: &Path) -> Result<BlobRef, PathError> {
-    Digest::of_reader(open(path)?).context("read", path)
+    digest_opened(open(path)?, path)
+}
+
+/// Hashes the content of an open file of this path.
+pub(crate) fn digest_opened(file: File, path: &Path) -> Result<BlobRef, PathError> {
+    Digest::of_reader(file).context("read", path)
 }
 
 /// Appends to a file, creating it if it is not there.
@@ -68,10 +86,6 @@ pub(crate) fn is_appendable(path: &Path) -> bool {
 pub(crate) fn create_new(path: &Path) -> bool {
     let created = OpenOptions::new().write(true).create_new(true).open(path);
     !created.is_err_and(|e| e.kind() == io::ErrorKind::AlreadyExists)
-}
-
-pub(crate) fn metadata(path: &Path) -> Result<Metadata, PathError> {
-    std::fs::metadata(path).context("look at", path)
 }
 
 pub(crate) fn exists(path: &Path) -> bool {
@@ -178,28 +192,6 @@ pub(crate) fn rename(from: &Path, to: &Path) -> Result<(), PathError> {
 /// keeping its own content when the other is written to. `false`: `to` is unchanged.
 pub(crate) fn reflink(from: &File, to: &File) -> bool {
     rustix::fs::ioctl_ficlone(to, from).is_ok()
-}
-
-/// Whether two changes of a file never leave the same change time, if `stat` was called
-/// between them.
-///
-/// Linux 6.13 and later promise it for these file systems (multigrain timestamps,
-/// `Documentation/filesystems/multigrain-ts.rst`); elsewhere times advance by ticks of
-/// some milliseconds.
-pub(crate) fn tells_every_change(path: &Path) -> bool {
-    const EXT4: i64 = 0xef53;
-    const XFS: i64 = 0x5846_5342;
-    const BTRFS: i64 = 0x9123_683e;
-    const TMPFS: i64 = 0x0102_1994;
-    static KERNEL: LazyLock<bool> = LazyLock::new(|| {
-        let name = rustix::system::uname();
-        let release = name.release().to_string_lossy();
-        let mut numbers = release.split(|c: char| !c.is_ascii_digit());
-        let mut next = || numbers.next().and_then(|n| n.parse::<u32>().ok());
-        (next(), next()) >= (Some(6), Some(13))
-    });
-    *KERNEL
-        && rustix::fs::statfs(path).is_ok_and(|fs| [EXT4, XFS, BTRFS, TMPFS].contains(&fs.f_type))
 }
 
 /// A name that nobody else uses.

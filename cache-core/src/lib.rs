@@ -88,6 +88,7 @@ mod digest;
 mod dir;
 mod env;
 mod error;
+mod file_system;
 mod fs;
 #[cfg(fuzzing)]
 pub mod fuzzing;

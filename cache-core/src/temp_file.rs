@@ -53,8 +53,7 @@ impl TempFile {
     }
 
     pub(crate) fn stamp(&self) -> Option<Stamp> {
-        let metadata = self.file.metadata().ok()?;
-        Some(Stamp::from_metadata(&metadata))
+        Stamp::of_file(&self.file)
     }
 
     /// Gives the file its place, replacing what is there.

@@ -151,6 +151,7 @@ mod tests {
             ctime: 0,
             file_type,
             mode: 0o644,
+            mount: 0,
         }
     }
 
