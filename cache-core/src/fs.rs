@@ -11,6 +11,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use crate::digest::{BlobRef, Digest};
 use crate::dir::{Dir, Listed};
 use crate::error::{PathContext as _, PathError};
+use crate::sparse;
 
 pub(crate) use crate::temp_file::TempFile;
 
@@ -66,7 +67,7 @@ pub(crate) fn digest(path: &Path) -> Result<BlobRef, PathError> {
 
 /// Hashes the content of an open file of this path.
 pub(crate) fn digest_opened(file: File, path: &Path) -> Result<BlobRef, PathError> {
-    Digest::of_reader(file).context("read", path)
+    Digest::of_reader(sparse::reader(file)).context("read", path)
 }
 
 /// Appends to a file, creating it if it is not there.
@@ -157,8 +158,15 @@ pub(crate) fn create_private_dir_all(path: &Path) -> Result<(), PathError> {
     }
 }
 
-pub(crate) fn create_dir(path: &Path) -> Result<(), PathError> {
-    std::fs::create_dir(path).context("create", path)
+/// Creates a directory with these permissions less the umask.
+pub(crate) fn create_dir_with_mode(path: &Path, mode: u32) -> Result<(), PathError> {
+    let created = std::fs::DirBuilder::new().mode(mode).create(path);
+    created.context("create", path)
+}
+
+/// Gives a file, or a symbolic link itself, another name.
+pub(crate) fn hard_link(original: &Path, path: &Path) -> Result<(), PathError> {
+    std::fs::hard_link(original, path).context("link", path)
 }
 
 pub(crate) fn symlink(target: &Path, path: &Path) -> Result<(), PathError> {
@@ -173,6 +181,13 @@ pub(crate) fn umask() -> u32 {
     let line = status.lines().find_map(|line| line.strip_prefix("Umask:"));
     line.and_then(|octal| u32::from_str_radix(octal.trim(), 8).ok())
         .unwrap_or(0o022)
+}
+
+/// Whether somebody who may read a new file of this process may not read one of these
+/// permissions.
+pub(crate) fn is_private(mode: u32) -> bool {
+    let usual = 0o444 & !umask();
+    mode & usual != usual
 }
 
 pub(crate) fn set_mode(path: &Path, mode: u32) -> Result<(), PathError> {

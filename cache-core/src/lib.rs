@@ -113,6 +113,7 @@ mod run;
 mod rustc;
 mod search;
 mod seen;
+mod sparse;
 mod stamp;
 pub mod stats;
 mod store;

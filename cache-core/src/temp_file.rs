@@ -56,6 +56,13 @@ impl TempFile {
         Stamp::of_file(&self.file)
     }
 
+    /// Gives it other permissions, whatever the umask.
+    pub(crate) fn set_mode(&self, mode: u32) -> Result<(), PathError> {
+        let permissions = std::os::unix::fs::PermissionsExt::from_mode(mode);
+        let set = self.file.set_permissions(permissions);
+        set.context("set the permissions of", &self.path)
+    }
+
     /// Gives the file its place, replacing what is there.
     pub(crate) fn persist(&mut self, to: &Path) -> Result<(), PathError> {
         self.spot.dir.rename_out(&self.spot.name, to)?;
@@ -93,10 +100,11 @@ mod tests {
         drop(TempFile::create_with_mode(place.path(), 0o666).unwrap());
         assert_eq!(std::fs::read_dir(place.path()).unwrap().count(), 1);
         let mut file = TempFile::create_with_mode(place.path(), 0o600).unwrap();
+        file.set_mode(0o640).unwrap();
         let (dir, name) = (Dir::open(&inner).unwrap(), "new".into());
         file.persist_at(&Spot { dir, name }).unwrap();
         drop(file);
         let mode = std::fs::metadata(inner.join("new")).unwrap().mode();
-        assert_eq!(mode & 0o777, 0o600);
+        assert_eq!(mode & 0o777, 0o640);
     }
 }

@@ -31,6 +31,7 @@ mod verify;
 use std::path::Path;
 
 pub use blobs::Placed;
+pub(crate) use blobs::Shape;
 pub use clear::Cleared;
 pub use gc::{CollectOptions, Collected, GcReport, run_gc};
 pub use layout::{CACHEDIR_TAG, FORMAT, Layout};
