@@ -11,7 +11,7 @@ use std::time::{Duration, SystemTime};
 use cache_core::{Cleared, Store};
 use walkdir::WalkDir;
 
-use crate::harness::{Direct, copy_tree};
+use crate::harness::{Case, Direct, Mode, copy_tree};
 
 /// Everything about the files of somebody else.
 type Belongings = BTreeMap<PathBuf, (u32, u64, u64, i64, i64, Vec<u8>)>;
@@ -314,4 +314,60 @@ fn what_is_displaced_is_told() {
     fs::remove_dir_all(&v1).expect("it should be removable");
     symlink("/usr", &v1).expect("a link should be creatable");
     assert_eq!(place.store().displaced(), [v1]);
+}
+
+/// The compiler itself writes nothing into the store, which may go while it runs.
+#[test]
+fn a_store_that_goes_while_the_compiler_runs() {
+    for (what, then) in [
+        ("nothing", ""),
+        ("a link", "ln -s \"$VICTIM\" \"$STORE\"; "),
+    ] {
+        let mut case = Case::new();
+        case.write("base.rs", "pub const WORD: &str = env!(\"WORD\");");
+        let victim = case.root().join("victim");
+        fs::create_dir_all(victim.join("tmp")).expect("it should be creatable");
+        let store = case.cache().join("v1");
+        case.env("WORD", "one")
+            .env("STORE", &store)
+            .env("VICTIM", &victim);
+        // Only while it compiles, and not when it is asked something.
+        case.put_before_compiler(|counting| {
+            format!(
+                "case \"$*\" in *base.rs*) rm -rf \"$STORE\"; {then}: ;; esac\nexec {counting} \"$@\""
+            )
+        });
+        fs::create_dir(case.path("out")).expect("it should be creatable");
+        let args = [
+            "--crate-name=base",
+            "--crate-type=lib",
+            "--emit=metadata",
+            "--out-dir=out",
+            "base.rs",
+        ];
+        case.rustc(Mode::Cached, &args).ok();
+        assert!(case.path("out/libbase.rmeta").exists(), "{what}");
+        let left = fs::read_dir(victim.join("tmp")).expect("it should be readable");
+        assert_eq!(left.count(), 0, "{what}");
+    }
+}
+
+/// Without dep-info of its own a compilation is stored all the same, with its variables.
+#[test]
+fn a_compilation_without_dep_info() {
+    let mut case = Case::new();
+    case.write("base.rs", "pub const WORD: &str = env!(\"WORD\");");
+    let args = [
+        "--crate-name=base",
+        "--crate-type=lib",
+        "--emit=metadata",
+        "--out-dir=out",
+        "base.rs",
+    ];
+    fs::create_dir(case.path("out")).expect("it should be creatable");
+    for (word, compiles) in [("one", 1), ("one", 0), ("two", 1), ("one", 0)] {
+        case.env("WORD", word);
+        let build = case.rustc(Mode::Cached, &args).ok();
+        assert_eq!(build.compiled.len(), compiles, "{word}");
+    }
 }
