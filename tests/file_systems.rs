@@ -11,11 +11,11 @@ use std::time::{Duration, SystemTime};
 use crate::harness::{Case, Direct, Mode, compare, copy_tree};
 
 /// A mounted file system, until it is dropped.
-struct Mount(PathBuf);
+pub(crate) struct Mount(PathBuf);
 
 impl Mount {
     /// `None`, with a word to the reader, where that cannot be done.
-    fn new(at: &Path, words: &[&str]) -> Option<Self> {
+    pub(crate) fn new(at: &Path, words: &[&str]) -> Option<Self> {
         fs::create_dir_all(at).expect("the mount point should be creatable");
         let mounted = Command::new("mount").args(words).arg(at).output();
         if mounted.is_ok_and(|mounted| mounted.status.success()) {
@@ -25,22 +25,24 @@ impl Mount {
         None
     }
 
-    fn tmpfs(at: &Path, options: &str) -> Option<Self> {
+    pub(crate) fn tmpfs(at: &Path, options: &str) -> Option<Self> {
         Self::new(at, &["-t", "tmpfs", "-o", options, "cachewrap-test"])
     }
 
     /// Ext2 with the small inodes of its youth: times are in whole seconds, and there are
     /// no reflinks.
     fn ext2(at: &Path, image: &Path) -> Option<Self> {
+        Self::image("mkfs.ext2", &["-I", "128"], at, image)
+    }
+
+    /// A new file system in a file.
+    pub(crate) fn image(mkfs: &str, words: &[&str], at: &Path, image: &Path) -> Option<Self> {
         let file = fs::File::create(image).expect("the image should be creatable");
         file.set_len(64 << 20)
             .expect("the image should be growable");
-        let made = Command::new("mkfs.ext2")
-            .args(["-q", "-I", "128"])
-            .arg(image)
-            .output();
+        let made = Command::new(mkfs).arg("-q").args(words).arg(image).output();
         if !made.is_ok_and(|made| made.status.success()) {
-            eprintln!("skipped: there is no mkfs.ext2");
+            eprintln!("skipped: there is no {mkfs}");
             return None;
         }
         let image = image.to_str().expect("a path of the test is text");

@@ -44,6 +44,11 @@ impl PathError {
         self.source.kind() == io::ErrorKind::IsADirectory || self.source.raw_os_error() == link
     }
 
+    /// Whether something else, a link perhaps, is where a directory was expected.
+    pub(crate) fn is_no_dir(&self) -> bool {
+        self.source.kind() == io::ErrorKind::NotADirectory
+    }
+
     /// Whether the system would not let us.
     pub(crate) fn is_denied(&self) -> bool {
         self.source.kind() == io::ErrorKind::PermissionDenied

@@ -153,7 +153,7 @@ impl Store {
     pub fn journal(&self) -> Result<Vec<JournalEntry>, PathError> {
         let mut entries = Vec::new();
         for name in [OLD, CURRENT] {
-            let text = match fs::read_plain(&self.layout().part(name)) {
+            let text = match self.read_plain(&self.layout().part(name)) {
                 Ok(text) => text,
                 Err(e) if e.is_not_found() || e.is_no_file() => continue,
                 Err(e) => return Err(e),
@@ -166,7 +166,7 @@ impl Store {
 
     /// Notes a unit. It is never worth a failure.
     pub(crate) fn note_in_journal(&self, unit: &str, dir: &Path, outcome: JournalOutcome) {
-        if self.is_read_only() || !fs::is_dir(self.layout().format_dir()) {
+        if self.is_read_only() || !self.is_dir(self.layout().format_dir()) {
             return;
         }
         let entry = JournalEntry {
@@ -181,9 +181,9 @@ impl Store {
         };
         let line = line(&json);
         let current = self.layout().part(CURRENT);
-        match fs::append_plain(&current, line.as_bytes()) {
+        match self.append(&current, line.as_bytes()) {
             Ok(len) if len > LIMIT => {
-                let _ = fs::rename(&current, &self.layout().part(OLD));
+                let _ = self.rename(&current, &self.layout().part(OLD));
             }
             Err(e) if e.is_no_file() => self.discard(&current),
             _ => {}
@@ -286,9 +286,11 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let store = store(dir.path());
         let path = store.layout().part(CURRENT);
-        fs::append_plain(&path, b"{\"time\":1,\"bui\n\xff\n{}\n").unwrap();
+        store
+            .append(&path, b"{\"time\":1,\"bui\n\xff\n{}\n")
+            .unwrap();
         note(&store, "a");
-        fs::append_plain(&path, b"{\"time\":").unwrap();
+        store.append(&path, b"{\"time\":").unwrap();
         assert_eq!(store.journal().unwrap().len(), 1);
     }
 
@@ -312,7 +314,7 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let store = store(dir.path());
         let full = vec![b'\n'; usize::try_from(LIMIT).unwrap()];
-        fs::append_plain(&store.layout().part(CURRENT), &full).unwrap();
+        store.append(&store.layout().part(CURRENT), &full).unwrap();
         note(&store, "first");
         assert!(!fs::exists(&store.layout().part(CURRENT)));
         note(&store, "second");

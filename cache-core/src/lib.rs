@@ -85,8 +85,10 @@ mod check;
 mod codec;
 mod config;
 mod digest;
+mod dir;
 mod env;
 mod error;
+mod file_system;
 mod fs;
 #[cfg(fuzzing)]
 pub mod fuzzing;
@@ -111,9 +113,11 @@ mod run;
 mod rustc;
 mod search;
 mod seen;
+mod sparse;
 mod stamp;
 pub mod stats;
 mod store;
+mod temp_file;
 mod tool_caches;
 
 pub use build_script::{ScriptRequest, is_behind_launcher, run_build_script};

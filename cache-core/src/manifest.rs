@@ -134,7 +134,9 @@ impl Builder {
 
 /// Names the result of one input set.
 pub fn result_key(manifest: ManifestKey, inputs: &[Input]) -> ResultKey {
-    let mut hasher = KeyHasher::new("result");
+    // The number is the version of what the key names: where it grows, results of both
+    // releases find room beside each other.
+    let mut hasher = KeyHasher::new("result 2");
     hasher.bytes("manifest", manifest.0.as_bytes());
     for input in inputs {
         hasher.input(input);

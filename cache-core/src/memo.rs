@@ -8,7 +8,8 @@
 //! table  = bucket * 16384                      4 MiB, sparse until used
 //! bucket = slot * 4
 //! slot   = key digest length check             64 bytes
-//! key    = 16 bytes   start of the hash of (device, inode, size, mtime, ctime)
+//! key    = 16 bytes   start of the hash of (the machine's start, mount, device, inode, size,
+//!                     mtime, ctime)
 //! digest = 32 bytes   BLAKE3 of the content
 //! length = u64 LE     of the content
 //! check  = 8 bytes    start of the hash of the rest of the slot
@@ -17,22 +18,33 @@
 //! any number of processes may use the table without locks; a torn or damaged slot is a
 //! miss.
 //!
-//! What it trusts: that a file with the same device, inode, size, modification time and
-//! *change* time is unchanged. The change time cannot be set by programs, so a file
-//! changed behind the memo's back would have to be written within the clock tick of the
-//! stamp that was recorded. Therefore a file whose last change is no older than a tick
-//! when it is hashed is not recorded (as git does with "racily clean" entries); it is
-//! hashed again the next time. Where the kernel gives every change that follows a `stat`
-//! a time of its own, there are no such files, and outputs are remembered as soon as
-//! they are placed or stored.
+//! # What it trusts
+//!
+//! That a file which is reached through the same mount and has the same device, inode, size,
+//! modification time and *change* time is unchanged. What could make that wrong, and what is
+//! done about it:
+//!
+//! | a file may change without its stamp | so |
+//! |---|---|
+//! | within the clock tick of the stamp | one whose last change is no older than a tick when it is hashed is not remembered (as git does with "racily clean" entries). Where the kernel gives every change that follows a `stat` a time of its own, there are no such files, and outputs are remembered as soon as they are placed or stored |
+//! | because another image lies where it lay | the key holds the mount's number, and when the machine was started, for numbers begin again then. Before Linux 6.8 a number is given again within that time too, to whatever is mounted next: there images that agree in all the rest are taken for each other |
+//! | through a mapping (`mmap`), which changes the times when it first writes to a page and again only once the page was written back, on tmpfs never | a file that somebody has open for writing or mapped so is not remembered; see [`Writers`] |
+//! | because its file system keeps times otherwise: a network's, whose servers and caches decide; FUSE; FAT, where change times can be set | files on others than the usual local ones are not remembered |
+//!
+//! What is not remembered is hashed again each time. Outputs that this process has just
+//! placed or that its compiler has just written are remembered without asking for writers:
+//! they are new, and whoever maps them later changes their times by writing.
 
 use std::fs::File;
 use std::os::unix::fs::FileExt as _;
 use std::path::Path;
+use std::sync::LazyLock;
 
 use crate::digest::{BlobRef, Digest};
 use crate::error::PathError;
+use crate::file_system::FileSystem;
 use crate::fs;
+use crate::observe;
 use crate::stamp::{self, Stamp};
 use crate::store::Store;
 
@@ -55,7 +67,7 @@ impl Memo {
         let table = if writable {
             store.open_file(&path)
         } else {
-            fs::open_plain(&path)
+            store.open_plain(&path)
         };
         Self {
             table: table.ok(),
@@ -71,7 +83,7 @@ impl Memo {
 
     /// The digest of a file's content, from the table or by reading the file.
     pub(crate) fn digest(&self, path: &Path) -> Result<(Stamp, BlobRef), PathError> {
-        let stamp = Stamp::from_metadata(&fs::metadata(path)?);
+        let stamp = Stamp::at(path)?;
         Ok((stamp, self.digest_of(path, &stamp)?))
     }
 
@@ -80,9 +92,15 @@ impl Memo {
         if let Some(blob) = self.get(stamp) {
             return Ok(blob);
         }
-        let blob = fs::digest(path)?;
+        let file = fs::open_file(path)?;
+        // From here on a writer would have to begin, and the times would tell.
+        let is_quiet = FileSystem::of_file(&file).is_some_and(|system| {
+            // Others are not even asked: that may mean asking a server.
+            system.keeps_times() && Writers::of(&file).are_told_by(stamp, system)
+        });
+        let blob = fs::digest_opened(file, path)?;
         // Only what was the same file before and after is worth remembering.
-        if Stamp::of(path).as_ref() == Some(stamp) && blob.len == stamp.size {
+        if is_quiet && Stamp::of(path).as_ref() == Some(stamp) && blob.len == stamp.size {
             self.put(path, stamp, blob);
         }
         Ok(blob)
@@ -103,9 +121,12 @@ impl Memo {
     /// Remembers the digest of a file's content, unless it could still change under the
     /// same stamp. The content must have been the same since before the stamp was taken.
     pub(crate) fn put(&self, path: &Path, stamp: &Stamp, blob: BlobRef) {
+        let Some(system) = FileSystem::of(path).filter(|system| system.keeps_times()) else {
+            return;
+        };
         // The kinds of file system that tell every change have forms that cannot: ext4
         // with the small inodes of ext2.
-        let told = || !stamp.is_coarse() && fs::tells_every_change(path);
+        let told = || !stamp.is_coarse() && system.tells_every_change();
         if !stamp.is_racy(stamp::now()) || told() {
             self.write(stamp, blob);
         }
@@ -128,8 +149,52 @@ impl Memo {
     }
 }
 
+/// Whether somebody can write to a file without opening it first.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Writers {
+    None,
+    Some,
+    /// The file is not this user's, or its file system does not know.
+    Unknown,
+}
+
+/// After so long, nanoseconds, what a mapping has changed was written back (Linux begins after
+/// 30 s, and looks every 5 s), and what it changes next changes the times.
+const WRITTEN_BACK: i128 = 60_000_000_000;
+
+impl Writers {
+    fn of(file: &File) -> Self {
+        match observe::has_writer(file) {
+            Some(false) => Self::None,
+            Some(true) => Self::Some,
+            None => Self::Unknown,
+        }
+    }
+
+    /// Whether a change from now on shows in the times.
+    fn are_told_by(self, stamp: &Stamp, system: FileSystem) -> bool {
+        let is_old = stamp.ctime + WRITTEN_BACK < stamp::now();
+        match self {
+            // A mapping through an overlay holds the file beneath it, which nobody asked about.
+            Self::None if system.is_overlay() => is_old,
+            Self::None => true,
+            Self::Some => false,
+            Self::Unknown => is_old && system.writes_back(),
+        }
+    }
+}
+
+/// When the machine was started, told by a number drawn then.
+static BOOT: LazyLock<Vec<u8>> = LazyLock::new(|| {
+    let path = Path::new("/proc/sys/kernel/random/boot_id");
+    fs::read(path).unwrap_or_default()
+});
+
 fn place(stamp: &Stamp) -> (u64, [u8; 16]) {
     let mut hasher = blake3::Hasher::new();
+    hasher.update(&(BOOT.len() as u64).to_le_bytes());
+    hasher.update(&BOOT);
+    hasher.update(&stamp.mount.to_le_bytes());
     hasher.update(&stamp.dev.to_le_bytes());
     hasher.update(&stamp.ino.to_le_bytes());
     hasher.update(&stamp.size.to_le_bytes());
@@ -181,6 +246,7 @@ mod tests {
             ctime: 7,
             file_type: FileType::File,
             mode: 0o644,
+            mount: 11,
         }
     }
 
@@ -198,11 +264,18 @@ mod tests {
         let memo = memo(dir.path());
         assert_eq!(memo.get(&old_stamp(9)), Some(blob));
         assert_eq!(memo.get(&old_stamp(8)), None);
-        let later = Stamp {
-            ctime: 8,
-            ..old_stamp(9)
-        };
-        assert_eq!(memo.get(&later), None);
+        for other in [
+            Stamp {
+                ctime: 8,
+                ..old_stamp(9)
+            },
+            Stamp {
+                mount: 12,
+                ..old_stamp(9)
+            },
+        ] {
+            assert_eq!(memo.get(&other), None);
+        }
     }
 
     #[test]
@@ -221,17 +294,62 @@ mod tests {
     #[test]
     fn where_every_change_is_told_a_fresh_file_is_remembered_and_never_mistaken() {
         let dir = tempfile::tempdir().unwrap();
-        if !fs::tells_every_change(dir.path()) {
+        if !FileSystem::of(dir.path()).unwrap().tells_every_change() {
             eprintln!("skipped: change times here advance by ticks");
             return;
         }
         let memo = memo(dir.path());
         let path = dir.path().join("file");
+        let mut remembered = 0;
         for n in 0..2000_u32 {
-            fs::write(&path, &n.to_le_bytes()).unwrap();
+            std::fs::write(&path, n.to_le_bytes()).unwrap();
             let (stamp, blob) = memo.digest(&path).unwrap();
             assert_eq!(blob, BlobRef::of(&n.to_le_bytes()), "the content before");
-            assert_eq!(memo.get(&stamp), Some(blob));
+            remembered += u32::from(memo.get(&stamp) == Some(blob));
+        }
+        // A process that another test starts just then may hold the file open.
+        assert!(remembered > 1000, "{remembered}");
+    }
+
+    #[test]
+    fn a_file_that_somebody_may_write_to_is_not_remembered() {
+        let dir = tempfile::tempdir().unwrap();
+        if !FileSystem::of(dir.path()).unwrap().tells_every_change() {
+            eprintln!("skipped: change times here advance by ticks");
+            return;
+        }
+        let memo = memo(dir.path());
+        let path = dir.path().join("file");
+        std::fs::write(&path, "text").unwrap();
+        let writer = std::fs::OpenOptions::new().write(true).open(&path).unwrap();
+        let (stamp, _) = memo.digest(&path).unwrap();
+        assert_eq!(memo.get(&stamp), None);
+        drop(writer);
+        let remembered = (0..1000).any(|_| {
+            memo.digest(&path).unwrap();
+            memo.get(&stamp).is_some()
+        });
+        assert!(remembered);
+    }
+
+    #[test]
+    fn whose_writers_are_unknown_must_have_been_left_alone() {
+        let stamp = |age: i128| Stamp {
+            ctime: stamp::now() - age,
+            ..old_stamp(9)
+        };
+        let (old, new) = (stamp(WRITTEN_BACK + 1_000_000_000), stamp(0));
+        for (writers, system, of_old, of_new) in [
+            (Writers::None, FileSystem::EXT4, true, true),
+            (Writers::Some, FileSystem::EXT4, false, false),
+            (Writers::Unknown, FileSystem::EXT4, true, false),
+            (Writers::None, FileSystem::TMPFS, true, true),
+            (Writers::Unknown, FileSystem::TMPFS, false, false),
+            (Writers::None, FileSystem::OVERLAY, true, false),
+            (Writers::Unknown, FileSystem::OVERLAY, true, false),
+        ] {
+            assert_eq!(writers.are_told_by(&old, system), of_old, "{writers:?}");
+            assert_eq!(writers.are_told_by(&new, system), of_new, "{writers:?}");
         }
     }
 

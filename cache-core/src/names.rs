@@ -148,7 +148,8 @@ fn occurring(
     content: &mut Vec<u8>,
 ) -> Result<Vec<bool>, PathError> {
     let file = store.layout().names(code.blob.digest);
-    let mut known: BTreeMap<Vec<u8>, bool> = fs::read_plain(&file)
+    let mut known: BTreeMap<Vec<u8>, bool> = store
+        .read_plain(&file)
         .ok()
         .and_then(|bytes| codec::decode(KIND, &bytes).ok())
         .unwrap_or_default();

@@ -57,15 +57,13 @@ pub(crate) fn prepare(
                 let placed = Placed::text(&path, &text);
                 Some(placed.map_err(|e| RestoreError::Place(e.into()))?)
             }
-            // A compilation makes neither.
-            Content::Directory | Content::Link(_) => return Err(damaged()),
+            // Only trees have those.
+            Content::Directory | Content::Link(_) | Content::Sparse(_) | Content::SameAs(_) => {
+                return Err(damaged());
+            }
         };
         let placed = placed.ok_or(RestoreError::Miss(MissReason::Evicted))?;
-        let blob = match output.content {
-            Content::Blob(blob) => Some(blob),
-            Content::Text(_) | Content::Directory | Content::Link(_) => None,
-        };
-        files.push((blob, placed));
+        files.push((output.content.blob(), placed));
     }
     Ok(Restored {
         files,

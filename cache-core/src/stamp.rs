@@ -1,10 +1,14 @@
 //! What `stat` says of a file, as far as it tells whether the file has changed.
 
-use std::fs::Metadata;
-use std::os::unix::fs::MetadataExt as _;
+use std::fs::File;
+use std::io;
+use std::os::fd::AsFd;
 use std::path::Path;
 
-use crate::fs;
+use rustix::fs::{AtFlags, CWD, StatxFlags};
+use rustix::io::Errno;
+
+use crate::error::{PathContext as _, PathError};
 use crate::input::FileType;
 
 /// Identity, size and times of a file.
@@ -24,6 +28,61 @@ pub(crate) struct Stamp {
     pub(crate) file_type: FileType,
     /// The permissions.
     pub(crate) mode: u32,
+    /// The mount through which it was looked at, or 0 where the kernel does not say. Since Linux
+    /// 6.8 no number is given twice until the machine starts again, where a device number is that of
+    /// whatever is mounted from the device now.
+    pub(crate) mount: u64,
+}
+
+/// `STATX_MNT_ID_UNIQUE` of Linux 6.8; older ones give the number that `/proc/self/mountinfo`
+/// begins with (5.8), which the next mount may get when this one is gone, or none.
+const MOUNT: StatxFlags = StatxFlags::MNT_ID.union(StatxFlags::from_bits_retain(0x4000));
+
+fn look(dir: impl AsFd, path: &Path, flags: AtFlags) -> rustix::io::Result<Stamp> {
+    let dir = dir.as_fd();
+    match rustix::fs::statx(dir, path, flags, StatxFlags::BASIC_STATS | MOUNT) {
+        // A kernel before 4.11, or a filter that does not know the call.
+        Err(Errno::NOSYS) => {
+            let found = rustix::fs::statat(dir, path, flags)?;
+            Ok(Stamp {
+                dev: found.st_dev,
+                ino: found.st_ino,
+                size: u64::try_from(found.st_size).unwrap_or(0),
+                mtime: nanos(found.st_mtime, i128::from(found.st_mtime_nsec)),
+                ctime: nanos(found.st_ctime, i128::from(found.st_ctime_nsec)),
+                file_type: file_type(found.st_mode),
+                mode: found.st_mode & 0o7777,
+                mount: 0,
+            })
+        }
+        found => {
+            let found = found?;
+            let mode = u32::from(found.stx_mode);
+            Ok(Stamp {
+                dev: rustix::fs::makedev(found.stx_dev_major, found.stx_dev_minor),
+                ino: found.stx_ino,
+                size: found.stx_size,
+                mtime: nanos(found.stx_mtime.tv_sec, found.stx_mtime.tv_nsec.into()),
+                ctime: nanos(found.stx_ctime.tv_sec, found.stx_ctime.tv_nsec.into()),
+                file_type: file_type(mode),
+                mode: mode & 0o7777,
+                mount: found.stx_mnt_id,
+            })
+        }
+    }
+}
+
+fn nanos(seconds: i64, nanos: i128) -> i128 {
+    i128::from(seconds) * SECOND + nanos
+}
+
+fn file_type(mode: u32) -> FileType {
+    match rustix::fs::FileType::from_raw_mode(mode) {
+        rustix::fs::FileType::RegularFile => FileType::File,
+        rustix::fs::FileType::Directory => FileType::Dir,
+        rustix::fs::FileType::Symlink => FileType::Link,
+        _ => FileType::Other,
+    }
 }
 
 /// The longest tick of Linux's coarse clock (`CONFIG_HZ=100`), nanoseconds.
@@ -38,28 +97,23 @@ const COARSE_TICK: i128 = 2 * SECOND;
 impl Stamp {
     /// Looks at a path, following links; `None` when nothing is there.
     pub(crate) fn of(path: &Path) -> Option<Self> {
-        fs::metadata(path).ok().map(|m| Self::from_metadata(&m))
+        Self::at(path).ok()
     }
 
-    pub(crate) fn from_metadata(m: &Metadata) -> Self {
-        let nanos = |s: i64, ns: i64| i128::from(s) * 1_000_000_000 + i128::from(ns);
-        Self {
-            dev: m.dev(),
-            ino: m.ino(),
-            size: m.size(),
-            mtime: nanos(m.mtime(), m.mtime_nsec()),
-            ctime: nanos(m.ctime(), m.ctime_nsec()),
-            file_type: if m.is_file() {
-                FileType::File
-            } else if m.is_dir() {
-                FileType::Dir
-            } else if m.is_symlink() {
-                FileType::Link
-            } else {
-                FileType::Other
-            },
-            mode: m.mode() & 0o7777,
-        }
+    /// The same, with what went wrong.
+    pub(crate) fn at(path: &Path) -> Result<Self, PathError> {
+        let found = look(CWD, path, AtFlags::empty());
+        found.map_err(io::Error::from).context("look at", path)
+    }
+
+    /// Looks at what has this name itself, which may be a link.
+    pub(crate) fn of_name(path: &Path) -> Result<Self, PathError> {
+        let found = look(CWD, path, AtFlags::SYMLINK_NOFOLLOW);
+        found.map_err(io::Error::from).context("look at", path)
+    }
+
+    pub(crate) fn of_file(file: &File) -> Option<Self> {
+        look(file, Path::new(""), AtFlags::EMPTY_PATH).ok()
     }
 
     /// Whether anybody may execute it.

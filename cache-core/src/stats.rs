@@ -51,8 +51,8 @@ use std::os::unix::fs::FileExt as _;
 use std::path::{Path, PathBuf};
 
 use crate::codec::{self, DecodeError, Kind};
+use crate::dir::NameKind;
 use crate::error::{PathContext as _, PathError};
-use crate::fs;
 use crate::lock;
 use crate::store::{Store, StoreError};
 
@@ -138,7 +138,7 @@ impl Store {
         let file = match self.open_file(path) {
             Err(e) if e.is_not_found() => {
                 self.prepare()?;
-                fs::create_dir_all(&self.layout().part("stats"))?;
+                self.make_dir(&self.layout().part("stats"))?;
                 self.open_file(path)?
             }
             opened => opened?,
@@ -167,7 +167,7 @@ impl Store {
     /// The counters since the last reset.
     pub fn counters(&self) -> Result<BTreeMap<String, u64>, StoreError> {
         let mut sums = self.counters_ever()?;
-        for (name, before) in read_shard(&self.zero())? {
+        for (name, before) in self.read_shard(&self.zero())? {
             if let Some(sum) = sums.get_mut(&name) {
                 *sum = sum.saturating_sub(before);
             }
@@ -186,7 +186,7 @@ impl Store {
     pub(crate) fn counters_ever(&self) -> Result<Counters, StoreError> {
         let mut sums = Counters::new();
         for path in self.shards()? {
-            for (name, amount) in read_shard(&path)? {
+            for (name, amount) in self.read_shard(&path)? {
                 let sum = sums.entry(name).or_default();
                 *sum = sum.saturating_add(amount);
             }
@@ -199,39 +199,39 @@ impl Store {
     }
 
     fn shards(&self) -> Result<Vec<PathBuf>, PathError> {
-        let entries = fs::list_or_empty(&self.layout().part("stats"))?;
+        let entries = self.list(&self.layout().part("stats"))?;
         let numbered = |name: &std::ffi::OsString| {
             let name = name.to_str().unwrap_or_default();
             name.parse::<u32>().is_ok()
         };
         Ok(entries
             .into_iter()
-            .filter(|entry| entry.file_type.is_file() && numbered(&entry.name))
+            .filter(|entry| entry.kind == NameKind::File && numbered(&entry.name))
             .map(|entry| entry.path)
             .collect())
     }
-}
 
-/// What a shard holds; nothing if it is damaged, foreign or gone.
-///
-/// A shard may be read in the middle of being written, and then looks damaged; it is
-/// read again before that is believed.
-fn read_shard(path: &Path) -> Result<Counters, StoreError> {
-    for _ in 0..50 {
-        let bytes = match fs::read_plain(path) {
-            Ok(bytes) => bytes,
-            Err(e) if e.is_not_found() || e.is_no_file() => return Ok(Counters::new()),
-            Err(e) => return Err(e.into()),
-        };
-        match codec::decode(KIND, &bytes) {
-            Ok(counters) => return Ok(counters),
-            Err(DecodeError::UnknownVersion { .. }) => break,
-            // Created by a process that has not written it yet.
-            Err(DecodeError::Corrupt) if bytes.is_empty() => break,
-            Err(DecodeError::Corrupt) => std::thread::yield_now(),
+    /// What a shard holds; nothing if it is damaged, foreign or gone.
+    ///
+    /// A shard may be read in the middle of being written, and then looks damaged; it is
+    /// read again before that is believed.
+    fn read_shard(&self, path: &Path) -> Result<Counters, StoreError> {
+        for _ in 0..50 {
+            let bytes = match self.read_plain(path) {
+                Ok(bytes) => bytes,
+                Err(e) if e.is_not_found() || e.is_no_file() => return Ok(Counters::new()),
+                Err(e) => return Err(e.into()),
+            };
+            match codec::decode(KIND, &bytes) {
+                Ok(counters) => return Ok(counters),
+                Err(DecodeError::UnknownVersion { .. }) => break,
+                // Created by a process that has not written it yet.
+                Err(DecodeError::Corrupt) if bytes.is_empty() => break,
+                Err(DecodeError::Corrupt) => std::thread::yield_now(),
+            }
         }
+        Ok(Counters::new())
     }
-    Ok(Counters::new())
 }
 
 /// Reads from the start without moving a cursor.
@@ -257,6 +257,7 @@ fn read_all(file: &File) -> std::io::Result<Vec<u8>> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::fs;
 
     fn store() -> (tempfile::TempDir, Store) {
         let dir = tempfile::tempdir().unwrap();
@@ -351,7 +352,7 @@ mod tests {
         let shard = &shard_files(&store)[0];
         let mut bytes = fs::read(shard).unwrap();
         bytes[20] ^= 1;
-        fs::write(shard, &bytes).unwrap();
+        std::fs::write(shard, &bytes).unwrap();
         assert!(store.counters().unwrap().is_empty());
         store.count(&[(HIT, 1)]).unwrap();
         assert_eq!(store.counters().unwrap(), [(HIT.to_owned(), 1)].into());
@@ -364,7 +365,7 @@ mod tests {
         let shard = &shard_files(&store)[0];
         let newer = Kind { version: 9, ..KIND };
         let foreign = codec::encode(newer, &"whatever").unwrap();
-        fs::write(shard, &foreign).unwrap();
+        std::fs::write(shard, &foreign).unwrap();
         store.count(&[(HIT, 1)]).unwrap();
         assert_eq!(fs::read(shard).unwrap(), foreign);
         assert_eq!(store.counters().unwrap()[HIT], 1);

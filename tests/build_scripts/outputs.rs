@@ -3,12 +3,14 @@
 use std::ffi::OsStr;
 use std::fs;
 use std::os::unix::ffi::OsStrExt;
-use std::os::unix::fs::{MetadataExt, PermissionsExt};
+use std::os::unix::fs::{FileExt, MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
 use walkdir::WalkDir;
 
 use super::{builds, project, runs_in};
+use cache_core::{CompileResult, Content, Output, Role, Store, Template};
+
 use crate::harness::{Case, compare, compare_in_place};
 
 /// The only `OUT_DIR` below the target directory.
@@ -28,9 +30,14 @@ fn shape(dir: &Path) -> Vec<String> {
             let entry = entry.expect("the tree should be readable");
             let metadata = entry.path().symlink_metadata().expect("it should be there");
             format!(
-                "{:?} {:o} {} {:?} {:?}",
+                "{:?} {:o} {} {} {:?} {:?}",
                 entry.path().strip_prefix(dir),
                 metadata.permissions().mode(),
+                if metadata.is_dir() {
+                    0
+                } else {
+                    metadata.nlink()
+                },
                 if metadata.is_dir() { 0 } else { metadata.len() },
                 fs::read_link(entry.path()).ok(),
                 fs::read(entry.path()).ok(),
@@ -77,6 +84,234 @@ fn modes_links_and_empty_directories() {
     let beside = beside.expect("the directory should be readable").flatten();
     let names: Vec<_> = beside.map(|e| e.file_name().into_string()).collect();
     assert_eq!(names.len(), 5, "{names:?}");
+}
+
+#[test]
+fn files_with_holes() {
+    let case = project(
+        "leave(\"x\");\
+         use std::os::unix::fs::FileExt as _;\
+         let sparse = fs::File::create(out.join(\"sparse\")).unwrap();\
+         sparse.set_len(1 << 30).unwrap();\
+         sparse.write_all_at(b\"middle\", 512 << 20).unwrap();\
+         let nothing = fs::File::create(out.join(\"hole\")).unwrap();\
+         nothing.set_len(3 << 20).unwrap();\
+         fs::write(out.join(\"zeros\"), vec![0; 1 << 20]).unwrap();",
+    );
+    let blocks = |case: &Case| {
+        ["sparse", "hole", "zeros"].map(|name| {
+            let metadata = fs::metadata(out_dir(case).join(name)).expect("it should be there");
+            (metadata.len(), metadata.blocks())
+        })
+    };
+    case.cargo(&["build"]).ok();
+    let bare = blocks(&case);
+    if bare[0].1 > 1 << 10 {
+        eprintln!("skipped: this file system has no holes");
+        return;
+    }
+    case.wipe();
+    let runs = runs_in(&case, || {
+        case.cargo(&["build"]).ok();
+    });
+    assert!(runs.is_empty());
+    assert_eq!(blocks(&case), bare);
+    let mut middle = [0; 8];
+    let sparse = fs::File::open(out_dir(&case).join("sparse")).expect("it should be there");
+    sparse
+        .read_exact_at(&mut middle, (512 << 20) - 1)
+        .expect("it should be long enough");
+    assert_eq!(&middle, b"\0middle\0");
+    // In the store the zeros take no room either, compressed or not.
+    for gc in [false, true] {
+        let usage = Store::new(case.cache(), true).usage();
+        let size = usage.expect("it should be readable").size;
+        assert!(size < 64 << 20, "{size}");
+        if gc {
+            break;
+        }
+        let mut gc = case.wrapper_command();
+        gc.arg("--cachewrap-gc").env("CACHEWRAP_MAX_SIZE", "1M");
+        assert!(gc.status().is_ok_and(|status| status.success()));
+    }
+}
+
+#[test]
+fn names_of_one_file() {
+    let case = project(
+        "leave(\"x\");\
+         for name in [\"one\", \"other\"] { fs::create_dir(out.join(name)).unwrap(); }\
+         fs::write(out.join(\"one/z\"), \"content\").unwrap();\
+         fs::hard_link(out.join(\"one/z\"), out.join(\"other/a\")).unwrap();\
+         fs::hard_link(out.join(\"one/z\"), out.join(\"b\")).unwrap();\
+         fs::write(out.join(\"place\"), out.as_os_str().as_encoded_bytes()).unwrap();\
+         fs::hard_link(out.join(\"place\"), out.join(\"again\")).unwrap();\
+         fs::write(out.join(\"copy\"), \"content\").unwrap();\
+         std::os::unix::fs::symlink(\"b\", out.join(\"soft\")).unwrap();\
+         fs::hard_link(out.join(\"soft\"), out.join(\"soft too\")).unwrap();",
+    );
+    builds(&case, &["app"]);
+    let bare = {
+        case.wipe();
+        case.bare_cargo(&["build"]).ok();
+        shape(&out_dir(&case))
+    };
+    builds(&case, &[]);
+    let dir = out_dir(&case);
+    assert_eq!(shape(&dir), bare);
+    let same = |a: &str, b: &str| {
+        let ino = |name| fs::symlink_metadata(dir.join(name)).map(|m| m.ino()).ok();
+        ino(a) == ino(b)
+    };
+    assert!(same("one/z", "other/a") && same("one/z", "b") && same("place", "again"));
+    assert!(same("soft", "soft too") && !same("one/z", "copy"));
+    fs::write(dir.join("b"), "changed").expect("it should be writable");
+    assert_eq!(
+        fs::read(dir.join("other/a")).ok(),
+        Some(b"changed".to_vec())
+    );
+    assert_eq!(fs::read(dir.join("copy")).ok(), Some(b"content".to_vec()));
+}
+
+/// Who writes to such a file afterwards changes what lies elsewhere.
+#[test]
+fn a_file_that_has_a_name_elsewhere_is_not_stored() {
+    let case = project(
+        "leave(\"x\");\
+         fs::hard_link(\"data\", out.join(\"data\")).unwrap();",
+    );
+    case.write("data", "content");
+    for _ in 0..2 {
+        let runs = runs_in(&case, || {
+            case.wipe();
+            case.cargo(&["build"]).ok();
+        });
+        assert_eq!(runs, ["app"]);
+    }
+}
+
+#[test]
+fn an_output_directory_that_became_a_link_is_not_stored() {
+    let case = project(
+        "leave(\"x\"); let real = PathBuf::from(env::var_os(\"OUT_DIR\").unwrap());\
+         fs::remove_dir_all(&real).unwrap();\
+         std::os::unix::fs::symlink(env::current_dir().unwrap().join(\"data\"), &real).unwrap();",
+    );
+    case.write("data/text", "one");
+    for text in ["one", "two"] {
+        case.write("data/text", text);
+        std::thread::sleep(std::time::Duration::from_millis(50));
+        case.wipe();
+        case.cargo(&["build"]).ok();
+        assert_eq!(case.printed("debug/app"), text);
+    }
+}
+
+/// Entries that somebody has written by hand: a link and then files below it, and the like.
+#[test]
+fn an_entry_whose_tree_leads_elsewhere_is_refused() {
+    let case = project("leave(\"x\");");
+    let victim = case.root().join("victim");
+    fs::create_dir(&victim).expect("it should be creatable");
+    builds(&case, &["app"]);
+    builds(&case, &[]);
+    let path = WalkDir::new(case.cache().join("v1/results"))
+        .into_iter()
+        .flatten()
+        .map(walkdir::DirEntry::into_path)
+        .find(|path| tree_of(path).is_some())
+        .expect("the run should be in the store");
+    let result = tree_of(&path).expect("it is a tree");
+    let output = |path: &str, content: Content| Output {
+        role: Role::InTree {
+            path: path.into(),
+            mode: None,
+        },
+        executable: false,
+        content,
+    };
+    let link = |path| {
+        let target = Template::literal(victim.as_os_str().as_encoded_bytes());
+        output(path, Content::Link(target))
+    };
+    let text = |path| output(path, Content::Text(Template::literal(b"hostile")));
+    let mode = |mut output: Output| {
+        let Role::InTree { mode, .. } = &mut output.role else {
+            unreachable!("it is a tree");
+        };
+        *mode = Some(0o777);
+        output
+    };
+    let dir = |path| output(path, Content::Directory);
+    for added in [
+        vec![link("a"), text("a/file")],
+        vec![link("a"), dir("a"), text("a/file")],
+        vec![dir("a"), link("a"), text("a/file")],
+        vec![dir("a"), link("a/b"), text("a/b/file")],
+        vec![link("a"), dir("a/b")],
+        vec![mode(link("a"))],
+        vec![text("../../file")],
+        vec![output(
+            &victim.join("file").display().to_string(),
+            Content::Directory,
+        )],
+        vec![link("a"), output("b", Content::SameAs(1)), text("b/file")],
+        vec![dir("a"), output("b", Content::SameAs(1)), text("b/file")],
+    ] {
+        let mut hostile = result.clone();
+        hostile.outputs.extend(added);
+        let bytes = hostile.encode().expect("it should be encodable");
+        let _ = fs::remove_file(&path);
+        fs::write(&path, bytes).expect("it should be writable");
+        builds(&case, &["app"]);
+        let left = fs::read_dir(&victim).expect("it should be readable");
+        assert_eq!(left.count(), 0, "{:?}", hostile.outputs);
+        let mode = fs::metadata(&victim).expect("it should be there").mode();
+        assert_eq!(mode & 0o777, 0o755, "{:?}", hostile.outputs);
+        builds(&case, &[]);
+    }
+}
+
+/// The result in a file, if it is that of a build script.
+fn tree_of(path: &Path) -> Option<CompileResult> {
+    let result = CompileResult::decode(&fs::read(path).ok()?).ok()?;
+    let first = result.outputs.first()?;
+    matches!(first.role, Role::InTree { .. }).then_some(result)
+}
+
+/// What only its owner may read, by its own mode or by that of a directory above it.
+#[test]
+fn private_files_stay_private() {
+    let case = project(
+        "use std::os::unix::fs::{DirBuilderExt as _, PermissionsExt as _};\
+         leave(\"x\");\
+         let keep = |name: &str, mode: u32| {\
+         fs::write(out.join(name), format!(\"secret {name} {}\", out.display())).unwrap();\
+         fs::set_permissions(out.join(name), fs::Permissions::from_mode(mode)).unwrap(); };\
+         fs::DirBuilder::new().mode(0o700).create(out.join(\"closed\")).unwrap();\
+         keep(\"key\", 0o600); keep(\"closed/open\", 0o644); keep(\"read\", 0o400);\
+         keep(\"none\", 0o000); keep(\"all\", 0o644);",
+    );
+    builds(&case, &["app"]);
+    builds(&case, &[]);
+    let mut open = 0;
+    for entry in WalkDir::new(case.cache()).into_iter().flatten() {
+        let bytes = fs::read(entry.path()).unwrap_or_default();
+        let has = |text: &[u8]| bytes.windows(text.len()).any(|w| w == text);
+        let mode = entry.metadata().expect("it should be there").mode();
+        if ["key", "closed/open", "read", "none"]
+            .iter()
+            .any(|n| has(format!("secret {n}").as_bytes()))
+        {
+            assert_eq!(mode & 0o777, 0o400, "{}", entry.path().display());
+        }
+        open += usize::from(has(b"secret all") && mode & 0o044 == 0o044);
+    }
+    assert!(open > 0, "what is open stays open");
+    // Compressing a blob does not open it.
+    let mut gc = case.wrapper_command();
+    gc.arg("--cachewrap-gc").env("CACHEWRAP_MAX_SIZE", "1K");
+    assert!(gc.status().is_ok_and(|status| status.success()));
 }
 
 #[test]

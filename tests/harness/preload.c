@@ -21,6 +21,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
+#include <sys/syscall.h>
 #include <sys/uio.h>
 #include <time.h>
 #include <unistd.h>
@@ -105,6 +106,12 @@ OPEN(open64)
 OPENAT(openat)
 OPENAT(openat64)
 
+// The C library has no function for it yet; whoever looks for one finds this.
+int openat2(int dir, const char *path, const void *how, size_t size) {
+  if (fails()) return -1;
+  return opened((int)syscall(SYS_openat2, dir, path, how, size));
+}
+
 int close(int fd) {
   if (fd >= 0 && fd < FDS) atomic_store(&files[fd], 0);
   return REAL(close)(fd);
@@ -138,6 +145,10 @@ FD(int, fstat64, (int fd, struct stat64 *to), (fd, to), fd)
 PATH(int, stat64, (const char *path, struct stat64 *to), (path, to), path)
 PATH(int, lstat64, (const char *path, struct stat64 *to), (path, to), path)
 PATH(int, rename, (const char *from, const char *to), (from, to), to)
+PATH(int, renameat, (int a, const char *from, int b, const char *to), (a, from, b, to), to)
+PATH(int, link, (const char *from, const char *to), (from, to), to)
+PATH(int, mkdirat, (int dir, const char *path, mode_t mode), (dir, path, mode), path)
+PATH(int, fstatat64, (int dir, const char *path, struct stat64 *to, int flags), (dir, path, to, flags), path)
 PATH(int, unlink, (const char *path), (path), path)
 PATH(int, unlinkat, (int dir, const char *path, int flags), (dir, path, flags), path)
 PATH(int, mkdir, (const char *path, mode_t mode), (path, mode), path)

@@ -240,7 +240,7 @@ mod tests {
     fn load_with_file(content: &str, vars: &[(&str, &str)]) -> (Loaded, PathBuf) {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("config.toml");
-        fs::write(&path, content.as_bytes()).unwrap();
+        std::fs::write(&path, content.as_bytes()).unwrap();
         let mut env: Environment = vars.iter().copied().collect();
         env.set("HOME", "/home/u");
         env.set(CONFIG_VARIABLE, &path);

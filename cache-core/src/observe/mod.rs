@@ -78,6 +78,7 @@ use crate::stamp::Stamp;
 pub(crate) use events::{Access, Event, Observation, Permissions};
 pub use supervise::Depth;
 pub(crate) use supervise::{spawn, spawn_unobserved};
+pub(crate) use sys::has_writer;
 pub use sys::{die_by_signal, survive_file_size_limit};
 
 /// Whether this process runs under the observation of another process of this program.

@@ -18,7 +18,6 @@
 use std::collections::HashMap;
 use std::ffi::{OsStr, OsString};
 use std::os::unix::ffi::{OsStrExt as _, OsStringExt as _};
-use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -94,7 +93,7 @@ impl Resolver {
     pub(super) fn new() -> Self {
         Self {
             directories: HashMap::new(),
-            proc_device: fs::metadata(Path::new("/proc")).map_or(0, |m| m.dev()),
+            proc_device: Stamp::of(Path::new("/proc")).map_or(0, |s| s.dev),
         }
     }
 
@@ -126,7 +125,7 @@ impl Resolver {
             let way = self.directory(path.as_os_str().as_bytes(), eyes, links)?;
             let found = if way.is_there { look(&way.real)? } else { None };
             return Ok(Resolved {
-                found: found.map(|m| Stamp::from_metadata(&m)),
+                found,
                 real: way.real.to_path_buf(),
                 of_process: way.of_process,
                 descriptor: None,
@@ -156,11 +155,11 @@ impl Resolver {
         links: &mut u32,
     ) -> Result<Resolved, Unclear> {
         let path = directory.join(OsStr::from_bytes(name));
-        let metadata = match look(&path)? {
-            Some(metadata) if metadata.is_symlink() && follows => metadata,
-            metadata => {
+        let link = match look(&path)? {
+            Some(found) if found.file_type == FileType::Link && follows => found,
+            found => {
                 return Ok(Resolved {
-                    found: metadata.map(|m| Stamp::from_metadata(&m)),
+                    found,
                     real: path,
                     of_process: false,
                     descriptor: None,
@@ -171,7 +170,7 @@ impl Resolver {
         if *links > MAX_LINKS {
             return Err(format!("too many links: {}", path.display()));
         }
-        let of_process = metadata.dev() == self.proc_device;
+        let of_process = link.dev == self.proc_device;
         let target = match kernels_link(directory, name, eyes) {
             Link::Leads(target) if of_process => target,
             Link::Kernels if of_process => return kernels(path),
@@ -231,9 +230,9 @@ fn split(path: &[u8]) -> (&[u8], &[u8]) {
 }
 
 /// What is there, a link itself.
-fn look(path: &Path) -> Result<Option<std::fs::Metadata>, Unclear> {
-    match fs::symlink_metadata(path) {
-        Ok(metadata) => Ok(Some(metadata)),
+fn look(path: &Path) -> Result<Option<Stamp>, Unclear> {
+    match Stamp::of_name(path) {
+        Ok(stamp) => Ok(Some(stamp)),
         Err(e) if e.is_missing() => Ok(None),
         Err(e) => Err(e.to_string()),
     }
@@ -284,8 +283,8 @@ fn kernels(link: PathBuf) -> Result<Resolved, Unclear> {
         of_process: true,
         descriptor: Some(descriptor),
     };
-    let open = match fs::metadata(&link) {
-        Ok(metadata) => Stamp::from_metadata(&metadata),
+    let open = match Stamp::at(&link) {
+        Ok(open) => open,
         Err(e) if e.is_not_found() => return Ok(resolved(link, None)),
         Err(e) => return Err(e.to_string()),
     };
@@ -294,9 +293,7 @@ fn kernels(link: PathBuf) -> Result<Resolved, Unclear> {
         // A pipe, a socket, …: no path, but there.
         return Ok(resolved(link, Some(open)));
     }
-    let same = look(&target)?
-        .map(|m| Stamp::from_metadata(&m))
-        .filter(|now| (now.dev, now.ino) == (open.dev, open.ino));
+    let same = look(&target)?.filter(|now| (now.dev, now.ino) == (open.dev, open.ino));
     match same {
         Some(now) => Ok(resolved(target, Some(now))),
         None => Err(format!(

@@ -397,7 +397,7 @@ impl<'a> Supervisor<'a> {
             libc::AT_FDCWD => format!("/proc/{}/cwd", eyes.tid),
             descriptor => format!("/proc/{}/fd/{descriptor}", eyes.tid),
         };
-        let is_open = fs::symlink_metadata(Path::new(&link)).is_ok();
+        let is_open = Stamp::of_name(Path::new(&link)).is_ok();
         if !is_open {
             // The call fails.
             return Ok(());
@@ -547,7 +547,7 @@ impl<'a> Supervisor<'a> {
         let (real, pid) = (Arc::clone(&event.real), event.pid);
         let mut missing = None;
         for above in real.ancestors().skip(1) {
-            match fs::symlink_metadata(above) {
+            match Stamp::of_name(above) {
                 Ok(_) => break,
                 Err(e) if e.is_missing() => missing = Some(above.to_owned()),
                 Err(e) => return Err(e.to_string()),
@@ -637,8 +637,8 @@ fn did_execute(event: &Event, before: Option<(u64, u64)>) -> bool {
 
 /// Whether a call made or changed what it was about to.
 fn did_change(event: &Event) -> Result<bool, Unclear> {
-    let now = match fs::symlink_metadata(&event.real) {
-        Ok(metadata) => Some(Stamp::from_metadata(&metadata)),
+    let now = match Stamp::of_name(&event.real) {
+        Ok(now) => Some(now),
         Err(e) if e.is_missing() => None,
         Err(e) => return Err(e.to_string()),
     };

@@ -358,6 +358,30 @@ pub(super) fn is_filtered() -> bool {
     unsafe { libc::prctl(libc::PR_GET_SECCOMP) != 0 }
 }
 
+/// Whether any process, this one too, has a file open for writing, or mapped so that it can write to
+/// it; `None` if the kernel will not say: it tells the file's owner, on local file systems.
+///
+/// A mapping counts because it keeps the file open. The kernel refuses a read lease exactly where
+/// there is a writer, so one is asked for and given back at once. Who opens the file for writing in
+/// this moment is made to wait for it, and this process is told by a signal, which would end it if it
+/// were not one that is ignored unless somebody handles it.
+pub(crate) fn has_writer(file: &File) -> Option<bool> {
+    /// `F_SETSIG` of `linux/fcntl.h`.
+    const SET_SIGNAL: c_int = 10;
+    let fd = file.as_raw_fd();
+    // SAFETY: none of these commands takes a pointer.
+    let ask = |command, argument: c_int| unsafe { libc::fcntl(fd, command, argument) } != -1;
+    if !ask(SET_SIGNAL, libc::SIGURG) {
+        return None;
+    }
+    if ask(libc::F_SETLEASE, libc::F_RDLCK) {
+        ask(libc::F_SETLEASE, libc::F_UNLCK);
+        return Some(false);
+    }
+    let refused = io::Error::last_os_error().raw_os_error() == Some(libc::EAGAIN);
+    refused.then_some(true)
+}
+
 /// Lets writes beyond the limit on file sizes fail with an error, instead of ending this
 /// process by a signal. What it executes is ended as ever: handlers do not survive that.
 pub fn survive_file_size_limit() {

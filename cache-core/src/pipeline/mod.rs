@@ -333,12 +333,17 @@ impl Job<'_> {
     }
 
     /// A place for dep-info where the invocation asks for none: variables read at
-    /// compile time are told nowhere else.
+    /// compile time are told nowhere else. The compiler writes it by its path, so it is not in
+    /// the store, which others may clear or rearrange meanwhile.
     fn extra_dep_info(&self) -> Option<fs::TempFile> {
         let invocation = &self.unit.invocation;
         let wanted = invocation.action == Action::Compile && !invocation.emits("dep-info");
-        let tmp = self.engine.store.layout().part("tmp");
-        wanted.then(|| fs::TempFile::create(&tmp).ok()).flatten()
+        let create = || {
+            let dir = self.request.env.get_nonempty("TMPDIR");
+            let dir = fs::canonicalize(Path::new(dir.unwrap_or("/tmp".as_ref()))).ok()?;
+            fs::TempFile::create_with_mode(&dir, 0o600).ok()
+        };
+        wanted.then(create).flatten()
     }
 
     fn command(&self, extra_dep_info: Option<&Path>) -> Command {

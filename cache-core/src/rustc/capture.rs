@@ -15,7 +15,7 @@ use crate::memo::Memo;
 use crate::result::{Content, Output, Role};
 use crate::roots::{Root, Roots, Scanner};
 use crate::stamp::Stamp;
-use crate::store::{Store, StoreError, disk_size};
+use crate::store::{Store, StoreError};
 
 use super::dep_info;
 use super::invocation::Invocation;
@@ -123,16 +123,17 @@ pub(crate) fn capture(
             Content::Text(dep_info::template(&text, roots))
         } else {
             scanner.next_content();
-            let stored = store.put_blob(path, |piece| scanner.scan(piece));
-            let blob = stored.map_err(|e| match e {
+            let stored = store.take_in(path, 0o777, |piece| scanner.scan(piece));
+            let stored = stored.map_err(|e| match e {
                 StoreError::Path(e) if e.path == *path => NotStored::UnknownOutput,
                 _ => NotStored::Store,
             })?;
+            let blob = stored.blob;
             // The next unit will ask for its digest.
             if let Some(now) = Stamp::of(path).filter(|now| now.same_content(&stamp)) {
                 memo.put(path, &now, blob);
             }
-            captured.size += disk_size(blob.len);
+            captured.size += stored.size;
             Content::Blob(blob)
         };
         captured.outputs.push(Output {

@@ -158,6 +158,7 @@ mod tests {
             ctime: 0,
             file_type,
             mode: 0o644,
+            mount: 0,
         }
     }
 

@@ -187,9 +187,9 @@ pub struct KnownToolchain {
 impl Store {
     /// The toolchains memoised in the store. Those not used for long are missing.
     pub fn known_toolchains(&self) -> Result<Vec<KnownToolchain>, PathError> {
-        let files = fs::list_or_empty(&self.layout().part("toolchains"))?;
+        let files = self.list(&self.layout().part("toolchains"))?;
         let known = files.iter().filter_map(|file| {
-            let bytes = fs::read(&file.path).ok()?;
+            let bytes = self.read_plain(&file.path).ok()?;
             let memoised: Memoised = codec::decode(KIND, &bytes).ok()?;
             Some(KnownToolchain {
                 digest: memoised.digest,
@@ -230,7 +230,7 @@ pub(crate) fn identify(
     };
     let name = memo_name(&driver, invocation, decided_by.as_deref(), around);
     let file = around.store.layout().part("toolchains").join(name.to_hex());
-    let mut toolchain = match recall(&file, &driver) {
+    let mut toolchain = match recall(around.store, &file, &driver) {
         Some(toolchain) => toolchain,
         None => identify_anew(&driver, invocation, &file, around)?,
     };
@@ -366,8 +366,8 @@ fn is_compiler(driver: &Path) -> bool {
         })
 }
 
-fn recall(file: &Path, driver: &Path) -> Option<Toolchain> {
-    let memoised: Memoised = codec::decode(KIND, &fs::read_plain(file).ok()?).ok()?;
+fn recall(store: &Store, file: &Path, driver: &Path) -> Option<Toolchain> {
+    let memoised: Memoised = codec::decode(KIND, &store.read_plain(file).ok()?).ok()?;
     let (sources, installed) = &memoised.sources;
     let same_program = |(path, program): &(Vec<u8>, Seen)| {
         let canonical = fs::canonicalize(Path::new(OsStr::from_bytes(path)));

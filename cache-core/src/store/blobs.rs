@@ -9,15 +9,17 @@
 
 use std::fs::File;
 use std::io::{self, Read, Write};
+use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 
 use crate::digest::{BlobRef, hash_aside};
 use crate::error::{PathContext as _, PathError};
 use crate::fs;
 use crate::memo::Memo;
+use crate::sparse;
 use crate::stamp::Stamp;
 
-use super::{Store, StoreError};
+use super::{Store, StoreError, disk_size};
 
 /// A file placed from the store, not yet under its final name.
 pub struct Placed {
@@ -28,9 +30,17 @@ pub struct Placed {
 impl Placed {
     /// Writes text to a temporary file beside `to`.
     pub(crate) fn text(to: &Path, text: &[u8]) -> Result<Self, PathError> {
+        Self::text_in_shape(to, text, Shape::of_output(false))
+    }
+
+    /// The same in a given shape.
+    pub(crate) fn text_in_shape(to: &Path, text: &[u8], shape: Shape) -> Result<Self, PathError> {
         let dir = to.parent().unwrap_or(Path::new("."));
-        let file = fs::TempFile::create(dir)?;
-        file.file().write_all(text).context("write", to)?;
+        let file = fs::TempFile::create_with_mode(dir, shape.mode & 0o777)?;
+        file.write_all(text)?;
+        if !shape.follows_umask {
+            file.set_mode(shape.mode)?;
+        }
         let to = to.to_owned();
         Ok(Self { file, to })
     }
@@ -60,6 +70,46 @@ impl Placed {
     }
 }
 
+/// A file that has been copied into the store.
+pub(crate) struct TakenIn {
+    pub(crate) blob: BlobRef,
+    /// Whether it has holes, there as here.
+    pub(crate) has_holes: bool,
+    /// What it takes on disk, bytes.
+    pub(crate) size: u64,
+}
+
+/// How a file is to be made.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Shape {
+    /// Its permissions, from the start: a private file is never anything else.
+    pub(crate) mode: u32,
+    /// Whether the umask takes from them.
+    pub(crate) follows_umask: bool,
+    /// Whether blocks of zeros are to be holes.
+    pub(crate) holes: bool,
+}
+
+impl Shape {
+    /// That of what a compiler writes.
+    pub(crate) fn of_output(executable: bool) -> Self {
+        Self {
+            mode: if executable { 0o777 } else { 0o666 },
+            follows_umask: true,
+            holes: false,
+        }
+    }
+}
+
+/// The permissions, before the umask, of a blob whose original has these. If somebody who would
+/// get to read a new file may not read the original, its owner alone reads the blob: its group
+/// need not be the original's.
+fn blob_mode(original: u32) -> u32 {
+    // Asking for the umask is not for every file.
+    let is_open = original & 0o444 == 0o444 || !fs::is_private(original);
+    if is_open { 0o444 } else { 0o400 }
+}
+
 impl Store {
     /// Copies a file into the store while hashing it.
     ///
@@ -70,64 +120,112 @@ impl Store {
         from: &Path,
         inspect: impl FnMut(&[u8]) + Send,
     ) -> Result<BlobRef, StoreError> {
+        Ok(self.take_in(from, 0o777, inspect)?.blob)
+    }
+
+    /// The same, for a file in directories that leave it these permissions.
+    ///
+    /// In the store nobody may read it who could not read the original. That holds also
+    /// against a blob of the same content that is there with more permissions: somebody else
+    /// may have put it there, with any content.
+    pub(crate) fn take_in(
+        &self,
+        from: &Path,
+        reachable: u32,
+        inspect: impl FnMut(&[u8]) + Send,
+    ) -> Result<TakenIn, StoreError> {
         self.prepare()?;
         let source = fs::open(from)?;
-        let len = source.metadata().map_or(0, |m| m.len());
-        let tmp = fs::TempFile::create_with_mode(&self.layout.part("tmp"), 0o444)?;
+        let metadata = source.metadata().context("look at", from)?;
+        let tmp = self.temp_file(blob_mode(metadata.mode() & reachable))?;
+        let has_holes = sparse::has_holes(&source);
         let cannot_read = |e| PathError::new("read", from, e);
+        let mut writer = sparse::Writer::new(tmp.file(), has_holes);
         let blob = if fs::reflink(&source, tmp.file()) {
             // What was just written is in memory; its copy would be read from the disk.
-            hash_aside(source, len, cannot_read, |_| Ok(()), inspect)
+            let source = sparse::reader(source);
+            hash_aside(source, metadata.len(), cannot_read, |_| Ok(()), inspect)
         } else {
-            let write = |piece: &[u8]| tmp.file().write_all(piece).context("write", tmp.path());
-            hash_aside(source, len, cannot_read, write, inspect)
+            let write = |piece: &[u8]| writer.write_all(piece).context("write", tmp.path());
+            let source = sparse::reader(source);
+            let copied = hash_aside(source, metadata.len(), cannot_read, write, inspect);
+            writer.finish().context("write", tmp.path())?;
+            copied
         }?;
+        let size = if has_holes {
+            let written = tmp.file().metadata().context("look at", tmp.path())?;
+            disk_size(written.blocks().saturating_mul(512).min(blob.len))
+        } else {
+            disk_size(blob.len)
+        };
         // Also over one that is there: it may be damaged, and the new time tells a
         // collection that scanned before that it is needed again.
         self.settle(tmp, &self.layout.blob(blob.digest))?;
-        Ok(blob)
+        Ok(TakenIn {
+            blob,
+            has_holes,
+            size,
+        })
     }
 
     /// Writes a blob to a temporary file beside `to` and verifies it on the way.
     ///
-    /// `Ok(None)`: it is not there. A damaged blob is removed and reported.
+    /// `Ok(None)`: it is not there, or not for this user. A damaged blob is removed and
+    /// reported.
     pub fn place(
         &self,
         blob: BlobRef,
         to: &Path,
         executable: bool,
     ) -> Result<Option<Placed>, StoreError> {
+        let shape = Shape::of_output(executable);
+        self.place_in_shape(blob, to, shape)
+    }
+
+    /// The same, with permissions and holes as they are asked for.
+    pub(crate) fn place_in_shape(
+        &self,
+        blob: BlobRef,
+        to: &Path,
+        shape: Shape,
+    ) -> Result<Option<Placed>, StoreError> {
         let raw = self.layout.blob(blob.digest);
         let dir = to.parent().unwrap_or(Path::new("."));
-        let mode = if executable { 0o777 } else { 0o666 };
         let damaged = || StoreError::Corrupt {
             what: "blob",
             name: blob.digest.to_hex(),
         };
-        let (source, path) = match Self::open_blob(&raw) {
+        let (source, path) = match self.open_blob(&raw) {
             Ok(Some(found)) => found,
             Ok(None) => return Ok(None),
             Err(e) if e.is_no_file() => {
                 self.discard(&e.path);
                 return Err(damaged());
             }
+            // Made by another user from a file that only they may read.
+            Err(e) if e.is_denied() => return Ok(None),
             Err(e) => return Err(e.into()),
         };
-        let file = fs::TempFile::create_with_mode(dir, mode)?;
+        let file = fs::TempFile::create_with_mode(dir, shape.mode & 0o777)?;
+        let mut writer = sparse::Writer::new(file.file(), shape.holes);
         let copied = match source {
             // They share their storage, so either is verified by the other; and the original may be
             // in memory, where the copy is not.
             Source::Raw(source) if fs::reflink(&source, file.file()) => {
-                copy_hashing(source, io::sink(), blob.len)
+                copy_hashing(sparse::reader(source), io::sink(), blob.len)
             }
-            Source::Raw(source) => copy_hashing(source, file.file(), blob.len),
+            Source::Raw(source) => copy_hashing(sparse::reader(source), &mut writer, blob.len),
             Source::Zstd(source) => match zstd::Decoder::new(source) {
-                Ok(decoder) => copy_hashing(decoder, file.file(), blob.len),
+                Ok(decoder) => copy_hashing(decoder, &mut writer, blob.len),
                 Err(_) => Err(CopyError::Read),
             },
         };
         match copied {
             Ok(found) if found == blob => {
+                writer.finish().context("write", to)?;
+                if !shape.follows_umask {
+                    file.set_mode(shape.mode)?;
+                }
                 let to = to.to_owned();
                 return Ok(Some(Placed { file, to }));
             }
@@ -138,14 +236,14 @@ impl Store {
         Err(damaged())
     }
 
-    fn open_blob(raw: &Path) -> Result<Option<(Source, PathBuf)>, PathError> {
-        match fs::open_plain(raw) {
+    fn open_blob(&self, raw: &Path) -> Result<Option<(Source, PathBuf)>, PathError> {
+        match self.open_plain(raw) {
             Ok(file) => return Ok(Some((Source::Raw(file), raw.to_owned()))),
             Err(e) if !e.is_not_found() => return Err(e),
             Err(_) => {}
         }
         let compressed = raw.with_extension("zst");
-        match fs::open_plain(&compressed) {
+        match self.open_plain(&compressed) {
             Ok(file) => Ok(Some((Source::Zstd(file), compressed))),
             Err(e) if e.is_not_found() => Ok(None),
             Err(e) => Err(e),

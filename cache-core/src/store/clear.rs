@@ -9,8 +9,10 @@
 //! store or none, and start a new one. What a killed `clear` left under the new name is
 //! removed by the next.
 
-use super::scan::disk_size;
+use super::room::kind_of;
+use super::scan::file_size;
 use super::{Store, StoreError};
+use crate::dir::NameKind;
 use crate::fs;
 
 /// Begins the names of format directories on their way out.
@@ -40,13 +42,14 @@ impl Store {
         if self.read_only {
             return Ok(Cleared::ReadOnly);
         }
-        let dir = self.layout.dir();
-        let names = fs::list_or_empty(dir)?;
+        let names = self.list(self.layout.dir())?;
         if names.is_empty() {
             return Ok(Cleared::Nothing);
         }
         let tag = self.layout.tag();
-        let ours = fs::read(&tag).is_ok_and(|tag| tag == super::CACHEDIR_TAG.as_bytes());
+        let ours = self
+            .read_plain(&tag)
+            .is_ok_and(|tag| tag == super::CACHEDIR_TAG.as_bytes());
         if !ours {
             return Ok(Cleared::NotOurs);
         }
@@ -55,21 +58,31 @@ impl Store {
             .filter(|listed| listed.name.to_string_lossy().starts_with(DOOMED))
             .map(|listed| listed.path.clone())
             .collect();
-        let lock = if fs::is_dir(self.layout.format_dir()) {
-            let Some(lock) = self.gc_lock()? else {
-                return Ok(Cleared::Busy);
-            };
-            let aside = dir.join(format!("{DOOMED}{}", std::process::id()));
-            fs::rename(self.layout.format_dir(), &aside)?;
-            doomed.push(aside);
-            Some(lock)
-        } else {
-            None
+        let format = self.layout.format_dir();
+        let found = self.look(format).ok();
+        let lock = match found.map(|stat| kind_of(&stat)) {
+            Some(NameKind::Dir) => {
+                let Some(lock) = self.gc_lock()? else {
+                    return Ok(Cleared::Busy);
+                };
+                let name = format!("{DOOMED}{}", std::process::id());
+                let aside = self.layout.dir().join(name);
+                self.rename(format, &aside)?;
+                doomed.push(aside);
+                Some(lock)
+            }
+            // A link to somebody's directory: the link is in the cache, the directory is not.
+            Some(_) => {
+                doomed.push(format.to_owned());
+                None
+            }
+            None => None,
         };
         let mut freed = 0;
         for path in doomed {
-            freed += fs::tree_size(&path, disk_size);
-            fs::remove_any(&path)?;
+            let spot = self.spot_of(&path)?;
+            freed += spot.dir.size_below(&spot.name, file_size);
+            spot.dir.remove_any(&spot.name)?;
         }
         drop(lock);
         self.remove_empty_dir();
@@ -79,13 +92,12 @@ impl Store {
     /// Removes the tag and the directory if nothing else is left. It may be a mount
     /// point, or in use again already; then it stays.
     fn remove_empty_dir(&self) {
-        let dir = self.layout.dir();
-        let left = fs::list_or_empty(dir).unwrap_or_default();
+        let left = self.list(self.layout.dir()).unwrap_or_default();
         if let [only] = left.as_slice()
             && only.name == "CACHEDIR.TAG"
-            && fs::remove_file(&only.path).is_ok()
+            && self.remove_file(&only.path).is_ok()
         {
-            let _ = fs::remove_dir(dir);
+            let _ = fs::remove_dir(self.layout.dir());
         }
     }
 }

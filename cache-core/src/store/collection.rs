@@ -13,11 +13,10 @@ use super::compress::Compressed;
 use super::gc::{GcReport, MEMO_AGE, TMP_AGE};
 use super::progress::{Meter, Progress};
 use super::retention::{self, Plan, Policy};
-use super::scan::{FileEntry, Scan};
+use super::scan::{FileEntry, Scan, modified};
 use super::{Store, StoreError};
 use crate::digest::{Digest, ResultKey};
-use crate::error::{PathContext as _, PathError};
-use crate::fs;
+use crate::error::PathError;
 use crate::manifest::InputManifest;
 
 /// Plans made in one collection: compressing may turn out to save less than assumed.
@@ -90,7 +89,7 @@ impl<'a> Collection<'a> {
             .evict
             .par_iter()
             .filter_map(|&(key, _)| {
-                let removed = remove(&self.store.layout.result(key));
+                let removed = self.remove(&self.store.layout.result(key));
                 meter.step();
                 (!removed).then_some(key)
             })
@@ -123,7 +122,7 @@ impl<'a> Collection<'a> {
         }
         for digest in &plan.duplicates {
             let compressed = self.store.layout.blob(*digest).with_extension("zst");
-            if remove(&compressed)
+            if self.remove(&compressed)
                 && let Some(blob) = self.scan.contents.blobs.get_mut(digest)
             {
                 blob.compressed = None;
@@ -142,10 +141,9 @@ impl<'a> Collection<'a> {
         let compressed = raw.with_extension("zst");
         let mut removed = true;
         for path in [&raw, &compressed] {
-            let modified =
-                fs::symlink_metadata(path).and_then(|m| m.modified().context("look at", path));
+            let modified = self.store.look(path).map(|stat| modified(&stat));
             if modified.is_ok_and(|modified| modified <= blob.modified) {
-                removed &= remove(path);
+                removed &= self.remove(path);
             }
         }
         removed
@@ -203,7 +201,7 @@ impl<'a> Collection<'a> {
         files
             .par_iter()
             .filter(|file| age.is_zero() || is_stale(file, age, self.now))
-            .filter(|file| remove_any(&file.path))
+            .filter(|file| self.remove_any(&file.path))
             .map(|file| (file.size, 1))
             .reduce(|| (0, 0), |a, b| (a.0 + b.0, a.1 + b.1))
     }
@@ -223,7 +221,7 @@ impl<'a> Collection<'a> {
             .par_iter()
             .filter(|file| {
                 meter.step();
-                self.is_dead(file, &live) && remove(&file.path)
+                self.is_dead(file, &live) && self.remove(&file.path)
             })
             .map(|file| (file.size, 1))
             .reduce(|| (0, 0), |a, b| (a.0 + b.0, a.1 + b.1));
@@ -239,8 +237,9 @@ impl<'a> Collection<'a> {
     /// Results stored since the scan are looked for one by one; they are in place before
     /// their manifest is.
     fn is_dead(&self, file: &FileEntry, live: &HashSet<ResultKey>) -> bool {
-        let exists = |key: ResultKey| fs::exists(&self.store.layout.result(key));
-        fs::read_plain(&file.path)
+        let exists = |key: ResultKey| self.store.exists(&self.store.layout.result(key));
+        self.store
+            .read_plain(&file.path)
             .ok()
             .and_then(|bytes| InputManifest::decode(&bytes).ok())
             .is_some_and(|manifest| {
@@ -248,16 +247,18 @@ impl<'a> Collection<'a> {
                 !sets.any(|set| live.contains(&set.result) || exists(set.result))
             })
     }
-}
 
-/// Removes a file; one that is gone already is as good.
-fn remove(path: &Path) -> bool {
-    fs::remove_file(path).map_or_else(|e| e.is_not_found(), |()| true)
-}
+    /// Removes a file; one that is gone already is as good.
+    fn remove(&self, path: &Path) -> bool {
+        let removed = self.store.remove_file(path);
+        removed.map_or_else(|e| e.is_not_found(), |()| true)
+    }
 
-/// The same for whatever is there, a directory too.
-fn remove_any(path: &Path) -> bool {
-    fs::remove_any(path).map_or_else(|e| e.is_not_found(), |()| true)
+    /// The same for whatever is there, a directory too.
+    fn remove_any(&self, path: &Path) -> bool {
+        let removed = self.store.remove_any(path);
+        removed.map_or_else(|e| e.is_not_found(), |()| true)
+    }
 }
 
 /// Whether a file is older than `age`, or so far in the future that its time is no use.

@@ -6,13 +6,14 @@
 //! in the store is removed rather than preserved.
 
 use std::io::Write as _;
+use std::os::unix::fs::MetadataExt as _;
 use std::time::SystemTime;
 
 use super::scan::disk_size;
 use super::{Store, StoreError};
 use crate::digest::{Digest, hash_pieces};
 use crate::error::{PathContext as _, PathError};
-use crate::fs;
+use crate::sparse;
 
 /// The zstd level.
 ///
@@ -41,30 +42,39 @@ impl Store {
     /// Compresses a raw blob.
     pub(crate) fn compress_blob(&self, digest: Digest) -> Result<Compressed, StoreError> {
         let raw = self.layout.blob(digest);
-        let source = match fs::open_plain(&raw) {
+        let source = match self.open_plain(&raw) {
             Ok(file) => file,
             Err(e) if e.is_not_found() => return Ok(Compressed::Gone),
             Err(e) => return Err(e.into()),
         };
-        let tmp = fs::TempFile::create_with_mode(&self.layout.part("tmp"), 0o444)?;
+        let metadata = source.metadata().context("look at", &raw)?;
+        let tmp = self.temp_file(metadata.mode() & 0o444)?;
+        let made = tmp.file().metadata().context("look at", tmp.path())?;
+        let is_ours = (made.uid(), made.gid()) == (metadata.uid(), metadata.gid());
+        if metadata.mode() & 0o004 == 0 && !is_ours {
+            // Not for everybody, and the compressed file would be somebody else's.
+            return Ok(Compressed::NotSmaller);
+        }
         let mut encoder = zstd::Encoder::new(tmp.file(), LEVEL).context("compress", &raw)?;
         let cannot_read = |e| PathError::new("read", &raw, e);
-        let found = hash_pieces(source, cannot_read, |piece| {
+        let found = hash_pieces(sparse::reader(source), cannot_read, |piece| {
             encoder.write_all(piece).context("write", tmp.path())
         })?;
         encoder.finish().context("write", tmp.path())?;
         if found.digest != digest {
-            fs::remove_file(&raw)?;
+            self.remove_file(&raw)?;
             return Ok(Compressed::Gone);
         }
-        let metadata = fs::metadata(tmp.path())?;
-        let size = disk_size(metadata.len());
-        let modified = metadata.modified().context("look at", tmp.path())?;
-        if size >= disk_size(found.len) {
+        let written = tmp.file().metadata().context("look at", tmp.path())?;
+        let size = disk_size(written.len());
+        let modified = written.modified().context("look at", tmp.path())?;
+        // One with holes may take less than it would compressed.
+        let takes = disk_size(metadata.blocks().saturating_mul(512).min(found.len));
+        if size >= takes {
             return Ok(Compressed::NotSmaller);
         }
         self.settle(tmp, &raw.with_extension("zst"))?;
-        fs::remove_file(&raw)?;
+        self.remove_file(&raw)?;
         Ok(Compressed::To { size, modified })
     }
 }

@@ -49,7 +49,6 @@ use super::{Store, StoreError};
 use crate::codec::{self, Kind};
 use crate::config::Config;
 use crate::error::{PathContext as _, PathError};
-use crate::fs;
 use crate::lock;
 use crate::stats::STORED_BYTES;
 
@@ -173,7 +172,7 @@ impl Store {
     }
 
     fn gc_record(&self) -> Record {
-        let read = || codec::decode(KIND, &fs::read_plain(&self.layout.part("gc")).ok()?).ok();
+        let read = || codec::decode(KIND, &self.read_plain(&self.layout.part("gc")).ok()?).ok();
         read().unwrap_or_default()
     }
 
@@ -195,7 +194,7 @@ impl Store {
         now: SystemTime,
         progress: &(dyn Fn(Progress) + Sync),
     ) -> Result<Collected, StoreError> {
-        if !fs::is_dir(self.layout.format_dir()) {
+        if !self.is_dir(self.layout.format_dir()) {
             return Ok(Collected::Done(GcReport::default()));
         }
         let in_pool = |work: &(dyn Fn() -> Result<Collected, StoreError> + Sync)| {

@@ -4,7 +4,7 @@
 //! <dir>/CACHEDIR.TAG
 //! <dir>/v1/manifests/ab/<key>        input manifests, replaced atomically
 //! <dir>/v1/results/ab/<key>          compile results, immutable; mtime = last use
-//! <dir>/v1/blobs/ab/<digest>         outputs, raw, immutable, mode 0444
+//! <dir>/v1/blobs/ab/<digest>         outputs, raw, immutable, mode 0444 or less
 //! <dir>/v1/blobs/ab/<digest>.zst     the same, compressed, once cold
 //! <dir>/v1/toolchains/<digest>       memoised compiler identities
 //! <dir>/v1/names/ab/<digest>         names of variables found in files of code

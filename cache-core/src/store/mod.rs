@@ -12,6 +12,8 @@
 //! - A blob is verified against its digest every time it is placed; what fails is
 //!   removed.
 //! - A reader survives any file vanishing under it: `None` is a miss.
+//! - Nothing outside the directory is written, changed or removed, whatever lies in it: see
+//!   `room`, the only module here that touches the file system.
 
 mod blobs;
 mod clear;
@@ -21,6 +23,7 @@ mod gc;
 mod layout;
 mod progress;
 pub mod retention;
+mod room;
 mod scan;
 mod turns;
 mod verify;
@@ -28,6 +31,7 @@ mod verify;
 use std::path::Path;
 
 pub use blobs::Placed;
+pub(crate) use blobs::Shape;
 pub use clear::Cleared;
 pub use gc::{CollectOptions, Collected, GcReport, run_gc};
 pub use layout::{CACHEDIR_TAG, FORMAT, Layout};
@@ -38,8 +42,7 @@ pub use verify::{Damage, Finding, VerifyReport};
 
 use crate::codec::{self, DecodeError};
 use crate::digest::{ManifestKey, ResultKey};
-use crate::error::{PathContext as _, PathError};
-use crate::fs;
+use crate::error::PathError;
 use crate::manifest::InputManifest;
 use crate::result::CompileResult;
 
@@ -98,26 +101,6 @@ impl Store {
         self.read_only
     }
 
-    /// Makes the directories, private to the user (0700) if they are new.
-    pub fn prepare(&self) -> Result<(), PathError> {
-        let tmp = self.layout.part("tmp");
-        if fs::is_dir(&tmp) {
-            return Ok(());
-        }
-        fs::create_private_dir_all(self.layout.dir())?;
-        self.write_tag()?;
-        fs::create_dir_all(&tmp)
-    }
-
-    /// Says what the directory is, if nothing does yet.
-    pub(crate) fn write_tag(&self) -> Result<(), PathError> {
-        let tag = self.layout.tag();
-        if fs::exists(&tag) {
-            return Ok(());
-        }
-        fs::write(&tag, CACHEDIR_TAG.as_bytes())
-    }
-
     /// The manifest of a key; `None` when there is none.
     pub fn manifest(&self, key: ManifestKey) -> Result<Option<InputManifest>, StoreError> {
         let path = self.layout.manifest(key);
@@ -150,28 +133,25 @@ impl Store {
 
     /// Marks a result as used now, for retention. Failing to is harmless.
     pub fn touch_result(&self, key: ResultKey, result: &CompileResult) {
-        if !self.read_only && fs::touch(&self.layout.result(key)).is_err_and(|e| e.is_denied()) {
+        if !self.read_only
+            && self
+                .touch(&self.layout.result(key))
+                .is_err_and(|e| e.is_denied())
+        {
             // Only the owner of a file may set its time; so it becomes ours.
             let _ = self.put_result(key, result);
         }
     }
 
-    /// Writes a small file atomically.
-    pub(crate) fn replace(&self, path: &Path, bytes: &[u8]) -> Result<(), PathError> {
-        self.prepare()?;
-        let tmp = fs::TempFile::create(&self.layout.part("tmp"))?;
-        std::io::Write::write_all(&mut tmp.file(), bytes).context("write", tmp.path())?;
-        self.settle(tmp, path)
-    }
-
-    /// The same for a frame whose place another release may have taken: its file stays.
+    /// Writes a frame atomically to a place that another release may have taken: then its
+    /// file stays.
     pub(crate) fn replace_own(
         &self,
         path: &Path,
         what: &'static str,
         frame: &[u8],
     ) -> Result<(), StoreError> {
-        let there = fs::read_plain(path).unwrap_or_default();
+        let there = self.read_plain(path).unwrap_or_default();
         if let Some(found) = codec::foreign_version(&there, frame) {
             let name = path.file_name().unwrap_or_default();
             return Err(StoreError::UnknownVersion {
@@ -183,50 +163,13 @@ impl Store {
         Ok(self.replace(path, frame)?)
     }
 
-    /// Gives a finished file its place, replacing whatever is there.
-    pub(crate) fn settle(&self, mut tmp: fs::TempFile, to: &Path) -> Result<(), PathError> {
-        match tmp.persist_in_new_dirs(to) {
-            Err(e) if e.is_no_file() => {
-                self.discard(to);
-                tmp.persist(to)
-            }
-            done => done,
-        }
-    }
-
-    /// Opens a file for reading and writing, creating it if it is not there. Anything but
-    /// a file in its place is removed: what is written to the store stays in it.
-    pub(crate) fn open_file(&self, path: &Path) -> Result<std::fs::File, PathError> {
-        match fs::open_or_create(path) {
-            Err(e) if e.is_no_file() => {
-                self.discard(path);
-                fs::open_or_create(path)
-            }
-            opened => opened,
-        }
-    }
-
-    /// Removes what should not be in the store, as far as that is allowed. A directory
-    /// in a file's place leaves it at once, whatever it contains.
-    pub(crate) fn discard(&self, path: &Path) {
-        if self.read_only {
-            return;
-        }
-        if fs::remove_file(path).is_err_and(|e| e.is_no_file()) {
-            let aside = fs::fresh_path(&self.layout.part("tmp"));
-            if fs::rename(path, &aside).is_ok() {
-                let _ = fs::remove_any(&aside);
-            }
-        }
-    }
-
     fn read<T>(
         &self,
         path: &Path,
         what: &'static str,
         decode: impl Fn(&[u8]) -> Result<T, DecodeError>,
     ) -> Result<Option<T>, StoreError> {
-        let bytes = match fs::read_plain(path) {
+        let bytes = match self.read_plain(path) {
             Ok(bytes) => Some(bytes),
             Err(e) if e.is_not_found() => return Ok(None),
             Err(e) if e.is_no_file() => None,

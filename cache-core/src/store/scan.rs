@@ -11,16 +11,18 @@
 //! number of entries.
 
 use std::collections::{BTreeMap, HashMap};
-use std::fs::Metadata;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
 
 use rayon::prelude::*;
+use rustix::fs::Stat;
 
 use super::Store;
 use super::retention::{Contents, Entry, StoredBlob};
+use super::room::kind_of;
 use crate::codec::DecodeError;
 use crate::digest::{Digest, ResultKey};
+use crate::dir::{Dir, Listed, NameKind};
 use crate::error::PathError;
 use crate::fs;
 use crate::result::CompileResult;
@@ -123,12 +125,15 @@ impl Store {
         scan.contents.foreign = !scan.foreign.is_empty();
         scan.manifests = self.each_sharded("manifests", file_entry)?;
         scan.memos = self.each_sharded("names", file_entry)?;
-        scan.memos.extend(flat(&self.layout.part("toolchains"))?);
-        scan.tmp = left_over(&self.layout.part("tmp"))?;
-        scan.tmp.extend(left_over(&self.layout.part("running"))?);
+        scan.memos
+            .extend(self.each_in(&self.layout.part("toolchains"), file_entry)?);
+        for part in ["tmp", "running"] {
+            let left = self.each_in(&self.layout.part(part), left_over)?;
+            scan.tmp.extend(left);
+        }
         let rest = [
-            flat(self.layout.format_dir())?,
-            flat(&self.layout.part("stats"))?,
+            self.each_in(self.layout.format_dir(), file_entry)?,
+            self.each_in(&self.layout.part("stats"), file_entry)?,
         ]
         .concat();
         let apart = [&scan.memos, &scan.tmp, &scan.damaged, &scan.foreign, &rest];
@@ -143,9 +148,9 @@ impl Store {
 
     fn blobs(&self) -> Result<HashMap<Digest, StoredBlob>, PathError> {
         let mut blobs: HashMap<Digest, StoredBlob> = HashMap::new();
-        for (digest, compressed, file) in self.each_sharded("blobs", |listed| {
+        for (digest, compressed, file) in self.each_sharded("blobs", |dir, listed| {
             let (digest, compressed) = blob_name(&listed.path)?;
-            Some((digest, compressed, file_entry(listed)?))
+            Some((digest, compressed, file_entry(dir, listed)?))
         })? {
             let blob = blobs.entry(digest).or_insert(StoredBlob {
                 raw: None,
@@ -164,21 +169,33 @@ impl Store {
     }
 
     /// Runs `look` on every file of a part with two-digit subdirectories, in parallel.
+    /// Runs `look` on every file of a part with two-digit subdirectories, in parallel. What
+    /// is no directory holds nothing.
     pub(crate) fn each_sharded<T: Send>(
         &self,
         part: &str,
-        look: impl Fn(&fs::Listed) -> Option<T> + Sync,
+        look: impl Fn(&Dir, &Listed) -> Option<T> + Sync,
     ) -> Result<Vec<T>, PathError> {
-        let shards = fs::list_or_empty(&self.layout.part(part))?;
+        let shards = self.list(&self.layout.part(part))?;
         let found: Result<Vec<Vec<T>>, PathError> = shards
             .par_iter()
-            .filter(|shard| shard.file_type.is_dir())
-            .map(|shard| {
-                let files = fs::list_or_empty(&shard.path)?;
-                Ok(files.iter().filter_map(&look).collect())
-            })
+            .filter(|shard| shard.kind == NameKind::Dir)
+            .map(|shard| self.each_in(&shard.path, &look))
             .collect();
         Ok(found?.into_iter().flatten().collect())
+    }
+
+    fn each_in<T>(
+        &self,
+        path: &Path,
+        look: impl Fn(&Dir, &Listed) -> Option<T>,
+    ) -> Result<Vec<T>, PathError> {
+        let dir = match self.dir(path) {
+            Err(e) if e.is_not_found() || e.is_no_dir() => return Ok(Vec::new()),
+            dir => dir?,
+        };
+        let listed = dir.list()?;
+        Ok(listed.iter().filter_map(|file| look(&dir, file)).collect())
     }
 }
 
@@ -188,10 +205,13 @@ enum Found {
     Foreign(FileEntry),
 }
 
-fn read_result(listed: &fs::Listed) -> Option<Found> {
-    let file = file_entry(listed)?;
+fn read_result(dir: &Dir, listed: &Listed) -> Option<Found> {
+    let file = file_entry(dir, listed)?;
     let key = ResultKey(Digest::from_hex(listed.name.to_str()?)?);
-    let result = match fs::read_plain(&listed.path) {
+    let bytes = dir
+        .open_plain(Path::new(&listed.name))
+        .and_then(|opened| fs::read_all(opened, &listed.path));
+    let result = match bytes {
         Ok(bytes) => CompileResult::decode(&bytes),
         Err(e) if e.is_not_found() => return None,
         Err(_) => Err(DecodeError::Corrupt),
@@ -227,35 +247,39 @@ pub(crate) fn blob_name(path: &Path) -> Option<(Digest, bool)> {
     }
 }
 
-fn file_entry(listed: &fs::Listed) -> Option<FileEntry> {
-    let metadata = fs::symlink_metadata(&listed.path).ok()?;
-    metadata.is_file().then(|| entry_of(listed, &metadata))
-}
-
-fn entry_of(listed: &fs::Listed, metadata: &Metadata) -> FileEntry {
-    FileEntry {
-        path: listed.path.clone(),
-        size: disk_size(metadata.len()),
-        modified: metadata.modified().unwrap_or(SystemTime::UNIX_EPOCH),
-    }
+fn file_entry(dir: &Dir, listed: &Listed) -> Option<FileEntry> {
+    let stat = dir.look(&listed.name).ok()?;
+    (kind_of(&stat) == NameKind::File).then(|| entry_of(listed, &stat))
 }
 
 /// Whatever is right inside a directory in which everything is on its way out.
-fn left_over(dir: &Path) -> Result<Vec<FileEntry>, PathError> {
-    let listed = fs::list_or_empty(dir)?;
-    let look = |listed| Some(entry_of(listed, &fs::symlink_metadata(&listed.path).ok()?));
-    Ok(listed.iter().filter_map(look).collect())
+fn left_over(dir: &Dir, listed: &Listed) -> Option<FileEntry> {
+    Some(entry_of(listed, &dir.look(&listed.name).ok()?))
 }
 
-/// The files right inside a directory.
-fn flat(dir: &Path) -> Result<Vec<FileEntry>, PathError> {
-    let listed = fs::list_or_empty(dir)?;
-    let mut files: Vec<FileEntry> = listed.iter().filter_map(file_entry).collect();
-    for file in &mut files {
-        // The memo is sparse: what was never written of it takes no room.
-        if file.path.file_name() == Some("memo".as_ref()) {
-            file.size = file.size.min(fs::allocated_size(&file.path));
-        }
+fn entry_of(listed: &Listed, stat: &Stat) -> FileEntry {
+    FileEntry {
+        path: listed.path.clone(),
+        size: file_size(stat),
+        modified: modified(stat),
     }
-    Ok(files)
+}
+
+/// What a file takes, bytes in whole blocks. One with holes, such as the memo or a sparse
+/// output, takes less than it is long.
+pub(super) fn file_size(stat: &Stat) -> u64 {
+    let (len, blocks) = (stat.st_size, stat.st_blocks);
+    let whole = disk_size(u64::try_from(len).unwrap_or(0));
+    let allocated = u64::try_from(blocks).unwrap_or(0).saturating_mul(512);
+    whole.min(disk_size(allocated.max(1)))
+}
+
+/// When a file was last written to.
+pub(super) fn modified(stat: &Stat) -> SystemTime {
+    let seconds = u64::try_from(stat.st_mtime).unwrap_or(0);
+    let nanos = u32::try_from(stat.st_mtime_nsec).unwrap_or(0);
+    let since = Duration::new(seconds, nanos);
+    SystemTime::UNIX_EPOCH
+        .checked_add(since)
+        .unwrap_or(SystemTime::UNIX_EPOCH)
 }

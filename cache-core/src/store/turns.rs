@@ -29,14 +29,14 @@
 
 use std::fs::File;
 use std::os::unix::fs::{FileExt as _, MetadataExt as _};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::mpsc::{self, RecvTimeoutError};
 use std::time::{Duration, Instant};
 
 use super::Store;
 use crate::digest::Digest;
+use crate::dir::Spot;
 use crate::error::PathError;
-use crate::fs;
 use crate::lock;
 
 /// How often the one who compiles shows that it is at work.
@@ -60,7 +60,7 @@ pub(crate) enum Turn {
 
 /// The right to compile while others wait.
 pub(crate) struct Lead {
-    path: PathBuf,
+    spot: Spot,
     _heart: Option<Heart>,
     _lock: File,
 }
@@ -68,7 +68,7 @@ pub(crate) struct Lead {
 impl Drop for Lead {
     fn drop(&mut self) {
         // From here on, those who wait go on.
-        let _ = fs::remove_file(&self.path);
+        let _ = self.spot.remove_file();
     }
 }
 
@@ -97,7 +97,8 @@ impl Store {
     /// is at it, whether to wait for that.
     pub(crate) fn take_turn(&self, compilation: Digest, wait: impl FnOnce() -> bool) -> Turn {
         let path = self.layout.running(compilation);
-        let Ok(file) = self.open_running(&path) else {
+        let opened = self.open_running(&path);
+        let Ok((file, spot)) = opened.and_then(|file| Ok((file, self.spot_of(&path)?))) else {
             return Turn::Anybody;
         };
         let mut wait = Some(wait);
@@ -106,7 +107,7 @@ impl Store {
             match lock::try_exclusive(&file) {
                 Ok(true) if has_name(&file) => {
                     return Turn::Ours(Lead {
-                        path,
+                        spot,
                         _heart: Heart::start(&file),
                         _lock: file,
                     });
@@ -115,7 +116,7 @@ impl Store {
                 Ok(false) if !has_name(&file) => return Turn::Theirs,
                 Ok(false) => {}
                 Err(_) => {
-                    let _ = fs::remove_file(&path);
+                    let _ = spot.remove_file();
                     return Turn::Anybody;
                 }
             }
@@ -130,7 +131,7 @@ impl Store {
         match self.open_file(path) {
             Err(e) if e.is_not_found() => {
                 self.prepare()?;
-                fs::create_dir_all(&self.layout.part("running"))?;
+                self.make_dir(&self.layout.part("running"))?;
                 self.open_file(path)
             }
             opened => opened,
@@ -272,7 +273,7 @@ mod tests {
         let key = Digest::of(b"unit");
         let ours = store.take_turn(key, || true);
         assert!(matches!(ours, Turn::Ours(_)));
-        let file = fs::open(&store.layout().running(key)).unwrap();
+        let file = store.open_plain(&store.layout().running(key)).unwrap();
         let mut watch = Watch::new();
         while watch.beats < 2 {
             assert!(!watch.is_stalled(&file));

@@ -26,8 +26,8 @@ use super::scan::blob_name;
 use super::{CACHEDIR_TAG, Store, StoreError};
 use crate::codec::{self, DecodeError};
 use crate::digest::Digest;
+use crate::dir::NameKind;
 use crate::error::PathError;
-use crate::fs;
 use crate::journal;
 use crate::manifest::InputManifest;
 use crate::memo::Memo;
@@ -96,8 +96,11 @@ impl Store {
         repair: bool,
         progress: &(dyn Fn(Progress) + Sync),
     ) -> Result<Option<VerifyReport>, StoreError> {
-        if !fs::is_dir(self.layout.format_dir()) {
+        if !self.exists(self.layout.format_dir()) {
             return Ok(Some(VerifyReport::default()));
+        }
+        if self.displaced() == [self.layout.format_dir()] {
+            return Ok(Some(self.without_format_dir(repair)));
         }
         let lock = if repair { self.gc_lock()? } else { None };
         if repair && lock.is_none() {
@@ -107,12 +110,31 @@ impl Store {
         report.findings.sort_by(|a, b| a.path.cmp(&b.path));
         if repair {
             for finding in &mut report.findings {
-                let gone = |e: PathError| e.is_not_found();
-                finding.removed = fs::remove_any(&finding.path).map_or_else(gone, |()| true);
+                finding.removed = self.remove_finding(&finding.path);
             }
             self.write_tag()?;
         }
         Ok(Some(report))
+    }
+
+    /// What there is to say where a link is in place of the format directory.
+    fn without_format_dir(&self, repair: bool) -> VerifyReport {
+        let path = self.layout.format_dir().to_owned();
+        let removed = repair && self.remove_finding(&path);
+        let damage = Damage::Stray;
+        VerifyReport {
+            findings: vec![Finding {
+                path,
+                damage,
+                removed,
+            }],
+            ..VerifyReport::default()
+        }
+    }
+
+    fn remove_finding(&self, path: &Path) -> bool {
+        let removed = self.remove_any(path);
+        removed.map_or_else(|e| e.is_not_found(), |()| true)
     }
 }
 
@@ -176,7 +198,7 @@ impl<'a> Verifier<'a> {
         let read: Vec<(Part, PathBuf, u64, Read)> = files
             .into_par_iter()
             .map(|(part, path)| {
-                let (bytes, read) = check(part, &path);
+                let (bytes, read) = self.check(part, &path);
                 meter.step();
                 (part, path, bytes, read)
             })
@@ -197,12 +219,8 @@ impl<'a> Verifier<'a> {
 
     /// What lies right in the format directory.
     fn check_flat(&mut self) {
-        let dirs = ["tmp", "running", "stats", "toolchains"];
-        for dir in dirs.into_iter().chain(Part::ALL.map(Part::name)) {
-            let path = self.store.layout.part(dir);
-            if fs::symlink_metadata(&path).is_ok_and(|metadata| !metadata.is_dir()) {
-                self.finding(path, Damage::Stray);
-            }
+        for path in self.store.displaced() {
+            self.finding(path, Damage::Stray);
         }
         self.check_file("lock", |_| true);
         self.check_file("gc", codec::is_whole);
@@ -221,7 +239,7 @@ impl<'a> Verifier<'a> {
     fn check_path(&mut self, path: PathBuf, is_sound: impl Fn(&[u8]) -> bool) {
         // Some are written in place: what looks damaged may be whole a moment later.
         for last in [false, false, true] {
-            match fs::read_plain(&path) {
+            match self.store.read_plain(&path) {
                 Ok(bytes) if is_sound(&bytes) => {
                     self.report.others += 1;
                     self.report.bytes += bytes.len() as u64;
@@ -247,13 +265,13 @@ impl<'a> Verifier<'a> {
     /// The files of a part; what does not belong there becomes a finding.
     fn list(&mut self, part: Part) -> Result<Vec<PathBuf>, PathError> {
         let mut files = Vec::new();
-        for shard in fs::list_or_empty(&self.store.layout.part(part.name()))? {
+        for shard in self.store.list(&self.store.layout.part(part.name()))? {
             let two = shard.name.to_str().filter(|name| is_shard(name));
-            let Some(two) = two.filter(|_| shard.file_type.is_dir()) else {
+            let Some(two) = two.filter(|_| shard.kind == NameKind::Dir) else {
                 self.finding(shard.path, Damage::Stray);
                 continue;
             };
-            let listed = match fs::list_or_empty(&shard.path) {
+            let listed = match self.store.list(&shard.path) {
                 Ok(listed) => listed,
                 Err(e) => {
                     self.finding(shard.path, Damage::Unreadable(e.source));
@@ -266,7 +284,7 @@ impl<'a> Verifier<'a> {
                     _ => file.name.to_str().and_then(Digest::from_hex),
                 };
                 let belongs = digest.is_some_and(|digest| digest.to_hex().starts_with(two));
-                if belongs && file.file_type.is_file() {
+                if belongs && file.kind == NameKind::File {
                     files.push(file.path);
                 } else {
                     self.finding(file.path, Damage::Stray);
@@ -305,9 +323,9 @@ impl<'a> Verifier<'a> {
         belongs: fn(&str) -> bool,
         is_sound: fn(&[u8]) -> bool,
     ) -> Result<(), PathError> {
-        for file in fs::list_or_empty(&self.store.layout.part(dir))? {
+        for file in self.store.list(&self.store.layout.part(dir))? {
             let known = file.name.to_str().is_some_and(belongs);
-            if !known || !file.file_type.is_file() {
+            if !known || file.kind != NameKind::File {
                 self.finding(file.path, Damage::Stray);
                 continue;
             }
@@ -327,7 +345,7 @@ impl<'a> Verifier<'a> {
             let gone = |digest: &&Digest| bad.contains(*digest) || !self.has_blob(**digest);
             let missing = needed.iter().filter(gone).count();
             // It may have been evicted, and its blobs with it, since it was read.
-            if missing > 0 && fs::exists(&path) {
+            if missing > 0 && self.store.exists(&path) {
                 let needed = needed.len();
                 self.finding(path, Damage::MissingBlobs { missing, needed });
             }
@@ -338,55 +356,56 @@ impl<'a> Verifier<'a> {
         let raw = self.store.layout.blob(digest);
         // The second look at the raw file: a compressed one may have been replaced by
         // it between the first two.
-        fs::exists(&raw) || fs::exists(&raw.with_extension("zst")) || fs::exists(&raw)
+        let exists = |path: &Path| self.store.exists(path);
+        exists(&raw) || exists(&raw.with_extension("zst")) || exists(&raw)
+    }
+
+    /// Reads one file; says how many bytes that were.
+    fn check(&self, part: Part, path: &Path) -> (u64, Read) {
+        if part == Part::Blobs {
+            return self.check_blob(path);
+        }
+        let bytes = match self.store.read_plain(path) {
+            Ok(bytes) => bytes,
+            Err(e) => return (0, refused(e)),
+        };
+        let decoded = match part {
+            Part::Results => CompileResult::decode(&bytes)
+                .map(|result| Read::Needs(result.blobs().map(|blob| blob.digest).collect())),
+            Part::Manifests => InputManifest::decode(&bytes).map(|_| Read::Sound),
+            Part::Blobs | Part::Names if codec::is_whole(&bytes) => Ok(Read::Sound),
+            Part::Blobs | Part::Names => Err(DecodeError::Corrupt),
+        };
+        let read = decoded.unwrap_or_else(|e| match e {
+            DecodeError::Corrupt => Read::Bad(Damage::Damaged),
+            DecodeError::UnknownVersion { .. } => Read::Foreign,
+        });
+        (bytes.len() as u64, read)
+    }
+
+    fn check_blob(&self, path: &Path) -> (u64, Read) {
+        let file = match self.store.open_plain(path) {
+            Ok(file) => file,
+            Err(e) => return (0, refused(e)),
+        };
+        let len = file.metadata().map_or(0, |metadata| metadata.len());
+        let content = match blob_name(path) {
+            Some((_, true)) => zstd::Decoder::new(file).and_then(Digest::of_reader),
+            _ => Digest::of_reader(file),
+        };
+        let found = content.map(|blob| blob.digest);
+        let read = match (blob_name(path), found) {
+            (Some((digest, _)), Ok(found)) if found == digest => Read::Sound,
+            (_, Err(e)) if e.raw_os_error().is_some() => Read::Bad(Damage::Unreadable(e)),
+            // What zstd refuses to decode is damaged.
+            _ => Read::Bad(Damage::Damaged),
+        };
+        (len, read)
     }
 }
 
 fn is_shard(name: &str) -> bool {
     name.len() == 2 && name.bytes().all(|b| matches!(b, b'0'..=b'9' | b'a'..=b'f'))
-}
-
-/// Reads one file; says how many bytes that were.
-fn check(part: Part, path: &Path) -> (u64, Read) {
-    if part == Part::Blobs {
-        return check_blob(path);
-    }
-    let bytes = match fs::read_plain(path) {
-        Ok(bytes) => bytes,
-        Err(e) => return (0, refused(e)),
-    };
-    let decoded = match part {
-        Part::Results => CompileResult::decode(&bytes)
-            .map(|result| Read::Needs(result.blobs().map(|blob| blob.digest).collect())),
-        Part::Manifests => InputManifest::decode(&bytes).map(|_| Read::Sound),
-        Part::Blobs | Part::Names if codec::is_whole(&bytes) => Ok(Read::Sound),
-        Part::Blobs | Part::Names => Err(DecodeError::Corrupt),
-    };
-    let read = decoded.unwrap_or_else(|e| match e {
-        DecodeError::Corrupt => Read::Bad(Damage::Damaged),
-        DecodeError::UnknownVersion { .. } => Read::Foreign,
-    });
-    (bytes.len() as u64, read)
-}
-
-fn check_blob(path: &Path) -> (u64, Read) {
-    let file = match fs::open_plain(path) {
-        Ok(file) => file,
-        Err(e) => return (0, refused(e)),
-    };
-    let len = file.metadata().map_or(0, |metadata| metadata.len());
-    let content = match blob_name(path) {
-        Some((_, true)) => zstd::Decoder::new(file).and_then(Digest::of_reader),
-        _ => Digest::of_reader(file),
-    };
-    let found = content.map(|blob| blob.digest);
-    let read = match (blob_name(path), found) {
-        (Some((digest, _)), Ok(found)) if found == digest => Read::Sound,
-        (_, Err(e)) if e.raw_os_error().is_some() => Read::Bad(Damage::Unreadable(e)),
-        // What zstd refuses to decode is damaged.
-        _ => Read::Bad(Damage::Damaged),
-    };
-    (len, read)
 }
 
 fn refused(e: PathError) -> Read {

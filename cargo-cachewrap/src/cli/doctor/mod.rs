@@ -6,7 +6,7 @@ use std::io::Write as _;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use cache_core::{BuildScripts, Config, Loaded, format_size};
+use cache_core::{BuildScripts, Config, Loaded, Store, format_size};
 
 use super::context::Context;
 use super::files;
@@ -144,6 +144,12 @@ fn directory(config: &Config) -> Verdict {
     let Some(nearest) = files::nearest_dir(dir) else {
         return Bad(format!("{shown} cannot be made"));
     };
+    if let Some(path) = Store::new(dir, true).displaced().first() {
+        return Bad(format!(
+            "{} should be a directory, and no link to one; `cargo cachewrap verify --repair` removes it",
+            path.display()
+        ));
+    }
     match tempfile::tempfile_in(nearest) {
         Ok(_) if nearest == dir => Good(format!("{shown} can be written to")),
         Ok(_) => Good(format!("{shown} will be made when it is needed")),
