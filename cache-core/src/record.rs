@@ -369,6 +369,7 @@ impl Sorted {
             Input::NoProgram { name } => (7, name, 1),
             Input::Modes { .. } => (10, b"", 0),
             Input::CodeEnv { .. } => (8, b"", 0),
+            Input::Told { .. } => (8, b"", 1),
         }
     }
 }

@@ -6,6 +6,7 @@
 
 mod inputs;
 mod launchers;
+mod names;
 mod outputs;
 mod places;
 mod side_effects;

@@ -155,28 +155,18 @@ impl Places {
             program.references(&wanted)
         };
         let contains = |text: &[u8]| memchr::memmem::find(content, text).is_some();
-        let is_excused = |name: usize, from: &u64| {
+        let says = |name: usize, place: &u64| {
             let name = names.get(name).copied().unwrap_or_default();
-            if !excuse::may_be_excused(name) {
-                return false;
-            }
-            if !program.has_symbols() {
-                return excuse::excuses_stripped(name, contains);
-            }
-            program
-                .function(*from)
-                .is_some_and(|symbol| excuse::excuses(name, symbol))
+            !excuse::is_excused(program, name, *place, contains)
         };
         for (name, sites) in &self.sites {
-            // Without symbols, the standard library's own are not told from others.
-            let is_known = program.has_symbols() || !excusable(*name);
-            if is_known && sites.iter().any(|from| !is_excused(*name, from)) {
+            if sites.iter().any(|place| says(*name, place)) {
                 found.note(*name, Naming::Alone);
             }
         }
         for data in &self.data {
             let from = references.get(&data.address).map_or(&[][..], |from| from);
-            if from.iter().any(|from| !is_excused(data.name, from)) {
+            if from.iter().any(|place| says(data.name, place)) {
                 found.note(data.name, data.naming);
             }
         }

@@ -5,6 +5,9 @@
 //! in the program refers to them too, which its symbols tell. Of a program without
 //! symbols, its texts tell which of the crates are part of it.
 
+use super::program::Program;
+use super::uses;
+
 /// A variable and the crates whose functions may name it.
 struct Excuse {
     name: &'static str,
@@ -58,6 +61,12 @@ const EXCUSES: &[Excuse] = &[
         ],
         texts: TEXTS,
     },
+    // Where temporary files go.
+    Excuse {
+        name: "TMPDIR",
+        crates: &["cc"],
+        texts: TEXTS,
+    },
 ];
 
 /// Texts of the crates `cc`, `cmake` and `which`.
@@ -72,19 +81,50 @@ pub(super) fn may_be_excused(name: &[u8]) -> bool {
     excuse(name).is_some()
 }
 
+/// Whether what refers to a name, or is one among the instructions, says nothing.
+/// `contains`: whether a text is in the program.
+pub(super) fn is_excused(
+    program: &Program<'_>,
+    name: &[u8],
+    place: u64,
+    contains: impl Fn(&[u8]) -> bool,
+) -> bool {
+    let Some(excuse) = excuse(name) else {
+        return false;
+    };
+    if !program.has_symbols() {
+        let is_of_crate = || excuse.texts.iter().any(|text| contains(text.as_bytes()));
+        // Names that the standard library compares are not told from others.
+        let is_of_std = program.is_code(place) && name != b"TMPDIR";
+        return is_of_std || excuse.crates.is_empty() || is_of_crate();
+    }
+    let Some(users) = uses::trace(program, vec![place]) else {
+        return false;
+    };
+    users.into_iter().all(|user| {
+        let Some((start, symbol)) = program.function_at(user) else {
+            return false;
+        };
+        if !is_temp_dir(symbol) {
+            return excuses(name, symbol);
+        }
+        uses::of(program, start).is_some_and(|callers| {
+            let mut callers = callers.into_iter().map(|at| program.function_at(at));
+            callers.all(|caller| caller.is_some_and(|(_, s)| is_temp_dir(s) || (excuses(name, s))))
+        })
+    })
+}
+
 /// Whether a function of this name may name a variable without saying anything.
-pub(super) fn excuses(name: &[u8], symbol: &[u8]) -> bool {
+fn excuses(name: &[u8], symbol: &[u8]) -> bool {
     is_of_std(symbol)
         || (name == b"RUST_MIN_STACK" && symbol.starts_with(b"_ZN3std6thread"))
         || excuse(name).is_some_and(|excuse| excuse.crates.iter().any(|c| is_of(symbol, c)))
 }
 
-/// Whether a program without symbols that contains these texts is taken for one that has
-/// the crates which may name the variable.
-pub(super) fn excuses_stripped(name: &[u8], contains: impl Fn(&[u8]) -> bool) -> bool {
-    excuse(name).is_some_and(|excuse| {
-        excuse.texts.is_empty() || excuse.texts.iter().any(|text| contains(text.as_bytes()))
-    })
+/// Whether a function is the standard library's that reads `TMPDIR` for whoever calls it.
+fn is_temp_dir(symbol: &[u8]) -> bool {
+    memchr::memmem::find(symbol, b"3std3env8temp_dir").is_some()
 }
 
 fn excuse(name: &[u8]) -> Option<&'static Excuse> {
@@ -93,7 +133,7 @@ fn excuse(name: &[u8]) -> Option<&'static Excuse> {
 
 /// Whether a symbol is one that the standard library itself was compiled to: without
 /// anything of the crate that uses it.
-pub(super) fn is_of_std(symbol: &[u8]) -> bool {
+fn is_of_std(symbol: &[u8]) -> bool {
     if symbol.starts_with(b"_R") {
         let mut roots = crate_roots(symbol).peekable();
         return roots.peek().is_some()

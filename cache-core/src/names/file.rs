@@ -8,6 +8,7 @@ use crate::error::{PathContext as _, PathError};
 use crate::fs;
 
 use super::content::{self, Content};
+use super::program::Program;
 use super::{Found, elf, text};
 
 /// Programs beyond this length are not looked at as a whole, bytes.
@@ -73,4 +74,14 @@ fn large_program(file: &mut File, len: u64, names: &[&[u8]], found: &mut Found) 
     found.is_opaque |= content::is_random(&end);
     file.rewind()?;
     text::search(file, Content::Program, names, found)
+}
+
+/// Whether code can ask for variables, as far as its functions tell.
+pub(super) fn asks(path: &Path) -> Result<bool, PathError> {
+    let (_, len) = start(path)?;
+    if len > MAX_PROGRAM {
+        return Ok(true);
+    }
+    let content = fs::read(path)?;
+    Ok(Program::parse(&content).is_none_or(|program| program.asks()))
 }

@@ -9,7 +9,7 @@
 //! `program`), and in text, bytecode and libraries (`text`). Code that is compressed or
 //! encrypted shows no names, and is taken to read every variable. What is looked for
 //! besides whole names is in `patterns`; which names mean nothing, in `noise`, `excuse`
-//! and `libc`.
+//! and `libc`. Macros may be told names by the code that calls them (`told`).
 //!
 //! Which of the names asked for so far occur in a file is memoised by the file's digest
 //! (`memo`).
@@ -26,6 +26,8 @@ mod program;
 #[cfg(test)]
 mod tests;
 mod text;
+mod told;
+mod uses;
 
 use std::ffi::OsStr;
 use std::os::unix::ffi::OsStrExt as _;
@@ -39,6 +41,8 @@ use crate::error::PathError;
 use crate::store::Store;
 
 pub(crate) use file::is_code;
+pub(crate) use noise::is_of_system;
+pub(crate) use told::{Words, variables as told};
 
 /// A file of code: its content and where to read it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -152,4 +156,9 @@ pub(crate) fn named(
         }
     }
     Ok(any)
+}
+
+/// Whether a macro library can ask for variables that its callers name.
+pub(crate) fn asks(store: &Store, code: &Code<'_>) -> Result<bool, PathError> {
+    memo::asks(store, code)
 }

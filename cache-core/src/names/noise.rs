@@ -84,7 +84,7 @@ pub(super) fn is_set_by_shells(name: &[u8]) -> bool {
 }
 
 /// Whether a file is part of the system, as far as its place tells.
-pub(super) fn is_of_system(path: &Path) -> bool {
+pub(crate) fn is_of_system(path: &Path) -> bool {
     OF_SYSTEM.iter().any(|dir| path.starts_with(dir))
         && !path.starts_with("/usr/src")
         && !path.starts_with("/usr/local/cargo")

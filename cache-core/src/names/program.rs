@@ -46,6 +46,8 @@ pub(super) struct Program<'a> {
     content: &'a [u8],
     loads: Vec<Load>,
     skipped: Vec<Range<usize>>,
+    /// Addresses of tables that say where the loader puts addresses.
+    relocations: Vec<Range<u64>>,
     /// By address; none if the program was stripped.
     functions: Vec<Function<'a>>,
     /// What it takes from shared libraries.
@@ -75,7 +77,7 @@ impl<'a> Program<'a> {
                 is_code: segment.permissions().executable(),
             });
         }
-        let mut skipped = Vec::new();
+        let (mut skipped, mut relocations) = (Vec::new(), Vec::new());
         let mut end = table_end(content)?;
         for section in file.sections() {
             let Some((start, len)) = section.file_range() else {
@@ -85,6 +87,11 @@ impl<'a> Program<'a> {
             end = end.max(place.end);
             if is_skipped(&section) {
                 skipped.push(place);
+            } else if section
+                .name_bytes()
+                .is_ok_and(|name| name.starts_with(b".rela."))
+            {
+                relocations.push(section.address()..section.address() + section.size());
             }
         }
         end = loads.iter().map(|load| load.file.end).fold(end, usize::max);
@@ -116,6 +123,7 @@ impl<'a> Program<'a> {
             content,
             loads,
             skipped,
+            relocations,
             functions,
             imports,
             exports,
@@ -132,6 +140,32 @@ impl<'a> Program<'a> {
     /// Whether functions have their names.
     pub(super) fn has_symbols(&self) -> bool {
         !self.functions.is_empty()
+    }
+
+    /// Whether the program can ask for variables by a name that it was given. Of the
+    /// standard library's functions, a program has those that it may call.
+    pub(super) fn asks(&self) -> bool {
+        let asking: [&[u8]; 7] = [
+            b"3std3env3var17h",
+            b"3std3env4_var17h",
+            b"3std3env6var_os17h",
+            b"3std3env7_var_os17h",
+            b"3std3env4vars17h",
+            b"3std3env7vars_os17h",
+            b"3std3env4__var",
+        ];
+        let asking_of_now: [&[u8]; 4] = [
+            b"3std3env7__var_os",
+            b"3std3env7vars_os",
+            b"3std3env3var",
+            b"3std3env6var_os",
+        ];
+        !self.has_symbols()
+            || self.imports.contains(b"secure_getenv".as_slice())
+            || self.functions.iter().any(|function| {
+                let mut names = asking.iter().chain(&asking_of_now);
+                names.any(|name| memchr::memmem::find(function.name, name).is_some())
+            })
     }
 
     /// Where a byte of the file is when the program runs.
@@ -153,11 +187,38 @@ impl<'a> Program<'a> {
         }
     }
 
-    /// The name of the function that an address lies in.
-    pub(super) fn function(&self, address: u64) -> Option<&'a [u8]> {
+    /// Whether an address is one of instructions.
+    pub(super) fn is_code(&self, address: u64) -> bool {
+        self.loads.iter().any(|load| {
+            let len = load.file.len() as u64;
+            load.is_code && (load.address..load.address + len).contains(&address)
+        })
+    }
+
+    /// The entry of a table that an address in the file's data is for: its own place, or
+    /// where the loader puts it (`Elf64_Rela`: place, kind, address).
+    pub(super) fn entry(&self, address: u64) -> u64 {
+        let is_relocation = self.relocations.iter().any(|r| r.contains(&address));
+        let place = is_relocation.then(|| self.number(address.checked_sub(16)?));
+        place.flatten().unwrap_or(address)
+    }
+
+    fn number(&self, address: u64) -> Option<u64> {
+        let load = self.loads.iter().find(|load| {
+            let len = load.file.len() as u64;
+            (load.address..load.address + len).contains(&address)
+        })?;
+        let at = load.file.start + usize::try_from(address - load.address).ok()?;
+        let bytes = self.content.get(at..)?.first_chunk()?;
+        Some(u64::from_le_bytes(*bytes))
+    }
+
+    /// The function that an address lies in: its start and its name.
+    pub(super) fn function_at(&self, address: u64) -> Option<(u64, &'a [u8])> {
         let after = self.functions.partition_point(|f| f.address <= address);
         let function = self.functions.get(after.checked_sub(1)?)?;
-        (address - function.address < function.size).then_some(function.name)
+        let is_inside = address - function.address < function.size;
+        is_inside.then_some((function.address, function.name))
     }
 
     /// From where each of some addresses is referred to.
