@@ -16,6 +16,14 @@ const MAX_PROGRAM: u64 = 64 << 20;
 
 /// Whether a file that some program read may be code, as far as its content tells.
 pub(crate) fn is_code(path: &Path) -> Result<bool, PathError> {
+    // Linkers read many files, most of which say at once what they are.
+    let first = fs::read_start(path, 512)?;
+    if matches!(
+        content::of(&first, 0),
+        Content::Data | Content::Library | Content::Program
+    ) {
+        return Ok(content::of(&first, 0) == Content::Program);
+    }
     let (start, len) = start(path)?;
     Ok(!matches!(
         content::of(&start, len),

@@ -1,4 +1,5 @@
-//! Variables that the C library reads when one of its functions is called.
+//! Variables that the C library reads when one of its functions is called, and some that
+//! other libraries do.
 //!
 //! The C library is part of every program and names the variables of all its functions.
 //! So for itself it names none of these; a program names those that the functions read
@@ -66,8 +67,24 @@ const ROWS: &[Row] = &[
     },
 ];
 
-/// Whether a name says nothing in this file, because it is the C or C++ library's own.
+/// Functions of libraries that would look into a user's home: for how terminals and lines
+/// are edited, and where something temporary may be executed. The plug-ins of linkers bring
+/// them along, which have neither.
+const OF_USERS: &[&[u8]] = &[
+    b"LLVMGetGlobalContext",
+    b"el_init",
+    b"ffi_call",
+    b"rl_initialize",
+    b"tigetstr",
+];
+
+/// Whether a name says nothing in this file, because it is the C or C++ library's own, or
+/// that of a library which programs bring along that are not for users.
 pub(super) fn owns(program: &Program<'_>, name: &[u8]) -> bool {
+    let is_for_users = || OF_USERS.iter().any(|mark| program.exports.contains(mark));
+    if name == b"HOME" && is_for_users() {
+        return true;
+    }
     // Functions that nothing else gives to others.
     let marks: [&[u8]; 3] = [
         b"__libc_start_main",

@@ -14,6 +14,12 @@ use object::read::elf::{ElfFile64, ElfSection64};
 use object::{Architecture, Endianness, Object as _, ObjectSection as _, ObjectSegment as _};
 use object::{ObjectSymbol as _, SectionFlags, SymbolKind};
 
+/// The length of an `Elf64_Rela`: a place, a kind, and an address to put there; bytes.
+const RELOCATION: u64 = 24;
+
+/// Where the address is in it.
+const ADDRESS_AT: u64 = 16;
+
 /// A part of a file that is in memory when the program runs.
 struct Load {
     file: Range<usize>,
@@ -196,11 +202,19 @@ impl<'a> Program<'a> {
     }
 
     /// The entry of a table that an address in the file's data is for: its own place, or
-    /// where the loader puts it (`Elf64_Rela`: place, kind, address).
+    /// where the loader puts it.
     pub(super) fn entry(&self, address: u64) -> u64 {
         let is_relocation = self.relocations.iter().any(|r| r.contains(&address));
-        let place = is_relocation.then(|| self.number(address.checked_sub(16)?));
+        let place = is_relocation.then(|| self.number(address.checked_sub(ADDRESS_AT)?));
         place.flatten().unwrap_or(address)
+    }
+
+    /// Whether an address is where the loader is told a place, which nobody uses by that.
+    fn is_for_loader(&self, address: u64) -> bool {
+        let mut tables = self.relocations.iter();
+        tables.any(|table| {
+            table.contains(&address) && (address - table.start) % RELOCATION != ADDRESS_AT
+        })
     }
 
     fn number(&self, address: u64) -> Option<u64> {
@@ -254,7 +268,9 @@ impl<'a> Program<'a> {
                 let numbers = numbers.filter_map(|w| w.try_into().ok());
                 let froms = (load.address + odd as u64..).step_by(4);
                 for (from, number) in froms.zip(numbers.map(u64::from_le_bytes)) {
-                    note(number, from);
+                    if is_near(number) && !self.is_for_loader(from) {
+                        note(number, from);
+                    }
                 }
             }
         }

@@ -138,6 +138,27 @@ fn what_the_standard_library_names_counts_if_the_program_names_it_too() {
 }
 
 #[test]
+fn crates_that_only_look_programs_up_may_name_the_search_path() {
+    let source = r#"
+        static TABLE: [&str; 3] = ["PATH", "NUM_JOBS", "OTHER_X"];
+        fn main() {
+            for name in TABLE.iter().skip(std::env::args().count()) {
+                println!("{:?}", std::env::var_os(name));
+            }
+            std::fs::create_dir(std::env::temp_dir()).ok();
+        }"#;
+    let names = ["PATH", "NUM_JOBS", "TMPDIR", "OTHER_X"];
+    for (crate_name, expected) in [
+        ("cc", &["OTHER_X"][..]),
+        ("mine", &["NUM_JOBS", "OTHER_X", "PATH", "TMPDIR"]),
+    ] {
+        let scene = Scene::new();
+        let program = scene.rust(source, &["--crate-name", crate_name]);
+        assert_eq!(scene.named(&program, &names), expected, "{crate_name}");
+    }
+}
+
+#[test]
 fn programs_in_c_may_have_texts_of_any_form() {
     let source = r#"
         #include <stdio.h>
