@@ -4,12 +4,15 @@ use std::fs::File;
 use std::io::{self, Read as _, Seek as _, SeekFrom};
 use std::path::Path;
 
+use object::read::elf::ElfFile64;
+use object::{Endianness, Object as _, ObjectSymbol as _, ReadCache};
+
 use crate::error::{PathContext as _, PathError};
 use crate::fs;
 
 use super::content::{self, Content};
 use super::program::Program;
-use super::{Found, elf, text};
+use super::{Found, elf, libc, text};
 
 /// Programs beyond this length are not looked at as a whole, bytes.
 const MAX_PROGRAM: u64 = 64 << 20;
@@ -81,7 +84,21 @@ fn large_program(file: &mut File, len: u64, names: &[&[u8]], found: &mut Found) 
     file.read_to_end(&mut end)?;
     found.is_opaque |= content::is_random(&end);
     file.rewind()?;
-    text::search(file, Content::Program, names, found)
+    text::search(file, Content::Program, names, found)?;
+    if let Some(home) = names.iter().position(|name| name == b"HOME")
+        && is_for_users(file)
+    {
+        found.forget(home);
+    }
+    Ok(())
+}
+
+fn is_for_users(file: &File) -> bool {
+    let parts = ReadCache::new(file);
+    ElfFile64::<Endianness, _>::parse(&parts).is_ok_and(|program| {
+        let mut symbols = program.dynamic_symbols();
+        symbols.any(|s| s.is_definition() && s.name_bytes().is_ok_and(libc::is_for_users))
+    })
 }
 
 /// Whether code can ask for variables, as far as its functions tell.

@@ -81,8 +81,7 @@ const OF_USERS: &[&[u8]] = &[
 /// Whether a name says nothing in this file, because it is the C or C++ library's own, or
 /// that of a library which programs bring along that are not for users.
 pub(super) fn owns(program: &Program<'_>, name: &[u8]) -> bool {
-    let is_for_users = || OF_USERS.iter().any(|mark| program.exports.contains(mark));
-    if name == b"HOME" && is_for_users() {
+    if name == b"HOME" && program.exports.iter().any(|export| is_for_users(export)) {
         return true;
     }
     // Functions that nothing else gives to others.
@@ -92,6 +91,11 @@ pub(super) fn owns(program: &Program<'_>, name: &[u8]) -> bool {
         b"_ZNSt6localeC1EPKc",
     ];
     row(name).is_some() && marks.iter().any(|mark| program.exports.contains(mark))
+}
+
+/// Whether a function is one that only a library for users gives to others.
+pub(super) fn is_for_users(function: &[u8]) -> bool {
+    OF_USERS.contains(&function)
 }
 
 /// Whether a program calls a function of the C library that reads the variable.
