@@ -586,3 +586,83 @@ fn a_macro_reads_by_the_number_of_an_open_directory() {
         compare(&case, &["build"]).ok().compiles(&[]);
     }
 }
+
+/// A macro that asks for the variable that its caller names, as `dotenvy_macro` does: as the
+/// environment has it, else as `.env` does, where other variables may be filled in.
+const ASKS: &str = r#"use proc_macro::{Literal, TokenStream, TokenTree};
+fn ask(name: &str) -> Option<String> {
+    if let Ok(value) = std::env::var(name) { return Some(value); }
+    let file = std::fs::read_to_string(".env").ok()?;
+    let line = file.lines().find_map(|line| line.strip_prefix(&format!("{name}=")))?;
+    Some(match line.strip_prefix("$") {
+        Some(other) => std::env::var(other).unwrap_or_default(),
+        None => line.to_owned(),
+    })
+}
+#[proc_macro] pub fn get(name: TokenStream) -> TokenStream {
+    let name = name.to_string();
+    let text = ask(name.trim_matches('"')).unwrap_or_default();
+    TokenTree::from(Literal::string(&text)).into()
+}
+"#;
+
+#[test]
+fn a_macro_asks_for_the_variable_that_its_caller_names() {
+    let mut case = Case::new();
+    case.write("Cargo.toml", bin_manifest("app", &["mac"]))
+        .write("mac/Cargo.toml", macro_manifest("mac"))
+        .write("mac/src/lib.rs", ASKS)
+        .write(
+            "src/main.rs",
+            "fn main() { println!(\"{} {}\", mac::get!(\"CALLED_KEY\"), mac::get!(CALLED_NAME));\n\
+             let _ = std::env::var(\"RUN_TIME_KEY\"); }",
+        );
+    compare(&case, &["build"]).ok();
+    for (name, value) in [
+        ("CALLED_KEY", "one"),
+        ("CALLED_KEY", "two"),
+        ("CALLED_NAME", "three"),
+    ] {
+        case.env(name, value);
+        compare(&case, &["build"]).ok().compiles(&["app"]);
+        compare(&case, &["build"]).ok().compiles(&[]);
+    }
+    // What the program asks for when it runs tells the macro nothing.
+    case.env("RUN_TIME_KEY", "1");
+    compare(&case, &["build"]).ok().compiles(&[]);
+    case.write(".env", "CALLED_KEY=x\n");
+    case.unset("CALLED_KEY");
+    compare(&case, &["build"]).ok().compiles(&["app"]);
+}
+
+#[test]
+fn a_file_that_a_macro_reads_names_a_variable() {
+    let mut case = Case::new();
+    case.write("Cargo.toml", bin_manifest("app", &["mac"]))
+        .write("mac/Cargo.toml", macro_manifest("mac"))
+        .write("mac/src/lib.rs", ASKS)
+        .write(".env", "CALLED_KEY=$FILLED_IN\n")
+        .write(
+            "src/main.rs",
+            "fn main() { println!(\"{}\", mac::get!(\"CALLED_KEY\")); }",
+        );
+    compare(&case, &["build"]).ok();
+    for value in ["one", "two"] {
+        case.env("FILLED_IN", value);
+        compare(&case, &["build"]).ok().compiles(&["app"]);
+    }
+}
+
+#[test]
+fn what_shells_and_terminals_set_counts_if_a_macro_asks_for_it() {
+    for name in ["TERM", "COLUMNS", "RUST_MIN_STACK"] {
+        let body = format!("std::env::var(\"{name}\").unwrap_or_default()");
+        let mut case = project("direct", &body);
+        // Enough for the stacks of a compiler.
+        for value in ["100000000", "200000000"] {
+            case.env(name, value);
+            compare(&case, &["build"]).ok();
+        }
+        compare(&case, &["build"]).ok().compiles(&[]);
+    }
+}

@@ -214,6 +214,9 @@ impl<'a> Checker<'a> {
                 variables,
                 write_only,
             } => self.code_env(code, variables, write_only, set),
+            Input::Told { words, variables } => {
+                compare_variables(variables, &names::told(self.world.env, words.as_deref()))
+            }
             Input::Argument { name, value } => {
                 let now = (self.world.argument)(name);
                 different("argument", name, value.as_deref(), now.as_deref())
@@ -291,17 +294,24 @@ impl<'a> Checker<'a> {
         let mut now = names::variables(self.world.store, self.world.env, &files, self.world.in_key)
             .map_err(|e| change("code", "a program or library", "readable", &e.to_string()))?;
         now.retain(|(name, _)| !write_only.contains(name));
-        let value = |list: &[(Vec<u8>, Vec<u8>)], name: &[u8]| {
-            let found = list.iter().find(|(n, _)| n == name);
-            found.map(|(_, value)| value.clone())
-        };
-        for (name, _) in variables.iter().chain(&now) {
-            let (old, new) = (value(variables, name), value(&now, name));
-            let name = String::from_utf8_lossy(name);
-            different("code-env", &name, old.as_deref(), new.as_deref())?;
-        }
-        Ok(())
+        compare_variables(variables, &now)
     }
+}
+
+fn compare_variables(
+    recorded: &[(Vec<u8>, Vec<u8>)],
+    now: &[(Vec<u8>, Vec<u8>)],
+) -> Result<(), Change> {
+    let value = |list: &[(Vec<u8>, Vec<u8>)], name: &[u8]| {
+        let found = list.iter().find(|(n, _)| n == name);
+        found.map(|(_, value)| value.clone())
+    };
+    for (name, _) in recorded.iter().chain(now) {
+        let (old, new) = (value(recorded, name), value(now, name));
+        let name = String::from_utf8_lossy(name);
+        different("code-env", &name, old.as_deref(), new.as_deref())?;
+    }
+    Ok(())
 }
 
 fn compare(kind: &'static str, path: &RootedPath, new: &str, same: bool) -> Result<(), Change> {

@@ -44,14 +44,6 @@ pub(crate) fn read_all(mut file: File, path: &Path) -> Result<Vec<u8>, PathError
     Ok(bytes)
 }
 
-/// Reads a file into a buffer in place of what was there.
-pub(crate) fn read_into(path: &Path, bytes: &mut Vec<u8>) -> Result<(), PathError> {
-    bytes.clear();
-    let mut file = open_file(path)?;
-    file.read_to_end(bytes).context("read", path)?;
-    Ok(())
-}
-
 /// Reads at most `len` bytes from the start of a file.
 pub(crate) fn read_start(path: &Path, len: u64) -> Result<Vec<u8>, PathError> {
     let mut bytes = Vec::new();

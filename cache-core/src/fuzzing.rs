@@ -97,7 +97,8 @@ pub fn input_manifest(payload: &[u8]) {
 /// Counters, names, toolchains and entries of the journal.
 pub fn tables(payload: &[u8]) {
     let _ = codec::decode::<BTreeMap<String, u64>>(stats::KIND, &frame(stats::KIND, payload));
-    let _ = codec::decode::<BTreeMap<Vec<u8>, bool>>(names::KIND, &frame(names::KIND, payload));
+    let _ =
+        codec::decode::<names::memo::Known>(names::memo::KIND, &frame(names::memo::KIND, payload));
     let _ = codec::decode::<toolchain::Memoised>(toolchain::KIND, &frame(toolchain::KIND, payload));
     let _ = journal::is_sound(journal::line(&String::from_utf8_lossy(payload)).as_bytes());
 }

@@ -16,6 +16,7 @@
 //! | `Program` | this name, searched in `PATH`, is that file | it was executed so |
 //! | `NoProgram` | this name is nowhere in `PATH` | it was looked for there |
 //! | `CodeEnv` | the variables named in these files of code have these values | the code ran |
+//! | `Told` | the variables named by these words have these values | a macro asks for what it is told |
 //! | `Argument` | the option, or fact of the machine, has this value | it shaped messages that were printed, or was asked for |
 //! | `Modes` | the files have these permissions | any of them may have been copied with them |
 //! | `Attributes` | the path has these extended attributes | they were asked for |
@@ -142,5 +143,12 @@ pub enum Input {
         path: RootedPath,
         /// Hash of their names and values.
         attributes: Digest,
+    },
+    /// The variables whose names macros were told, as `CodeEnv` has those that they know.
+    Told {
+        /// Hashes of the words that they were told, in order; `None`: any.
+        words: Option<Vec<u32>>,
+        /// Names and values, ordered by name.
+        variables: Vec<(Vec<u8>, Vec<u8>)>,
     },
 }

@@ -152,6 +152,15 @@ impl KeyHasher {
                     self.bytes("write-only", name);
                 }
             }
+            Input::Told { words, variables } => {
+                let words = words.iter().flatten().flat_map(|word| word.to_le_bytes());
+                self.bytes("told", &words.collect::<Vec<u8>>());
+                self.bytes("variables", &(variables.len() as u64).to_le_bytes());
+                for (name, value) in variables {
+                    self.bytes("name", name);
+                    self.bytes("value", value);
+                }
+            }
             Input::Argument { name, value } => {
                 self.str("argument", name);
                 self.optional("value", value.as_deref());

@@ -1,11 +1,11 @@
 //! The input manifest: for one manifest key, the input sets seen so far.
 //!
 //! ```text
-//! file  = frame 'M' version 1 (see codec)
+//! file  = frame 'M' version 2 (see codec)
 //! body  = inputs: [Input]            each distinct input once
 //!         sets:   [(result key, [index into inputs])]   newest first
 //! ```
-//! Version history: 1, the first.
+//! Version history: 1, the first; 2, inputs say which names macros were told.
 //!
 //! A manifest is small and replaced as a whole. Two processes that add a set at the
 //! same time may lose one of the two; that costs a compile later, never a wrong hit.
@@ -19,7 +19,7 @@ use crate::key::KeyHasher;
 
 pub(crate) const KIND: Kind = Kind {
     tag: b'M',
-    version: 1,
+    version: 2,
 };
 
 /// How many input sets a manifest keeps; the oldest are dropped.
@@ -174,7 +174,7 @@ mod tests {
         // Other bytes mean another layout: raise the version of KIND.
         assert_eq!(
             Digest::of(&bytes).to_hex(),
-            "60b6626825e59c5d778daf90af8cc553602630e09676952e18659ccd6da1dc1a"
+            "4678a1eb408fd7ea9228cebe424d257f09bd6095cf092ad442ad54d018e2e725"
         );
     }
 

@@ -24,9 +24,6 @@ use crate::seen::{Code, NotStored, Seen, Summary, Use};
 use crate::stamp::Stamp;
 use crate::store::Store;
 
-/// Files larger than this are not looked at as scripts, bytes.
-const MAX_SCRIPT: u64 = 4 << 20;
-
 /// What recording needs to know.
 pub(crate) struct Recorder<'a> {
     pub(crate) cwd: &'a Path,
@@ -237,8 +234,8 @@ impl Recorder<'_> {
             let Some(stamp) = Stamp::of(path).filter(|s| s.file_type == FileType::File) else {
                 continue;
             };
-            let start = fs::read_start(path, 8).map_err(|_| NotStored::Unreadable)?;
-            if *kind == Code::IfText && (start.contains(&0) || start.starts_with(b"!<")) {
+            let is_code = || names::is_code(path).map_err(|_| NotStored::Unreadable);
+            if *kind == Code::IfCode && !is_code()? {
                 continue;
             }
             let (_, blob) = self.memo.digest(path).map_err(|_| NotStored::Unreadable)?;
@@ -262,14 +259,15 @@ impl Recorder<'_> {
         code: &mut Vec<(BlobRef, PathBuf)>,
         inputs: &mut Facts,
     ) -> Result<(), NotStored> {
-        if seen.code == Code::No || (seen.code == Code::IfText && blob.len > MAX_SCRIPT) {
+        let is_code = match seen.code {
+            Code::No => false,
+            Code::IfCode => names::is_code(&seen.path).map_err(|_| NotStored::Unreadable)?,
+            Code::Yes => true,
+        };
+        if !is_code {
             return Ok(());
         }
         let start = fs::read_start(&seen.path, 256).map_err(|_| NotStored::Unreadable)?;
-        let binary = start.starts_with(b"\x7fELF") || start.starts_with(b"!<");
-        if seen.code == Code::IfText && binary {
-            return Ok(());
-        }
         code.push((blob, seen.path.clone()));
         if let Some(interpreter) = interpreter(&start) {
             // The kernel opened it; no system call named it.
@@ -395,6 +393,7 @@ impl Sorted {
             Input::Modes { .. } => (10, b"", 0),
             Input::CodeEnv { .. } => (8, b"", 0),
             Input::Attributes { path, .. } => (11, &path.rest, root(path)),
+            Input::Told { .. } => (8, b"", 1),
         }
     }
 }

@@ -112,7 +112,7 @@ pub(crate) struct Seen {
 pub(crate) enum Code {
     No,
     /// Read by a program other than the compiler: code if it is text (a script).
-    IfText,
+    IfCode,
     Yes,
 }
 
@@ -416,7 +416,7 @@ impl<'a> Sorter<'a> {
         if event.failed {
             // Why, its content and permissions tell.
             self.summary.executed.push(event.path.to_path_buf());
-            self.note(event, Use::Read, Code::IfText);
+            self.note(event, Use::Read, Code::IfCode);
             return;
         }
         let program = self.subject.program(&event.real);
@@ -534,7 +534,7 @@ impl<'a> Sorter<'a> {
         } else if process.is_compiler || !self.subject.may_be_script(&event.path) {
             Code::No
         } else {
-            Code::IfText
+            Code::IfCode
         };
         let usage = if event.found.is_some() {
             Use::Read

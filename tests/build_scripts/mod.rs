@@ -7,6 +7,7 @@
 mod inputs;
 mod launchers;
 mod left_behind;
+mod names;
 mod outputs;
 mod places;
 mod side_effects;

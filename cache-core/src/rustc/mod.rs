@@ -15,3 +15,4 @@ pub(crate) mod capture;
 pub(crate) mod record;
 pub(crate) mod seen;
 mod sources;
+mod told;

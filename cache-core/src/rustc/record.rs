@@ -11,15 +11,16 @@ use std::path::{Path, PathBuf};
 use crate::digest::BlobRef;
 use crate::fs;
 use crate::input::{EnvValue, Input};
-use crate::names::{self, Code};
+use crate::names::{self, Code, Words};
 use crate::record::{Facts, Recorder};
 use crate::roots::Escaping;
-use crate::seen::{NotStored, Summary};
+use crate::seen::{self, NotStored, Summary, Use};
 use crate::stamp::Stamp;
 
 use super::dep_info::DepInfo;
 use super::invocation::Invocation;
 use super::sources::{self, Naming};
+use super::told;
 
 /// Included files longer than this, bytes, that are not called `.rs` are taken for data.
 const MAX_CODE: u64 = 1 << 20;
@@ -44,13 +45,58 @@ impl Compilation<'_> {
                 inputs.insert(self.base.declared(&path)?);
             }
         }
+        if self.loads_asking_macro(summary)? {
+            inputs.insert(self.told(Some(summary), dep_info)?);
+        }
         self.finish(inputs, dep_info, true)
+    }
+
+    /// Whether a macro was loaded that can ask for variables by names that it is told.
+    fn loads_asking_macro(&self, summary: &Summary) -> Result<bool, NotStored> {
+        let libraries = summary.seen.iter().filter(|seen| {
+            seen.code == seen::Code::Yes && seen.path.extension() == Some("so".as_ref())
+        });
+        for library in libraries.filter(|library| !names::is_of_system(&library.path)) {
+            let blob = self.base.memo.digest(&library.path);
+            let (_, blob) = blob.map_err(|_| NotStored::Unreadable)?;
+            if self.asks(blob, &library.path)? {
+                return Ok(true);
+            }
+        }
+        Ok(false)
+    }
+
+    fn asks(&self, blob: BlobRef, path: &Path) -> Result<bool, NotStored> {
+        let code = Code { blob, path };
+        names::asks(self.base.store, &code).map_err(|_| NotStored::Unreadable)
+    }
+
+    /// What macros may have been told by the sources, and by the files that were read.
+    fn told(&self, summary: Option<&Summary>, dep_info: &DepInfo) -> Result<Input, NotStored> {
+        let mut words = Words::default();
+        let sources = self.dep_sources(dep_info);
+        let is_rust = |path: &Path| path.extension() == Some("rs".as_ref());
+        for path in sources.iter().filter(|path| is_rust(path)) {
+            let source = fs::read(path).map_err(|_| NotStored::Unreadable)?;
+            told::add_words(&source, &mut words);
+        }
+        let seen = summary.map_or(&[][..], |summary| &summary.seen).iter();
+        let read = seen.filter(|seen| seen.usage == Use::Read && seen.code == seen::Code::No);
+        let read = read.map(|seen| seen.path.as_path());
+        let declared = sources.iter().map(PathBuf::as_path);
+        for path in read.chain(declared).filter(|path| !is_rust(path)) {
+            told::add_words_of_file(path, &mut words).map_err(|_| NotStored::Unreadable)?;
+        }
+        let words = words.into_hashes();
+        let variables = names::told(self.base.env, words.as_deref());
+        Ok(Input::Told { words, variables })
     }
 
     /// The input set of a compilation that was not observed.
     pub(crate) fn unobserved(&self, dep_info: &DepInfo) -> Result<Vec<Input>, NotStored> {
         let mut inputs = Facts::default();
         let mut code = Vec::new();
+        let mut asks = false;
         let sources = self.dep_sources(dep_info);
         for path in &sources {
             let stamp = Stamp::of(path).ok_or(NotStored::Changed)?;
@@ -74,12 +120,16 @@ impl Compilation<'_> {
             if let Input::File { blob, .. } = &input
                 && path.extension() == Some("so".as_ref())
             {
+                asks |= self.asks(*blob, &path)?;
                 code.push((*blob, path));
             }
             inputs.insert(input);
         }
         if !code.is_empty() {
             inputs.insert(self.base.code_env(&code, &[])?);
+        }
+        if asks {
+            inputs.insert(self.told(None, dep_info)?);
         }
         self.finish(inputs, dep_info, false)
     }

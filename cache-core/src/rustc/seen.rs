@@ -246,7 +246,7 @@ mod tests {
             [
                 ("/usr/bin/cc", Use::Read, Code::Yes),
                 ("/lib/libc.so.6", Use::Read, Code::Yes),
-                ("/ws/link.ld", Use::Read, Code::IfText),
+                ("/ws/link.ld", Use::Read, Code::IfCode),
             ]
         );
         assert_eq!(
@@ -265,7 +265,7 @@ mod tests {
         .unwrap();
         assert_eq!(
             paths(&summary).last(),
-            Some(&("/ws/link.sh", Use::Read, Code::IfText))
+            Some(&("/ws/link.sh", Use::Read, Code::IfCode))
         );
     }
 
