@@ -45,6 +45,9 @@ use super::seen::{self, Known};
 use super::{package, tree};
 
 /// One run of a build script, with everything it may depend on.
+///
+/// Its standard input is this process's; if that is not `/dev/null`, as it is where cargo
+/// starts a script, the run is a bypass.
 pub struct ScriptRequest<'a> {
     /// The real executable, behind its launcher.
     pub executable: &'a Path,
@@ -52,9 +55,9 @@ pub struct ScriptRequest<'a> {
     pub arg0: &'a OsStr,
     /// Its arguments.
     pub args: &'a [OsString],
-    /// The environment that it will see.
+    /// The environment that it sees: these variables and no others.
     pub env: &'a Environment,
-    /// The directory that it will run in.
+    /// The directory that it runs in; absolute.
     pub cwd: &'a Path,
     /// The settings.
     pub config: &'a Config,
@@ -296,9 +299,10 @@ impl Job<'_> {
         stderr: Sink<'_>,
     ) -> io::Result<(Status, Option<NotStored>)> {
         let writable = !self.engine.store.is_read_only() && self.engine.prepare_store();
-        let mut command = Command::new(self.request.executable);
-        command.arg0 = Some(self.request.arg0.to_owned());
-        command.args = self.request.args.to_vec();
+        let request = self.request;
+        let mut command = Command::new(request.executable, request.env.clone(), request.cwd);
+        command.arg0 = Some(request.arg0.to_owned());
+        command.args = request.args.to_vec();
         let started = stamp::now();
         let (mut out, mut err) = (Vec::new(), Vec::new());
         let run = self.request.runner.run(

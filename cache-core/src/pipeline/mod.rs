@@ -46,9 +46,10 @@ pub struct Request<'a> {
     /// The programs and arguments, as cargo gives them to its wrapper (without the
     /// wrapper's own name).
     pub argv: &'a [OsString],
-    /// The environment that the compiler will see.
+    /// The environment that the compiler sees, and the programs that are asked which
+    /// compiler it is: these variables and no others.
     pub env: &'a Environment,
-    /// The directory that the compiler will run in.
+    /// The directory that the compiler runs in; absolute.
     pub cwd: &'a Path,
     /// The settings.
     pub config: &'a Config,
@@ -360,7 +361,9 @@ impl Job<'_> {
     fn command(&self, extra_dep_info: Option<&Path>) -> Command {
         let invocation = &self.unit.invocation;
         let mut words = invocation.programs.iter();
-        let mut command = Command::new(words.next().cloned().unwrap_or_default());
+        let program = words.next().cloned().unwrap_or_default();
+        let (env, cwd) = (self.request.env.clone(), self.request.cwd);
+        let mut command = Command::new(program, env, cwd);
         command.args.extend(words.cloned());
         command.args.extend(invocation.given.iter().cloned());
         command.args.extend(remap::remapping(
@@ -378,7 +381,6 @@ impl Job<'_> {
             emit.push(path);
             command.args.push(emit);
         }
-        command.cwd = Some(self.request.cwd.to_owned());
         command.stdin.clone_from(&self.unit.stdin);
         command
     }

@@ -209,6 +209,13 @@ pub(crate) struct Surroundings<'a> {
     pub(crate) runner: &'a dyn Runner,
 }
 
+impl Surroundings<'_> {
+    /// A program in the environment and the directory of the call.
+    fn command(&self, program: &Path) -> Command {
+        Command::new(program, self.env.clone(), self.cwd)
+    }
+}
+
 /// Identifies the compiler of an invocation.
 pub(crate) fn identify(
     invocation: &Invocation,
@@ -294,7 +301,7 @@ fn resolve_proxy(found: &Path, around: &Surroundings<'_>) -> Result<PathBuf, Too
             return Ok(driver);
         }
     }
-    let mut command = Command::new(rustup.into_os_string());
+    let mut command = around.command(&rustup);
     command.args = vec!["which".into(), program.to_owned()];
     let question = "rustup which";
     let (answer, _) = ask(&command, found, question, None, around)?;
@@ -401,7 +408,7 @@ fn examine(
     around: &Surroundings<'_>,
 ) -> Result<(Toolchain, Memoised, bool), ToolchainError> {
     let depth = (!is_compiler(driver)).then_some(Depth::Usual);
-    let mut command = Command::new(driver.as_os_str().to_owned());
+    let mut command = around.command(driver);
     command.args = vec!["-vV".into()];
     let (verbose, observation) = ask(&command, driver, "-vV", depth, around)?;
     // Where the compiler comes from, not where `--sysroot` says its libraries are.
@@ -504,10 +511,6 @@ fn ask(
     depth: Option<Depth>,
     around: &Surroundings<'_>,
 ) -> Result<(String, Option<Observation>), ToolchainError> {
-    let command = Command {
-        cwd: Some(around.cwd.to_owned()),
-        ..command.clone()
-    };
     let no_answer = || ToolchainError::NoAnswer {
         driver: driver.to_owned(),
         question,
@@ -516,7 +519,7 @@ fn ask(
     let run = around
         .runner
         .run(
-            &command,
+            command,
             depth,
             &mut |text| answer.extend_from_slice(text),
             &mut |_| (),
