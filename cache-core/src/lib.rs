@@ -96,6 +96,8 @@ mod config;
 mod digest;
 mod env;
 mod error;
+#[cfg(test)]
+mod fault;
 mod fs;
 #[cfg(fuzzing)]
 pub mod fuzzing;

@@ -55,6 +55,8 @@ pub enum NotStored {
     EveryTime,
     /// It read what differs from machine to machine, or from moment to moment.
     Machine,
+    /// Something went wrong within cachewrap.
+    Internal,
 }
 
 impl NotStored {
@@ -71,6 +73,7 @@ impl NotStored {
             Self::Network => "network",
             Self::EveryTime => "every-time",
             Self::Machine => "machine",
+            Self::Internal => "internal",
         }
     }
 }

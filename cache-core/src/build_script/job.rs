@@ -9,7 +9,6 @@
 use std::ffi::{OsStr, OsString};
 use std::io;
 use std::os::unix::ffi::OsStrExt as _;
-use std::panic::AssertUnwindSafe;
 use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 
@@ -23,8 +22,8 @@ use crate::journal::JournalOutcome;
 use crate::kernel;
 use crate::listing;
 use crate::memo::Memo;
-use crate::observe::{Depth, Observation};
-use crate::pipeline::{Engine, Outcome};
+use crate::observe::Depth;
+use crate::pipeline::{Engine, Execution, Outcome, Progress, Ran};
 use crate::processor;
 use crate::record::{Facts, Recorder};
 use crate::result::CompileResult;
@@ -35,7 +34,7 @@ use crate::rustc::place;
 use crate::rustc::toolchain::{self, Surroundings, Toolchain};
 use crate::search;
 use crate::seen::{NotStored, Summary};
-use crate::stamp::{self, Stamp};
+use crate::stamp::Stamp;
 use crate::stats;
 use crate::store::Store;
 
@@ -80,7 +79,20 @@ pub fn run_build_script(
     let config = request.config;
     let store = Store::new(&config.dir.value, *config.read_only);
     let engine = Engine::new(&store, config);
-    let script = match Script::prepare(request, &store) {
+    engine.once(stats::SCRIPT_BYPASS, |progress| {
+        call(request, &engine, progress, stdout, stderr)
+    })
+}
+
+fn call(
+    request: &ScriptRequest<'_>,
+    engine: &Engine<'_>,
+    progress: &Progress,
+    stdout: Sink<'_>,
+    stderr: Sink<'_>,
+) -> io::Result<Outcome> {
+    let store = engine.store;
+    let script = match Script::prepare(request, store) {
         Ok(script) => script,
         Err(reason) => {
             let said = || format!("bypass: build script: {}", reason.name());
@@ -97,6 +109,7 @@ pub fn run_build_script(
     let job = Job {
         request,
         engine,
+        progress,
         script,
     };
     job.run(stdout, stderr)
@@ -118,6 +131,8 @@ struct Script {
 impl Script {
     fn prepare(request: &ScriptRequest<'_>, store: &Store) -> Result<Self, BypassReason> {
         let (env, cwd, config) = (request.env, request.cwd, request.config);
+        #[cfg(test)]
+        crate::fault::point("preparing");
         if !package::is_wanted(env, config) || !uses(request) {
             return Err(BypassReason::NotWanted);
         }
@@ -210,17 +225,9 @@ fn is_new(dir: &Path) -> bool {
 
 struct Job<'a> {
     request: &'a ScriptRequest<'a>,
-    engine: Engine<'a>,
+    engine: &'a Engine<'a>,
+    progress: &'a Progress,
     script: Script,
-}
-
-/// A successful run.
-struct Ran {
-    started: i128,
-    duration_us: u64,
-    observation: Option<Observation>,
-    stdout: Vec<u8>,
-    stderr: Vec<u8>,
 }
 
 impl Job<'_> {
@@ -232,7 +239,7 @@ impl Job<'_> {
             Ok(status) => return Ok(Outcome::Hit { status }),
             Err(reason) => reason,
         };
-        let (status, not_stored) = self.execute(stdout, stderr)?;
+        let (status, not_stored) = self.execute(&reason, stdout, stderr)?;
         self.engine
             .count_with_reason(stats::SCRIPT_MISS, reason.name());
         if let Some(why) = not_stored {
@@ -281,8 +288,11 @@ impl Job<'_> {
         else {
             return Err(MissReason::Damaged);
         };
+        #[cfg(test)]
+        crate::fault::point("restoring");
         tree::restore(self.engine.store, result, roots, &self.script.out_dir)
             .map_err(|e| self.engine.unrestored(e))?;
+        self.progress.is_hit(result.status);
         stdout(&said);
         stderr(&complained);
         self.engine.count(&[
@@ -295,6 +305,7 @@ impl Job<'_> {
     /// Runs the executable once, and stores what it did if that is possible.
     fn execute(
         &self,
+        reason: &MissReason,
         stdout: Sink<'_>,
         stderr: Sink<'_>,
     ) -> io::Result<(Status, Option<NotStored>)> {
@@ -303,43 +314,25 @@ impl Job<'_> {
         let mut command = Command::new(request.executable, request.env.clone(), request.cwd);
         command.arg0 = Some(request.arg0.to_owned());
         command.args = request.args.to_vec();
-        let started = stamp::now();
-        let (mut out, mut err) = (Vec::new(), Vec::new());
-        let run = self.request.runner.run(
-            &command,
-            writable.then_some(Depth::Tree),
-            &mut |piece| {
-                stdout(piece);
-                out.extend_from_slice(piece);
-            },
-            &mut |line| {
-                stderr(line);
-                err.extend_from_slice(line);
-            },
-        )?;
-        let duration_us = u64::try_from(run.duration.as_micros()).unwrap_or(u64::MAX);
-        self.engine.count(&[(stats::SCRIPT_US, duration_us)]);
-        if run.status != Status::Code(0) {
-            return Ok((run.status, Some(NotStored::Failed)));
-        }
-        if !writable {
-            return Ok((run.status, Some(NotStored::Store)));
-        }
-        let ran = Ran {
-            started,
-            duration_us,
-            observation: run.observation,
-            stdout: out,
-            stderr: err,
+        let execution = Execution {
+            reason,
+            runner: request.runner,
+            command: &command,
+            observe: writable.then_some(Depth::Tree),
+            writable,
+            translate: &|line| line.to_vec(),
+            time: stats::SCRIPT_US,
         };
-        // The run is over: a panic must not lead to another one.
-        let kept = std::panic::catch_unwind(AssertUnwindSafe(|| self.keep(&ran)));
-        Ok((run.status, kept.unwrap_or(Err(NotStored::Store)).err()))
+        let keep = |ran: &Ran| self.keep(ran);
+        self.engine
+            .execute(self.progress, &execution, stdout, stderr, keep)
     }
 
     fn keep(&self, ran: &Ran) -> Result<(), NotStored> {
+        #[cfg(test)]
+        crate::fault::point("keeping");
         let script = &self.script;
-        let observation = ran.observation.as_ref().ok_or(NotStored::Incomplete)?;
+        let observation = ran.run.observation.as_ref().ok_or(NotStored::Incomplete)?;
         let real = fs::canonicalize(&script.out_dir).map_err(|_| NotStored::UnknownOutput)?;
         let known = Known {
             toolchain: &script.toolchain,

@@ -157,7 +157,13 @@ impl<'a> Supervisor<'a> {
         let Some(notification) = self.listener.receive()? else {
             return Ok(());
         };
-        if self.note(&notification).is_none() {
+        // The call waits for an answer, whatever goes wrong in understanding it.
+        let noted = std::panic::AssertUnwindSafe(|| {
+            #[cfg(test)]
+            crate::fault::point("observing");
+            self.note(&notification)
+        });
+        if !matches!(std::panic::catch_unwind(noted), Ok(Some(()))) {
             self.seen.complete = false;
         }
         self.listener.answer(notification.id)

@@ -27,11 +27,15 @@ use super::unit::dep_info_tells_all;
 use super::{Job, Ran};
 
 impl Job<'_> {
-    /// Captures and stores the outcome of a successful run.
-    pub(super) fn keep(&self, ran: &Ran<'_>) -> Result<(), NotStored> {
+    /// Captures and stores the outcome of a successful run. `extra` is where dep-info was
+    /// written that the invocation did not ask for.
+    pub(super) fn keep(&self, ran: &Ran, extra: Option<&Path>) -> Result<(), NotStored> {
+        #[cfg(test)]
+        crate::fault::point("keeping");
         let unit = &self.unit;
         let places = self.places();
-        let dep_info = self.dep_info(ran)?;
+        let told = announced(ran);
+        let dep_info = self.dep_info(&told, extra)?;
         // Where no crate is given by its path, what is there decides which is taken.
         let open = !unit.invocation.names_crates();
         let holds_direct = |kind: &str| matches!(kind, "all" | "crate");
@@ -62,22 +66,20 @@ impl Job<'_> {
             None => None,
         };
         let written = match &summary {
-            Some(summary) => without(&summary.written, ran.extra_dep_info),
+            Some(summary) => without(&summary.written, extra),
             None => Vec::new(),
         };
-        let announced: Vec<PathBuf> = ran
-            .announced
-            .iter()
-            .chain(&dep_info.targets)
-            .filter(|path| Some(path.as_path()) != ran.extra_dep_info)
-            .cloned()
+        let announced: Vec<PathBuf> = told
+            .into_iter()
+            .chain(dep_info.targets.iter().cloned())
+            .filter(|path| Some(path.as_path()) != extra)
             .collect();
         self.engine.log.say(LogLevel::Trace, || {
             format!("announced {announced:?}, written {written:?}")
         });
         let outputs = capture::outputs(&places, &announced, &written)?;
         // Dep-info of our own is written by the compiler too, and is nobody's input.
-        let ours = ran.extra_dep_info.map(Path::to_owned);
+        let ours = extra.map(Path::to_owned);
         let produced: Vec<PathBuf> = outputs.iter().cloned().chain(ours).collect();
         let base = Recorder {
             cwd: self.request.cwd,
@@ -144,7 +146,7 @@ impl Job<'_> {
     }
 
     /// The width of messages counts if anything but artifacts was printed.
-    fn message_inputs(&self, ran: &Ran<'_>) -> Option<Input> {
+    fn message_inputs(&self, ran: &Ran) -> Option<Input> {
         let mut lines = ran.stderr.split_inclusive(|&b| b == b'\n');
         let printed = lines.any(|line| messages::artifact(line).is_none());
         let name = "diagnostic-width";
@@ -154,20 +156,19 @@ impl Job<'_> {
         })
     }
 
-    fn dep_info(&self, ran: &Ran<'_>) -> Result<DepInfo, NotStored> {
+    fn dep_info(&self, announced: &[PathBuf], extra: Option<&Path>) -> Result<DepInfo, NotStored> {
         let invocation = &self.unit.invocation;
         if invocation.action == Action::Query {
             return Ok(DepInfo::default());
         }
-        if let Some(path) = ran.extra_dep_info {
+        if let Some(path) = extra {
             let text = fs::read(path).map_err(|_| NotStored::UnknownOutput)?;
             return Ok(DepInfo::parse(&text));
         }
         let named = invocation.emits.iter().find(|e| e.kind == "dep-info");
         let path = match named.and_then(|emit| emit.path.as_ref()) {
             Some(path) => Some(self.request.cwd.join(path)),
-            None => ran
-                .announced
+            None => announced
                 .iter()
                 .find(|p| p.extension() == Some("d".as_ref()))
                 .map(|p| self.request.cwd.join(p)),
@@ -238,7 +239,7 @@ impl Job<'_> {
             .collect()
     }
 
-    fn result(&self, ran: &Ran<'_>, outputs: Vec<Output>) -> CompileResult {
+    fn result(&self, ran: &Ran, outputs: Vec<Output>) -> CompileResult {
         let unit = &self.unit;
         CompileResult {
             unit: unit.invocation.unit(),
@@ -247,7 +248,7 @@ impl Job<'_> {
             stdout: unit.roots.template(&ran.stdout, Escaping::Raw),
             stderr: self.message_template(&ran.stderr),
             status: 0,
-            duration_us: u64::try_from(ran.run.duration.as_micros()).unwrap_or(u64::MAX),
+            duration_us: ran.duration_us,
             created: SystemTime::UNIX_EPOCH.elapsed().map_or(0, |d| d.as_secs()),
         }
     }
@@ -269,4 +270,10 @@ impl Job<'_> {
 fn without(paths: &[PathBuf], left_out: Option<&Path>) -> Vec<PathBuf> {
     let rest = paths.iter().filter(|path| Some(path.as_path()) != left_out);
     rest.cloned().collect()
+}
+
+/// The outputs that the compiler announced in its messages.
+fn announced(ran: &Ran) -> Vec<PathBuf> {
+    let lines = ran.stderr.split_inclusive(|&b| b == b'\n');
+    lines.filter_map(messages::artifact).collect()
 }

@@ -8,15 +8,18 @@
 //! ```
 //! The order of business keeps two promises. A hit runs no compiler, and nothing of it is
 //! visible before all of it is verified. A miss runs the compiler exactly once, and
-//! whatever goes wrong around it only decides whether the result is stored.
+//! whatever goes wrong around it only decides whether the result is stored ([`once`]).
 
 mod engine;
 mod keep;
+mod once;
+#[cfg(test)]
+mod panic_tests;
 mod turn;
 mod unit;
 
 use std::ffi::OsString;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use crate::build_script::launcher;
 use crate::check::{MissReason, World};
@@ -29,16 +32,17 @@ use crate::manifest::InputManifest;
 use crate::observe::Depth;
 use crate::restore;
 use crate::result::CompileResult;
-use crate::run::{Command, Run, Runner, Sink, Status};
+use crate::run::{Command, Runner, Sink, Status};
 use crate::rustc::capture::Places;
 use crate::rustc::invocation::{self, Action, BypassReason};
-use crate::rustc::messages::{self, Restorer};
+use crate::rustc::messages::Restorer;
 use crate::rustc::remap;
 use crate::seen::NotStored;
-use crate::stamp;
+use crate::stats;
 use crate::store::{Store, Turn};
 
 pub(crate) use engine::Engine;
+pub(crate) use once::{Execution, Progress, Ran};
 use unit::Unit;
 
 /// One call of the compiler, with everything it may depend on.
@@ -95,17 +99,30 @@ pub enum Outcome {
 /// streams; standard error line by line.
 ///
 /// An error means that the compiler could not be started; nothing has been written
-/// then.
+/// then. A panic of ours does not reach the caller, and does not run the compiler again.
 pub fn run(request: &Request<'_>, stdout: Sink<'_>, stderr: Sink<'_>) -> std::io::Result<Outcome> {
     let config = request.config;
     let store = Store::new(&config.dir.value, *config.read_only);
     let engine = Engine::new(&store, config);
-    let unit = match Unit::prepare(request, &store) {
+    engine.once(stats::BYPASS, |progress| {
+        call(request, &engine, progress, stdout, stderr)
+    })
+}
+
+fn call(
+    request: &Request<'_>,
+    engine: &Engine<'_>,
+    progress: &Progress,
+    stdout: Sink<'_>,
+    stderr: Sink<'_>,
+) -> std::io::Result<Outcome> {
+    let store = engine.store;
+    let unit = match Unit::prepare(request, store) {
         Ok(unit) => unit,
         Err(reason) => {
             let said = || format!("bypass: {}", reason.name());
             engine.log.say(LogLevel::Info, said);
-            engine.count_with_reason("bypass", reason.name());
+            engine.count_with_reason(stats::BYPASS, reason.name());
             let outcome = JournalOutcome::bypass(reason.name());
             store.note_in_journal(&invocation::name_of(request.argv), request.cwd, outcome);
             return Ok(Outcome::Bypass(reason));
@@ -114,6 +131,7 @@ pub fn run(request: &Request<'_>, stdout: Sink<'_>, stderr: Sink<'_>) -> std::io
     let mut job = Job {
         request,
         engine,
+        progress,
         unit,
     };
     job.run(stdout, stderr)
@@ -121,7 +139,8 @@ pub fn run(request: &Request<'_>, stdout: Sink<'_>, stderr: Sink<'_>) -> std::io
 
 struct Job<'a> {
     request: &'a Request<'a>,
-    engine: Engine<'a>,
+    engine: &'a Engine<'a>,
+    progress: &'a Progress,
     unit: Unit,
 }
 
@@ -136,7 +155,7 @@ impl Job<'_> {
             Ok(status) => return Ok(Outcome::Hit { status }),
             Err(reason) => reason,
         };
-        let (status, not_stored) = self.compile(stdout, stderr)?;
+        let (status, not_stored) = self.compile(&reason, stdout, stderr)?;
         if let Some(why) = not_stored {
             self.engine.log.say(LogLevel::Info, || {
                 format!("not stored: {name}: {}", why.name())
@@ -254,9 +273,22 @@ impl Job<'_> {
         let store = self.engine.store;
         let restored = restore::prepare(store, result, roots, |role| places.path(role))
             .map_err(|e| self.engine.unrestored(e))?;
+        #[cfg(test)]
+        crate::fault::point("restoring");
+        // The first message comes when all outputs are in their places.
+        let is_hit = || self.progress.is_hit(result.status);
+        let mut stdout = |piece: &[u8]| {
+            is_hit();
+            stdout(piece);
+        };
+        let mut stderr = |line: &[u8]| {
+            is_hit();
+            stderr(line);
+        };
         restored
-            .replay(&self.unit.memo, stdout, stderr)
+            .replay(&self.unit.memo, &mut stdout, &mut stderr)
             .map_err(|e| self.engine.fault(&e))?;
+        is_hit();
         self.launch();
         let mut amounts = vec![("hit", 1), ("saved_us", result.duration_us)];
         if self.unit.invocation.action == Action::Query {
@@ -269,60 +301,43 @@ impl Job<'_> {
     /// Runs the compiler once, and stores what it did if that is possible.
     fn compile(
         &self,
+        reason: &MissReason,
         stdout: Sink<'_>,
         stderr: Sink<'_>,
     ) -> std::io::Result<(Status, Option<NotStored>)> {
         let unit = &self.unit;
         let writable = !self.engine.store.is_read_only() && self.engine.prepare_store();
         let extra = writable.then(|| self.extra_dep_info()).flatten();
-        let command = self.command(extra.as_ref().map(fs::TempFile::path));
+        let extra = extra.as_ref().map(fs::TempFile::path);
         let restorer = Restorer::new(
             &unit.roots,
             remap::remaps(&unit.invocation, unit.trim),
             unit.invocation.json_messages,
         );
-        let started = stamp::now();
-        let (mut out, mut err) = (Vec::new(), Vec::new());
-        let mut announced = Vec::new();
-        let run = self.request.runner.run(
-            &command,
-            (writable && *self.request.config.observe).then(|| self.depth()),
-            &mut |piece| {
-                stdout(piece);
-                out.extend_from_slice(piece);
-            },
-            &mut |line| {
-                let line = restorer.restore(line);
-                stderr(&line);
-                announced.extend(messages::artifact(&line));
-                err.extend_from_slice(&line);
-            },
-        )?;
-        let duration = u64::try_from(run.duration.as_micros()).unwrap_or(u64::MAX);
-        self.engine.count(&[("compile_us", duration)]);
-        if run.status != Status::Code(0) {
-            return Ok((run.status, Some(NotStored::Failed)));
-        }
-        if !writable {
-            self.launch();
-            return Ok((run.status, Some(NotStored::Store)));
-        }
-        let ran = Ran {
-            run: &run,
-            started,
-            announced,
-            stdout: out,
-            stderr: err,
-            extra_dep_info: extra.as_ref().map(fs::TempFile::path),
+        let execution = Execution {
+            reason,
+            runner: self.request.runner,
+            command: &self.command(extra),
+            observe: (writable && *self.request.config.observe).then(|| self.depth()),
+            writable,
+            translate: &|line| restorer.restore(line),
+            time: stats::COMPILE_US,
         };
-        let kept = self.keep(&ran);
-        self.launch();
-        Ok((run.status, kept.err()))
+        let keep = |ran: &Ran| self.keep(ran, extra);
+        let ended = self
+            .engine
+            .execute(self.progress, &execution, stdout, stderr, keep)?;
+        if ended.0 == Status::Code(0) {
+            self.launch();
+        }
+        Ok(ended)
     }
 
     /// Puts a launcher in the place of a build script whose runs are to be cached. If
     /// that fails, the runs are not cached.
     fn launch(&self) {
+        #[cfg(test)]
+        crate::fault::point("launching");
         let Some(script) = &self.unit.script else {
             return;
         };
@@ -384,14 +399,4 @@ impl Job<'_> {
         command.stdin.clone_from(&self.unit.stdin);
         command
     }
-}
-
-/// A successful run of the compiler.
-struct Ran<'a> {
-    run: &'a Run,
-    started: i128,
-    announced: Vec<PathBuf>,
-    stdout: Vec<u8>,
-    stderr: Vec<u8>,
-    extra_dep_info: Option<&'a Path>,
 }

@@ -40,6 +40,8 @@ impl Unit {
         if env.get("__CARGO_FIX_PLZ").is_some() {
             return Err(BypassReason::CargoFix);
         }
+        #[cfg(test)]
+        crate::fault::point("preparing");
         let read = |path: &Path| fs::read(&cwd.join(path)).ok();
         let invocation = Invocation::parse(request.argv, env.get("RUSTC"), read)?;
         if request.stderr_is_terminal
