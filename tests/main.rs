@@ -23,6 +23,7 @@ mod interrupted;
 mod layouts;
 mod linked_units;
 mod native_inputs;
+mod nested_workspaces;
 mod odd_places;
 mod proc_macros;
 mod random_edits;

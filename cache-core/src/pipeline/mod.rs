@@ -309,11 +309,8 @@ impl Job<'_> {
         let writable = !self.engine.store.is_read_only() && self.engine.prepare_store();
         let extra = writable.then(|| self.extra_dep_info()).flatten();
         let extra = extra.as_ref().map(fs::TempFile::path);
-        let restorer = Restorer::new(
-            &unit.roots,
-            remap::remaps(&unit.invocation, unit.trim),
-            unit.invocation.json_messages,
-        );
+        let names = remap::names(&unit.invocation, self.request.cwd, &unit.roots, unit.trim);
+        let restorer = Restorer::new(&names, unit.invocation.json_messages);
         let execution = Execution {
             reason,
             runner: self.request.runner,
