@@ -347,13 +347,13 @@ impl Job<'_> {
 
     /// Code that is not the compiler's own may look for files by resolving their paths: macros,
     /// wrappers (clippy does so for its configuration), linkers other than the usual
-    /// one, and a script in the compiler's place.
+    /// one, and what starts the compiler in its place.
     fn depth(&self) -> Depth {
         let (invocation, toolchain) = (&self.unit.invocation, &self.unit.toolchain);
         if invocation.programs.len() > 1
             || invocation.loads_macros()
             || invocation.codegen("linker").is_some()
-            || !toolchain.driver.starts_with(&toolchain.sysroot)
+            || !toolchain.is_direct
         {
             Depth::Close
         } else {
