@@ -133,11 +133,43 @@ pub(crate) fn named(
     let mut content = Vec::new();
     for code in code {
         let occurs = occurring(store, code, names, &mut content)?;
-        for (any, occurs) in any.iter_mut().zip(occurs) {
-            *any |= occurs;
+        let speaks = speaks_for_others(code.path);
+        for ((any, occurs), name) in any.iter_mut().zip(occurs).zip(names) {
+            *any |= occurs && !(speaks && is_of_locale(name));
         }
     }
     Ok(any)
+}
+
+/// Variables that choose a language. What a run depends on there is recorded as a fact (see
+/// `build_script::asks`), for those who ask by way of the C library.
+fn is_of_locale(name: &[u8]) -> bool {
+    name == b"LANG" || name == b"LANGUAGE" || name.starts_with(b"LC_")
+}
+
+/// What the names of files begin with that name the variables of the language on behalf of
+/// programs and scripts: libraries of languages, and interpreters before they call the first.
+const SPEAK_FOR_OTHERS: &[&str] = &[
+    "libc.so",
+    "libc-2",
+    "ld-",
+    "libc++",
+    "libstdc++",
+    "libglib",
+    "libicu",
+    "libintl",
+    "libLLVM",
+    "bash",
+    "perl",
+    "libperl",
+    "python",
+    "libpython",
+];
+
+fn speaks_for_others(path: &Path) -> bool {
+    let name = path.file_name().unwrap_or_default().as_bytes();
+    let mut known = SPEAK_FOR_OTHERS.iter();
+    known.any(|known| name.starts_with(known.as_bytes()))
 }
 
 /// `content` is a buffer: files may be many and large, and new memory is not cheap.

@@ -342,7 +342,7 @@ fn end_of_links(path: &Path) -> PathBuf {
 }
 
 /// The program in the first line of a script.
-fn interpreter(start: &[u8]) -> Option<PathBuf> {
+pub(crate) fn interpreter(start: &[u8]) -> Option<PathBuf> {
     let line = start.strip_prefix(b"#!")?.split(|&b| b == b'\n').next()?;
     let line = line.trim_ascii_start();
     let program = line.split(u8::is_ascii_whitespace).next()?;

@@ -22,6 +22,7 @@ use crate::journal::JournalOutcome;
 use crate::kernel;
 use crate::listing;
 use crate::memo::Memo;
+use crate::names::Code;
 use crate::observe::Depth;
 use crate::pipeline::{Engine, Execution, Outcome, Progress, Ran};
 use crate::processor;
@@ -41,7 +42,7 @@ use crate::store::Store;
 use super::directives::{Directive, directives};
 use super::key::{self, KeyParts};
 use super::seen::{self, Known};
-use super::{package, tree};
+use super::{asks, package, tree};
 
 /// One run of a build script, with everything it may depend on.
 ///
@@ -268,7 +269,10 @@ impl Job<'_> {
             roots: &self.script.roots,
             store: self.engine.store,
             memo: &self.script.memo,
-            argument: &|name| (name == kernel::FACT).then(kernel::identity),
+            argument: &|name| match name {
+                kernel::FACT => Some(kernel::identity()),
+                name => asks::value(name, self.request.env),
+            },
             in_key: &|name| key::enters(name, self.request.env),
         };
         let manifest = self.engine.manifest(self.script.key);
@@ -359,6 +363,9 @@ impl Job<'_> {
         if summary.asked_kernel {
             inputs.insert(kernel::fact());
         }
+        for fact in self.asked(&summary)? {
+            inputs.insert(fact);
+        }
         let modes = listing::modes(inputs.files().map(|(path, _)| path), &script.roots);
         inputs.insert(Input::Modes { modes });
         let captured = tree::capture(&script.out_dir, &script.roots, self.engine.store)?;
@@ -381,6 +388,18 @@ impl Job<'_> {
         };
         self.engine
             .put(script.key, inputs.into_inputs(), &result, captured.size)
+    }
+
+    fn asked(&self, summary: &Summary) -> Result<Vec<Input>, NotStored> {
+        let (request, memo) = (self.request, &self.script.memo);
+        let unreadable = |_| NotStored::Unreadable;
+        let (_, blob) = memo.digest(request.executable).map_err(unreadable)?;
+        let executable = Code {
+            blob,
+            path: request.executable,
+        };
+        let executed = &summary.executed;
+        asks::facts(executable, executed, request.env, self.engine.store, memo).map_err(unreadable)
     }
 
     /// Programs that were looked for in `PATH` without being executed.

@@ -15,7 +15,8 @@
 //!
 //! | does not enter | because |
 //! |---|---|
-//! | `NUM_JOBS`, the jobserver (in `MAKEFLAGS` too) | how much is done at a time changes no result |
+//! | `NUM_JOBS`, the jobserver | how much is done at a time changes no result |
+//! | `LANG`, `LC_*`, `MAKEFLAGS` | they are inputs where something asks for them (see `asks`) |
 //! | `RUSTC_WRAPPER` | it is this program |
 //! | `CARGO_TERM_*`, `CARGO_NET_*` and the like | they are addressed to cargo; if the script names one, it is an input |
 //! | `PATH` | searches are inputs |
@@ -41,12 +42,14 @@ const ADDRESSED_TO_CARGO: &[&str] = &[
     "CARGO_ALIAS_",
     "CARGO_MAKEFLAGS",
     "CARGO_LOG",
+    "CARGO_PROFILE_",
+    "CARGO_UNSTABLE_",
     "CARGO_HOME",
     "CARGO_TARGET_DIR",
     "CARGO_INCREMENTAL",
 ];
 
-/// Variables that say what is built, or in which language tools speak.
+/// Variables that say what is built.
 const SAYS_WHAT: &[&str] = &[
     "TARGET",
     "HOST",
@@ -58,15 +61,12 @@ const SAYS_WHAT: &[&str] = &[
     "RUSTDOC",
     "RUSTFLAGS",
     "RUSTDOCFLAGS",
-    "LANG",
-    "LANGUAGE",
     "LD_LIBRARY_PATH",
     "LD_PRELOAD",
-    "MAKEFLAGS",
     "SOURCE_DATE_EPOCH",
 ];
 
-const SAYS_WHAT_PREFIXES: &[&str] = &["CARGO_", "DEP_", "RUSTC_", "LC_", "PKG_CONFIG", "CMAKE"];
+const SAYS_WHAT_PREFIXES: &[&str] = &["CARGO_", "DEP_", "RUSTC_", "PKG_CONFIG", "CMAKE"];
 
 /// Variables that choose tools and their flags. Tools are also chosen by these names
 /// with `HOST_` or `TARGET_` before them, or with the target behind them.
@@ -119,7 +119,7 @@ pub(super) struct KeyParts<'a> {
 
 /// Hashes what is known of a run.
 pub(super) fn manifest_key(parts: &KeyParts<'_>) -> ManifestKey {
-    let mut hasher = KeyHasher::new("build script");
+    let mut hasher = KeyHasher::new("build script run");
     hasher.bytes("executable", parts.executable.as_bytes());
     for arg in parts.args {
         hasher.os("argument", arg);
@@ -133,7 +133,6 @@ pub(super) fn manifest_key(parts: &KeyParts<'_>) -> ManifestKey {
             hasher.os("env", name);
             let value = match name.as_bytes() {
                 b"LD_LIBRARY_PATH" => without_target(value, parts.roots),
-                b"MAKEFLAGS" => without_jobs(value),
                 _ => value.as_bytes().to_vec(),
             };
             let value = parts.roots.template(&value, Escaping::Raw);
@@ -172,13 +171,6 @@ fn without_target(value: &OsStr, roots: &Roots) -> Vec<u8> {
         dir.root != Some(Root::Target)
     });
     others.collect::<Vec<_>>().join(&b':')
-}
-
-/// The flags of `make` that say more than how much to do at a time.
-fn without_jobs(value: &OsStr) -> Vec<u8> {
-    let words = value.as_bytes().split(|&b| b == b' ');
-    let others = words.filter(|word| !word.starts_with(b"-j") && !word.starts_with(b"--jobserver"));
-    others.collect::<Vec<_>>().join(&b' ')
 }
 
 /// `CC` for `CC`, `HOST_CC`, `CC_x86_64-unknown-linux-gnu` and the like.
@@ -240,6 +232,10 @@ mod tests {
             "CARGO_MAKEFLAGS",
             "RUSTC_WRAPPER",
             "CARGO_TERM_COLOR",
+            "CARGO_UNSTABLE_GC",
+            "LANG",
+            "LC_ALL",
+            "MAKEFLAGS",
             "CARGO_TARGET_DIR",
             "PATH",
             "CC_riscv64gc_unknown_linux_gnu",
@@ -301,7 +297,7 @@ mod tests {
         // A change here empties every cache: raise KEY_VERSION in `key` and say so.
         assert_eq!(
             key(|_| ()).0.to_hex(),
-            "d2452844e5413047e92d2e3500482318f6541703f124ce3e2bbe53d9198ded13"
+            "13be4dab3f778c3953abc39b31a0dcc28d993a97000b1ccf3a2a8fa7cc307a2b"
         );
     }
 
@@ -319,7 +315,6 @@ mod tests {
         differs(&|c| c.processor = b"other");
         differs(&|c| c.salt = "salt");
         differs(&|c| c.umask = 0o077);
-        differs(&|c| c.env.set("MAKEFLAGS", "CC=clang"));
         differs(&|c| c.env.set("CARGO_FEATURE_A", "1"));
         differs(&|c| c.env.set("CC", ""));
         differs(&|c| c.env.set("CC", "clang"));
@@ -335,14 +330,15 @@ mod tests {
             c.target = "/t";
             c.env.set("OUT_DIR", "/t/debug/build/x-1/out");
             c.env.set("NUM_JOBS", "3");
-            c.env.set("MAKEFLAGS", "-j --jobserver-auth=3,4");
+            c.env.set("MAKEFLAGS", "n -j --jobserver-auth=3,4");
+            c.env.set("LC_ALL", "C.UTF-8");
+            c.env.set("CARGO_UNSTABLE_SPARSE_REGISTRY", "true");
             c.env.set("PATH", "/somewhere");
             c.env
                 .set("LD_LIBRARY_PATH", "/t/debug/build/x/1/out:/t/debug");
         });
         let here = key(|c| {
             c.env.set("LD_LIBRARY_PATH", "/ws/target/debug/deps");
-            c.env.set("MAKEFLAGS", "");
         });
         assert_eq!(moved, here);
     }

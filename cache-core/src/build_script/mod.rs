@@ -10,6 +10,7 @@
 //! | which packages, which executables | [`package`] |
 //! | what is known before the run | [`key`] |
 //! | what it was seen to do | [`seen`] |
+//! | the language that its programs spoke | [`asks`] |
 //! | what it says to cargo | [`directives`] |
 //! | what it leaves in `OUT_DIR` | [`tree`] |
 //! | the order of business | [`job`] |
@@ -24,6 +25,7 @@
 //! script that tries the compiler out goes through `RUSTC_WRAPPER`) leaves the cache
 //! alone, see [`is_observed`](crate::is_observed).
 
+mod asks;
 mod directives;
 mod job;
 mod key;
