@@ -6,6 +6,7 @@
 //! input, and one whose `OUT_DIR` is not empty, because what it finds there may decide
 //! what it does, and what it leaves there would stay.
 
+use std::collections::BTreeMap;
 use std::ffi::{OsStr, OsString};
 use std::io;
 use std::os::unix::ffi::OsStrExt as _;
@@ -14,7 +15,7 @@ use std::time::SystemTime;
 
 use crate::check::{MissReason, World};
 use crate::config::{Config, LogLevel};
-use crate::digest::ManifestKey;
+use crate::digest::{Digest, ManifestKey};
 use crate::env::Environment;
 use crate::fs;
 use crate::input::{EnvValue, Input};
@@ -102,7 +103,8 @@ fn call(
             if reason != BypassReason::NotWanted {
                 engine.count_with_reason(stats::SCRIPT_BYPASS, reason.name());
                 let outcome = JournalOutcome::bypass(reason.name());
-                store.note_in_journal(&name_of(request.env), request.cwd, outcome);
+                let name = name_of(request.env);
+                store.note_in_journal(&name, request.cwd, outcome, BTreeMap::new());
             }
             return Ok(Outcome::Bypass(reason));
         }
@@ -122,6 +124,8 @@ struct Script {
     manifest_dir: PathBuf,
     /// What it is called in messages.
     name: String,
+    executable: Digest,
+    processor: Vec<u8>,
     out_dir: PathBuf,
     toolchain: Toolchain,
     roots: Roots,
@@ -175,27 +179,35 @@ impl Script {
         let (_, executable) = memo
             .digest(request.executable)
             .map_err(|_| BypassReason::NotByCargo)?;
-        let key = key::manifest_key(&KeyParts {
-            executable: executable.digest,
-            args: request.args,
-            toolchain: toolchain.key,
-            processor: &processor::identity(),
-            cwd: &manifest_dir,
-            umask: fs::umask(),
-            roots: &roots,
-            env,
-            extra_env: &config.env,
-            salt: &config.key_salt,
-        });
-        Ok(Self {
+        let mut script = Self {
             manifest_dir,
             name: name_of(env),
+            executable: executable.digest,
+            processor: processor::identity(),
             out_dir,
+            // Made of all the rest, below.
+            key: ManifestKey(toolchain.key),
             toolchain,
             roots,
             memo,
-            key,
-        })
+        };
+        script.key = key::manifest_key(&script.in_key(request));
+        Ok(script)
+    }
+
+    fn in_key<'a>(&'a self, request: &'a ScriptRequest<'_>) -> KeyParts<'a> {
+        KeyParts {
+            executable: self.executable,
+            args: request.args,
+            toolchain: self.toolchain.key,
+            processor: &self.processor,
+            cwd: &self.manifest_dir,
+            umask: fs::umask(),
+            roots: &self.roots,
+            env: request.env,
+            extra_env: &request.config.env,
+            salt: &request.config.key_salt,
+        }
     }
 }
 
@@ -251,9 +263,13 @@ impl Job<'_> {
                 .count_with_reason(stats::SCRIPT_NOT_STORED, why.name());
         }
         let outcome = JournalOutcome::miss(&reason, not_stored);
+        let key = match reason {
+            MissReason::NoEntry => key::parts(&self.script.in_key(self.request)),
+            _ => BTreeMap::new(),
+        };
         self.engine
             .store
-            .note_in_journal(name, self.request.cwd, outcome);
+            .note_in_journal(name, self.request.cwd, outcome, key);
         Ok(Outcome::Miss {
             full: not_stored.is_none() && self.engine.is_full(self.request.config),
             reason,

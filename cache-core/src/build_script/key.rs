@@ -28,7 +28,7 @@ use std::path::Path;
 
 use crate::digest::{Digest, ManifestKey};
 use crate::env::Environment;
-use crate::key::KeyHasher;
+use crate::key::{self, KeyHasher};
 use crate::roots::{Escaping, Root, Roots};
 
 /// Variables of cargo's that say how it works, not what is built.
@@ -117,17 +117,37 @@ pub(super) struct KeyParts<'a> {
     pub(super) salt: &'a OsStr,
 }
 
+const KIND: &str = "build script run";
+
 /// Hashes what is known of a run.
 pub(super) fn manifest_key(parts: &KeyParts<'_>) -> ManifestKey {
-    let mut hasher = KeyHasher::new("build script run");
+    let mut hasher = KeyHasher::new(KIND);
+    hash(&mut hasher, parts);
+    ManifestKey(hasher.finish())
+}
+
+/// What people call the parts of the key, with digests.
+pub(super) fn parts(parts: &KeyParts<'_>) -> key::KeyParts {
+    let mut hasher = KeyHasher::in_parts(KIND);
+    hash(&mut hasher, parts);
+    hasher.parts()
+}
+
+fn hash(hasher: &mut KeyHasher, parts: &KeyParts<'_>) {
     hasher.bytes("executable", parts.executable.as_bytes());
+    hasher.end_part(|| "the script".to_owned());
     for arg in parts.args {
         hasher.os("argument", arg);
+        hasher.end_part(|| "an argument".to_owned());
     }
     hasher.bytes("toolchain", parts.toolchain.as_bytes());
+    hasher.end_part(|| "the toolchain".to_owned());
     hasher.bytes("processor", parts.processor);
+    hasher.end_part(|| "the processor".to_owned());
     hasher.path("cwd", &parts.roots.relativize(parts.cwd));
+    hasher.end_part(|| "the directory".to_owned());
     hasher.bytes("umask", &parts.umask.to_le_bytes());
+    hasher.end_part(|| "the umask".to_owned());
     for (name, value) in parts.env.iter() {
         if enters(name, parts.env) {
             hasher.os("env", name);
@@ -137,15 +157,17 @@ pub(super) fn manifest_key(parts: &KeyParts<'_>) -> ManifestKey {
             };
             let value = parts.roots.template(&value, Escaping::Raw);
             hasher.template("value", &value);
+            hasher.end_part(|| name.to_string_lossy().into_owned());
         }
     }
     for name in parts.extra_env {
         hasher.str("extra-env", name);
         let value = parts.env.get(name).map(OsStr::as_bytes);
         hasher.optional("value", value);
+        hasher.end_part(|| name.clone());
     }
     hasher.os("salt", parts.salt);
-    ManifestKey(hasher.finish())
+    hasher.end_part(|| "CACHEWRAP_KEY_SALT".to_owned());
 }
 
 /// Whether a variable enters the key.

@@ -28,6 +28,7 @@ use crate::env::Environment;
 use crate::fs;
 use crate::journal::JournalOutcome;
 use crate::kernel;
+use crate::key::KeyParts;
 use crate::manifest::InputManifest;
 use crate::observe::Depth;
 use crate::restore;
@@ -124,7 +125,8 @@ fn call(
             engine.log.say(LogLevel::Info, said);
             engine.count_with_reason(stats::BYPASS, reason.name());
             let outcome = JournalOutcome::bypass(reason.name());
-            store.note_in_journal(&invocation::name_of(request.argv), request.cwd, outcome);
+            let name = invocation::name_of(request.argv);
+            store.note_in_journal(&name, request.cwd, outcome, KeyParts::new());
             return Ok(Outcome::Bypass(reason));
         }
     };
@@ -163,9 +165,16 @@ impl Job<'_> {
         }
         self.count_miss(&reason, not_stored);
         let outcome = JournalOutcome::miss(&reason, not_stored);
-        self.engine
-            .store
-            .note_in_journal(&name, self.request.cwd, outcome);
+        // Questions are many, and not asked again and again.
+        let is_new =
+            reason == MissReason::NoEntry && self.unit.invocation.action == Action::Compile;
+        let key = is_new.then(|| self.unit.key_parts(self.request));
+        self.engine.store.note_in_journal(
+            &name,
+            self.request.cwd,
+            outcome,
+            key.unwrap_or_default(),
+        );
         let full = not_stored.is_none() && self.engine.is_full(self.request.config);
         Ok(Outcome::Miss {
             full,
