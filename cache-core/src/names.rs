@@ -21,10 +21,10 @@
 //! under `names/`:
 //!
 //! ```text
-//! file = frame 'N' version 3 (see codec), body = map from name to whether it occurs
+//! file = frame 'N' version 4 (see codec), body = map from name to whether it occurs
 //! ```
 //! Version history: 1, the first; 2, beginnings of names count; 3, debug information and
-//! symbols do not.
+//! symbols do not; 4, nor do `CLANG` and the like for `LANG`.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::ffi::OsStr;
@@ -46,7 +46,7 @@ use crate::store::Store;
 
 pub(crate) const KIND: Kind = Kind {
     tag: b'N',
-    version: 3,
+    version: 4,
 };
 
 /// Variables that are never taken for read.
@@ -251,6 +251,7 @@ fn search(content: &[u8], names: &[&[u8]]) -> BTreeSet<usize> {
             if let Some(&(pattern, i)) = patterns.get(pattern)
                 && counts(pattern, i, byte(at.end))
                 && !(is_library && is_text(&at))
+                && !is_in_other_text(part, pattern, at.start)
             {
                 occurring.insert(i);
             }
@@ -260,6 +261,27 @@ fn search(content: &[u8], names: &[&[u8]]) -> BTreeSet<usize> {
         }
     }
     occurring
+}
+
+/// Names, and texts in which they stand without being asked for: other names, and what the
+/// crate `cc` sets for the compilers that it starts.
+const OTHER_TEXTS: &[(&[u8], &[u8])] = &[
+    (b"LANG", b"CLANG"),
+    (b"LANG", b"VSLANG"),
+    (b"LC_ALL", b"LC_ALLCVSLANG"),
+];
+
+fn is_in_other_text(content: &[u8], name: &[u8], start: usize) -> bool {
+    let mut others = OTHER_TEXTS.iter().filter(|(other, _)| *other == name);
+    others.any(|(_, text)| {
+        let before = memchr::memmem::find(text, name).unwrap_or_default();
+        let begin = start.checked_sub(before);
+        begin.is_some_and(|begin| {
+            content
+                .get(begin..)
+                .is_some_and(|rest| rest.starts_with(text))
+        })
+    })
 }
 
 /// Up to this number, patterns are looked for one after the other, which is then faster.
@@ -347,6 +369,15 @@ mod tests {
         let content = b"..RUST_BACKTRACE..MY_TOOL_text GITHUB_TOKEN CI_";
         assert_eq!(search(content, &names), BTreeSet::from([0, 1]));
         assert_eq!(search(b"\x7fELF MY_TOOL_\0", &names), BTreeSet::new());
+    }
+
+    #[test]
+    fn a_name_in_a_longer_one_is_not_asked_for() {
+        let names: [&[u8]; 2] = [b"LANG", b"LC_ALL"];
+        let content = b"RUST_BACKTRACE.LC_ALLCVSLANGCRATE.WITH_CLANG.";
+        assert_eq!(search(content, &names), BTreeSet::new());
+        let content = b"RUST_BACKTRACE.LC_ALLCARGO_X.VSLANGLANG.";
+        assert_eq!(search(content, &names), BTreeSet::from([0, 1]));
     }
 
     #[test]

@@ -30,6 +30,7 @@ use crate::digest::{Digest, ManifestKey};
 use crate::env::Environment;
 use crate::key::{self, KeyHasher};
 use crate::roots::{Escaping, Root, Roots};
+use crate::rustc::key::says_nothing;
 
 /// Variables of cargo's that say how it works, not what is built.
 const ADDRESSED_TO_CARGO: &[&str] = &[
@@ -149,7 +150,7 @@ fn hash(hasher: &mut KeyHasher, parts: &KeyParts<'_>) {
     hasher.bytes("umask", &parts.umask.to_le_bytes());
     hasher.end_part(|| "the umask".to_owned());
     for (name, value) in parts.env.iter() {
-        if enters(name, parts.env) {
+        if enters(name, parts.env) && !says_nothing(name, value) {
             hasher.os("env", name);
             let value = match name.as_bytes() {
                 b"LD_LIBRARY_PATH" => without_target(value, parts.roots),
@@ -354,6 +355,7 @@ mod tests {
             c.env.set("NUM_JOBS", "3");
             c.env.set("MAKEFLAGS", "n -j --jobserver-auth=3,4");
             c.env.set("LC_ALL", "C.UTF-8");
+            c.env.set("RUSTC_LOG", "");
             c.env.set("CARGO_UNSTABLE_SPARSE_REGISTRY", "true");
             c.env.set("PATH", "/somewhere");
             c.env

@@ -124,7 +124,7 @@ fn hash(hasher: &mut KeyHasher, invocation: &Invocation, parts: &KeyParts<'_>) {
     hasher.optional("target-spec", spec.map(|d| d.as_bytes().as_slice()));
     hasher.end_part(|| "the target's specification".to_owned());
     for (name, value) in parts.env.iter() {
-        if is_read_while_compiling(name) {
+        if is_read_while_compiling(name) && !says_nothing(name, value) {
             hasher.os("env", name);
             hasher.os("value", value);
             hasher.end_part(|| name.to_string_lossy().into_owned());
@@ -153,6 +153,11 @@ fn hash(hasher: &mut KeyHasher, invocation: &Invocation, parts: &KeyParts<'_>) {
         hasher.os("absolute-cwd", parts.cwd.as_os_str());
         hasher.end_part(|| "the directory".to_owned());
     }
+}
+
+/// Whether a variable is set as good as not at all: editors set the compiler's log so.
+pub(crate) fn says_nothing(name: &OsStr, value: &OsStr) -> bool {
+    name == "RUSTC_LOG" && value.is_empty()
 }
 
 fn is_read_while_compiling(name: &OsStr) -> bool {
@@ -309,6 +314,7 @@ mod tests {
         vary(&|c| c.env = vec![("RUSTC_BOOTSTRAP", "1")]);
         vary(&|c| c.env = vec![("RUSTC_BOOTSTRAP", "")]);
         vary(&|c| c.env = vec![("CLIPPY_ARGS", "-W")]);
+        vary(&|c| c.env = vec![("RUSTC_LOG", "info")]);
         vary(&|c| c.extra_env = vec!["MINE".into()]);
         vary(&|c| {
             c.extra_env = vec!["MINE".into()];
@@ -328,7 +334,7 @@ mod tests {
         same(&|c| c.argv[9] = "dependency=/elsewhere");
         same(&|c| c.argv.push("--diagnostic-width=80"));
         same(&|c| c.env = vec![("CARGO_MAKEFLAGS", "-j4"), ("LD_LIBRARY_PATH", "/x")]);
-        same(&|c| c.env = vec![("RUSTC_WRAPPER", "cachewrap")]);
+        same(&|c| c.env = vec![("RUSTC_WRAPPER", "cachewrap"), ("RUSTC_LOG", "")]);
         // Another checkout with another target directory.
         same(&|c| {
             c.cwd = "/other/place";
