@@ -7,7 +7,7 @@
 //!
 //! | fact | value | asked for by |
 //! |---|---|---|
-//! | `locale` | the locale of each category that is other than `C` | programs that know `setlocale`, but for those below |
+//! | `locale` | the locale of each category that is other than `C` | programs that take `setlocale` from the C library, but for those below |
 //! | `language` | the locale of messages, if it may be other than English | compilers, linkers and their like: with the rest of the locale, only the marks around words in their messages change |
 //! | `make-flags` | `MAKEFLAGS` and `MFLAGS` without how much to do at a time | `make`, and a build script that names one of them |
 //!
@@ -16,6 +16,10 @@
 use std::ffi::OsStr;
 use std::os::unix::ffi::OsStrExt as _;
 use std::path::{Path, PathBuf};
+
+use object::read::ReadCache;
+use object::read::elf::ElfFile64;
+use object::{Endianness, Object as _, ObjectSymbol};
 
 use crate::digest::BlobRef;
 use crate::env::Environment;
@@ -97,9 +101,13 @@ pub(super) fn facts(
             LOCALE
         };
         if !asked.contains(&name) {
-            let code = Code { blob, path: &path };
-            let asks = names::named(store, &[code], SETS_LOCALE)?;
-            asked.extend(asks.contains(&true).then_some(name));
+            let asks = if let Some(asks) = takes_locale(&path) {
+                asks
+            } else {
+                let code = Code { blob, path: &path };
+                names::named(store, &[code], &[b"LC_ALL"])?.contains(&true)
+            };
+            asked.extend(asks.then_some(name));
         }
     }
     let facts = asked.into_iter().map(|name| Input::Argument {
@@ -116,6 +124,21 @@ fn program_of(path: &Path, memo: &Memo) -> Option<(PathBuf, BlobRef)> {
     let program = fs::canonicalize(&program).ok()?;
     let (_, blob) = memo.digest(&program).ok()?;
     Some((program, blob))
+}
+
+/// Whether a program takes one of [`SETS_LOCALE`] from a library; `None`: it has all of its
+/// functions itself, or is no program that shows them.
+fn takes_locale(program: &Path) -> Option<bool> {
+    // Only the few parts that are asked for are read.
+    let cache = ReadCache::new(fs::open(program).ok()?);
+    let file = ElfFile64::<Endianness, _>::parse(&cache).ok()?;
+    let mut taken = file
+        .dynamic_symbols()
+        .filter(ObjectSymbol::is_undefined)
+        .peekable();
+    taken.peek()?;
+    let is_known = |name: &[u8]| SETS_LOCALE.contains(&name);
+    Some(taken.any(|symbol| symbol.name_bytes().is_ok_and(is_known)))
 }
 
 fn is_one_of(path: &Path, known: &[&str]) -> bool {
@@ -242,6 +265,14 @@ mod tests {
         ] {
             assert_eq!(text(LANGUAGE, variables), expected, "{variables:?}");
         }
+    }
+
+    #[test]
+    fn programs_that_set_the_locale_are_told_by_what_they_take() {
+        let of = |name: &str| takes_locale(&fs::canonicalize(Path::new(name)).unwrap());
+        assert_eq!(of("/bin/ls"), Some(true));
+        assert_eq!(of("/proc/self/exe"), Some(false));
+        assert_eq!(takes_locale(Path::new("/dev/null")), None);
     }
 
     #[test]
