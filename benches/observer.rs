@@ -14,7 +14,7 @@ use std::fmt::Write as _;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
-use cache_core::{Command, Depth, Runner as _, Status, SystemRunner};
+use cache_core::{Command, Depth, Environment, Runner as _, Status, SystemRunner};
 
 /// Modules of the generated library; each is a file, as sources are what a compile reads.
 const MODULES: usize = 20;
@@ -26,32 +26,25 @@ fn main() {
     let pairs = args.next().and_then(|arg| arg.parse().ok());
     let pairs: usize = pairs.unwrap_or(21);
     if let Some(program) = args.next() {
-        let command = Command {
-            program: program.into(),
-            args: args.map(Into::into).collect(),
-            ..Command::default()
-        };
+        let here = std::env::current_dir().expect("there should be a current directory");
+        let mut command = Command::new(program, Environment::of_process(), here);
+        command.args = args.map(Into::into).collect();
         return count_missed(&command, pairs);
     }
     let dir = tempfile::tempdir().expect("a temporary directory should be creatable");
     write_library(dir.path());
-    let command = Command {
-        program: "rustc".into(),
-        args: [
-            "--crate-name=sample",
-            "--crate-type=lib",
-            "--edition=2021",
-            "--emit=dep-info,metadata,link",
-            "-Cdebuginfo=2",
-            "--out-dir=.",
-            "lib.rs",
-        ]
-        .map(Into::into)
-        .to_vec(),
-        cwd: Some(dir.path().to_owned()),
-        stdin: None,
-        ..Command::default()
-    };
+    let mut command = Command::new("rustc", Environment::of_process(), dir.path());
+    command.args = [
+        "--crate-name=sample",
+        "--crate-type=lib",
+        "--edition=2021",
+        "--emit=dep-info,metadata,link",
+        "-Cdebuginfo=2",
+        "--out-dir=.",
+        "lib.rs",
+    ]
+    .map(Into::into)
+    .to_vec();
     compile(&command, None);
     let (mut plain, mut observed, mut ratios) = (Vec::new(), Vec::new(), Vec::new());
     for pair in 0..pairs {

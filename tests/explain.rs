@@ -77,3 +77,39 @@ fn before_the_first_miss_there_is_nothing_to_explain() {
     assert_eq!(explain(&case, &[]), "Every unit has been served so far\n");
     assert_eq!(explain(&case, &["--json"]), "[]\n");
 }
+
+#[test]
+fn what_differs_from_the_last_time_is_named() {
+    let mut case = project();
+    case.env("CACHEWRAP_BUILD_SCRIPTS", "all")
+        .env("CACHEWRAP_ENV", "MY_SECRET")
+        .env("MY_SECRET", "one");
+    case.write(
+        "build.rs",
+        "fn main() { println!(\"cargo:rerun-if-changed=build.rs\"); }\n",
+    );
+    case.cargo(&["build"]).ok();
+    assert!(!explain(&case, &[]).contains("other than before"));
+    case.wipe();
+    case.env("CFLAGS", "-O1");
+    case.cargo(&["build"]).ok().compiles(&[]);
+    let script = "app (build script run): not compiled before with these arguments; \
+                  other than before: CFLAGS\n";
+    assert!(
+        explain(&case, &[]).contains(script),
+        "{}",
+        explain(&case, &[])
+    );
+    case.env("RUSTFLAGS", "--cfg=other").env("MY_SECRET", "two");
+    case.cargo(&["build"]).ok();
+    let told = explain(&case, &["base_lib"]);
+    assert!(told.contains("other than before: --cfg"), "{told}");
+    assert!(told.contains(", MY_SECRET"), "{told}");
+    let json = explain(&case, &["--json", "base_lib"]);
+    let told: Value = serde_json::from_str(&json).expect("JSON");
+    assert!(
+        told[1]["differs"].to_string().contains("MY_SECRET"),
+        "{json}"
+    );
+    assert!(told[1]["key"].is_null(), "{json}");
+}

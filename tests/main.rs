@@ -25,6 +25,7 @@ mod layouts;
 mod linked_units;
 mod mapped_files;
 mod native_inputs;
+mod nested_workspaces;
 mod odd_places;
 mod proc_macros;
 mod random_edits;

@@ -6,7 +6,9 @@ use std::path::Path;
 
 use walkdir::WalkDir;
 
-use crate::harness::{Case, Mode, Toolchain, compare, manifest, quote};
+use crate::harness::{
+    Case, Mode, Toolchain, bin_manifest, compare, macro_manifest, manifest, quote, write_script,
+};
 
 const SHOUTS: &str = "fn main() {\n    let none: Option<u8> = std::hint::black_box(None);\n    \
                       std::panic::catch_unwind(|| none.unwrap()).unwrap_err();\n}\n";
@@ -251,4 +253,105 @@ fn a_script_that_starts_the_compiler_reads_a_variable_or_a_link() {
     fs::remove_file(&link).expect("the link should be removable");
     symlink("--cfg=three", &link).expect("the link should be creatable");
     compare(&case, &["build"]).ok().compiles(&["app"]);
+}
+
+/// A program that becomes `rustc.real` beside itself.
+const LAUNCHER: &str = "use std::os::unix::process::CommandExt;\n\
+    fn main() {\n    let own = std::env::current_exe().unwrap();\n    \
+    let mut real = std::process::Command::new(own.with_file_name(\"rustc.real\"));\n    \
+    real.args(std::env::args_os().skip(1));\n    \
+    if let Some(flag) = std::env::var_os(\"LAUNCHER_FLAG\") { real.arg(flag); }\n    \
+    panic!(\"{}\", real.exec());\n}\n";
+
+/// What is called `rustc` in the toolchain, and what is called so by cargo.
+#[derive(Clone, Copy, Debug, PartialEq)]
+enum Launcher {
+    Program,
+    Script,
+    /// A script in a directory of its own, which says where the sysroot is.
+    ScriptElsewhere,
+}
+
+/// A toolchain whose compiler is started by another program, and where that is.
+fn launched_toolchain(case: &Case, launcher: Launcher) -> std::path::PathBuf {
+    let toolchain = own_toolchain(&case.root().join("launched"));
+    let rustc = toolchain.bin("rustc");
+    if launcher == Launcher::ScriptElsewhere {
+        let script = case.root().join("elsewhere/bin/rustc");
+        fs::create_dir_all(script.parent().expect("it has a parent")).expect("it is creatable");
+        let sysroot = quote(toolchain.sysroot());
+        let real = quote(&rustc);
+        let body = format!("exec {real} --sysroot {sysroot} ${{LAUNCHER_FLAG-}} \"$@\"\n");
+        write_script(&script, &body);
+        return script;
+    }
+    let real = toolchain.bin("rustc.real");
+    fs::rename(&rustc, &real).expect("the compiler should be movable");
+    if launcher == Launcher::Script {
+        let real = quote(&real);
+        write_script(&rustc, &format!("exec {real} ${{LAUNCHER_FLAG-}} \"$@\"\n"));
+        return rustc;
+    }
+    let source = case.root().join("launcher.rs");
+    fs::write(&source, LAUNCHER).expect("the source should be writable");
+    let status = std::process::Command::new(Toolchain::current().bin("rustc"))
+        .env_remove("LD_LIBRARY_PATH")
+        .arg(source)
+        .arg("-o")
+        .arg(&rustc)
+        .status()
+        .expect("rustc should start");
+    assert!(status.success());
+    rustc
+}
+
+#[test]
+fn what_a_compiler_behind_another_program_loads_are_macros() {
+    for launcher in [
+        Launcher::Program,
+        Launcher::Script,
+        Launcher::ScriptElsewhere,
+    ] {
+        let mut case = Case::new();
+        let rustc = launched_toolchain(&case, launcher);
+        let log = case.root().join("cachewrap.log");
+        case.env("RUSTC", rustc)
+            .env("CACHEWRAP_LOG", format!("info:{}", log.display()));
+        case.write(
+            "Cargo.toml",
+            bin_manifest("app", &["mac"]),
+        )
+        .write("mac/Cargo.toml", macro_manifest("mac"))
+        .write(
+            "mac/src/lib.rs",
+            "use proc_macro::*;\n#[proc_macro]\npub fn flavour(_: TokenStream) -> TokenStream {\n    \
+             let value = std::env::var(\"MY_FLAVOUR\").unwrap_or_default();\n    \
+             TokenTree::from(Literal::string(&value)).into()\n}\n",
+        )
+        .write(
+            "build.rs",
+            "fn main() { let out = std::env::var(\"OUT_DIR\").unwrap();\n    \
+             std::fs::write(out + \"/made.rs\", \"const MADE: u8 = 7;\").unwrap(); }\n",
+        )
+        .write(
+            "src/main.rs",
+            "include!(concat!(env!(\"OUT_DIR\"), \"/made.rs\"));\n\
+             fn main() { println!(\"{} {} {}\", MADE, mac::flavour!(), cfg!(two)); }\n",
+        );
+        let is_hit = |case: &Case| {
+            let _ = fs::remove_file(&log);
+            compare(case, &["build"]).ok();
+            let log = fs::read_to_string(&log).unwrap_or_default();
+            log.contains("hit: app (bin)")
+        };
+        assert!(!is_hit(&case), "{launcher:?}");
+        assert!(is_hit(&case), "{launcher:?}");
+        case.env("MY_FLAVOUR", "sweet");
+        assert!(!is_hit(&case), "{launcher:?}");
+        case.env("LAUNCHER_FLAG", "--cfg=two");
+        assert!(!is_hit(&case), "{launcher:?}");
+        case.unset("LAUNCHER_FLAG");
+        case.copy_project("copy");
+        assert!(is_hit(&case), "{launcher:?}: the second checkout");
+    }
 }

@@ -17,9 +17,10 @@ pub struct Environment(BTreeMap<OsString, OsString>);
 impl Environment {
     /// The environment of this process.
     ///
-    /// The one place that looks at it; callers pass the value on.
+    /// The one place that looks at it; callers pass the value on. Of a variable that occurs
+    /// twice the first counts, as it does to `getenv`.
     pub fn of_process() -> Self {
-        std::env::vars_os().collect()
+        first_ones(std::env::vars_os())
     }
 
     /// The value of a variable; unset differs from empty.
@@ -55,5 +56,27 @@ impl<K: Into<OsString>, V: Into<OsString>> FromIterator<(K, V)> for Environment 
                 .map(|(k, v)| (k.into(), v.into()))
                 .collect(),
         )
+    }
+}
+
+/// The variables of which each name's first one counts.
+fn first_ones(variables: impl Iterator<Item = (OsString, OsString)>) -> Environment {
+    let mut env = Environment::default();
+    for (name, value) in variables {
+        env.0.entry(name).or_insert(value);
+    }
+    env
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_first_of_two_variables_of_the_same_name_counts() {
+        let twice = [("A", "1"), ("B", ""), ("A", "2")];
+        let env = first_ones(twice.into_iter().map(|(k, v)| (k.into(), v.into())));
+        assert_eq!(env.get("A"), Some("1".as_ref()));
+        assert_eq!(env.get("B"), Some("".as_ref()));
     }
 }

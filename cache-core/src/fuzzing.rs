@@ -115,9 +115,10 @@ pub fn dep_info(text: &[u8]) {
 pub fn message(line: &[u8]) {
     let _ = messages::artifact(line);
     let roots = roots();
+    let names = [("./target", "/w/target dir".into()), (".", "/w".into())];
     for json in [false, true] {
-        let _ = Restorer::new(&roots, true, json).restore(line);
-        assert_eq!(Restorer::new(&roots, false, json).restore(line), line);
+        let _ = Restorer::new(&names, json).restore(line);
+        assert_eq!(Restorer::new(&[], json).restore(line), line);
     }
     for escaping in [Escaping::Raw, Escaping::Json] {
         let template = roots.template(line, escaping);

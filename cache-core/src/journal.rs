@@ -14,12 +14,17 @@
 //! A line is appended with one write, so lines of several processes do not mix. A hit
 //! writes nothing.
 //!
+//! Of a unit that nothing is known of yet, the parts of its key are noted by name and short
+//! digest. Whoever reads the journal compares them with those of earlier entries of the unit: the
+//! parts that differ are why it was not known.
+//!
 //! What can go wrong: a full disk cuts a line, or something damages one, which its check
 //! tells and readers skip; of two processes that
 //! find the file too long at the same moment, the second might put a file of a few lines
 //! in the place of the old one, and the rest is forgotten. Nothing but an explanation is lost,
 //! so writing never reports an error.
 
+use std::collections::HashMap;
 use std::fmt;
 use std::path::Path;
 use std::time::SystemTime;
@@ -30,6 +35,8 @@ use crate::check::{Change, MissReason};
 use crate::digest::Digest;
 use crate::error::PathError;
 use crate::fs;
+use crate::key::KeyParts;
+use crate::rustc::key;
 use crate::seen::NotStored;
 use crate::store::Store;
 
@@ -39,6 +46,9 @@ const LIMIT: u64 = 1 << 20;
 
 /// Values are cut to this length, bytes: a write should stay small enough to be one.
 const LONGEST_VALUE: usize = 400;
+
+/// No more parts of a key are noted.
+const MOST_PARTS: usize = 128;
 
 /// A unit that was not served from the cache.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -53,6 +63,13 @@ pub struct JournalEntry {
     pub unit: String,
     /// What became of it.
     pub outcome: JournalOutcome,
+    /// If it had not been compiled like this before: in which variables, arguments and other
+    /// parts of its key it differs from the most similar earlier time.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub differs: Vec<String>,
+    /// The parts of its key, in the file only.
+    #[serde(default, skip_serializing_if = "KeyParts::is_empty")]
+    key: KeyParts,
 }
 
 /// What became of a unit that was not served.
@@ -161,11 +178,18 @@ impl Store {
             let lines = text.split(|&b| b == b'\n');
             entries.extend(lines.filter_map(parse));
         }
+        tell_differences(&mut entries);
         Ok(entries)
     }
 
     /// Notes a unit. It is never worth a failure.
-    pub(crate) fn note_in_journal(&self, unit: &str, dir: &Path, outcome: JournalOutcome) {
+    pub(crate) fn note_in_journal(
+        &self,
+        unit: &str,
+        dir: &Path,
+        outcome: JournalOutcome,
+        key: KeyParts,
+    ) {
         if self.is_read_only() || !self.is_dir(self.layout().format_dir()) {
             return;
         }
@@ -175,6 +199,8 @@ impl Store {
             dir: dir.to_string_lossy().into_owned(),
             unit: shortened(unit),
             outcome,
+            differs: Vec::new(),
+            key: key.into_iter().take(MOST_PARTS).collect(),
         };
         let Ok(json) = serde_json::to_string(&entry) else {
             return;
@@ -189,6 +215,40 @@ impl Store {
             _ => {}
         }
     }
+}
+
+/// The parts of a key that differ between units of the same name: every package's build script
+/// is called alike.
+const SUBJECT: [&str; 2] = [key::SOURCE, "CARGO_PKG_NAME"];
+
+/// Says of each entry with a key in what it differs from earlier ones of the unit, and takes
+/// the keys out.
+fn tell_differences(entries: &mut [JournalEntry]) {
+    let mut earlier: HashMap<String, Vec<KeyParts>> = HashMap::new();
+    for entry in entries {
+        let key = std::mem::take(&mut entry.key);
+        if key.is_empty() {
+            continue;
+        }
+        let known = earlier.entry(entry.unit.clone()).or_default();
+        let same = |known: &&KeyParts| {
+            SUBJECT
+                .iter()
+                .all(|part| known.get(*part) == key.get(*part))
+        };
+        let known_ones = known.iter().rev().filter(same);
+        let differences = known_ones.map(|known| differences(known, &key));
+        entry.differs = differences.min_by_key(Vec::len).unwrap_or_default();
+        known.push(key);
+    }
+}
+
+fn differences(old: &KeyParts, new: &KeyParts) -> Vec<String> {
+    let changed = new
+        .iter()
+        .filter(|(name, part)| old.get(*name) != Some(part));
+    let gone = old.keys().filter(|name| !new.contains_key(*name));
+    changed.map(|(name, _)| name).chain(gone).cloned().collect()
 }
 
 /// Whether every line of a file proves itself.
@@ -245,7 +305,8 @@ mod tests {
     }
 
     fn note(store: &Store, unit: &str) {
-        store.note_in_journal(unit, Path::new("/w"), JournalOutcome::bypass("help"));
+        let outcome = JournalOutcome::bypass("help");
+        store.note_in_journal(unit, Path::new("/w"), outcome, KeyParts::new());
     }
 
     #[test]
@@ -260,7 +321,7 @@ mod tests {
         };
         let reason = MissReason::Changed(change);
         let outcome = JournalOutcome::miss(&reason, Some(NotStored::Changed));
-        store.note_in_journal("a (lib)", Path::new("/w"), outcome);
+        store.note_in_journal("a (lib)", Path::new("/w"), outcome, KeyParts::new());
         note(&store, "b (bin)");
         let [miss, bypass] = &store.journal().unwrap()[..] else {
             panic!("two entries");
@@ -279,6 +340,38 @@ mod tests {
         assert_eq!(not_stored.as_deref(), Some("changed"));
         assert_eq!(bypass.outcome, JournalOutcome::bypass("help"));
         assert_eq!(miss.build, bypass.build);
+    }
+
+    #[test]
+    fn what_differs_from_the_most_similar_time_is_told() {
+        let dir = tempfile::tempdir().unwrap();
+        let store = store(dir.path());
+        let note = |unit: &str, parts: &[(&str, &str)]| {
+            let outcome = JournalOutcome::miss(&MissReason::NoEntry, None);
+            let parts = parts
+                .iter()
+                .map(|(k, v)| ((*k).to_owned(), (*v).to_owned()));
+            store.note_in_journal(unit, Path::new("/w"), outcome, parts.collect());
+        };
+        note("a", &[("CC", "1"), ("--cfg", "1"), ("VERSION", "1")]);
+        note("b", &[("CC", "2")]);
+        note(
+            "a",
+            &[("CC", "1"), ("--cfg", "2"), ("VERSION", "2"), ("X", "1")],
+        );
+        note("a", &[("--cfg", "1"), ("VERSION", "1")]);
+        note("a", &[("CC", "1"), ("--cfg", "1"), ("VERSION", "1")]);
+        let told: Vec<Vec<String>> = store
+            .journal()
+            .unwrap()
+            .into_iter()
+            .map(|e| e.differs)
+            .collect();
+        let same: &[&str] = &[];
+        assert_eq!(
+            told,
+            [same, same, &["--cfg", "VERSION", "X"], &["CC"], same]
+        );
     }
 
     #[test]

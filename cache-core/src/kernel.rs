@@ -138,7 +138,10 @@ pub(crate) fn leads_by_process(path: &Path) -> bool {
     let Ok(below) = path.strip_prefix("/proc") else {
         return false;
     };
-    let mut parts = below.components().skip(1).map(|part| part.as_os_str());
+    let mut parts = below
+        .components()
+        .skip(1)
+        .map(std::path::Component::as_os_str);
     parts.any(|part| part == "root" || part == "cwd")
 }
 

@@ -12,6 +12,7 @@
 //! the format version with the kind of key, so that keys of different kinds and of
 //! different releases of the scheme never meet.
 
+use std::collections::BTreeMap;
 use std::ffi::OsStr;
 use std::os::unix::ffi::OsStrExt;
 
@@ -23,24 +24,78 @@ use crate::roots::{RootedPath, Segment, Template};
 const KEY_VERSION: u32 = 1;
 
 /// Collects the fields of a key.
-pub struct KeyHasher(blake3::Hasher);
+pub struct KeyHasher {
+    key: blake3::Hasher,
+    /// The same piece by piece, where that is asked for.
+    parts: Option<Parts>,
+}
+
+/// What people call a part of a key, and a short digest of it: enough to see whether it
+/// differs, and too little to tell what it was.
+pub(crate) type KeyParts = BTreeMap<String, String>;
+
+/// Digits of the digest of a part.
+const PART_DIGITS: usize = 4;
+
+#[derive(Default)]
+struct Parts {
+    /// The fields since the last part ended.
+    current: blake3::Hasher,
+    ended: BTreeMap<String, blake3::Hasher>,
+}
 
 impl KeyHasher {
     /// Starts a key of some kind.
     pub fn new(kind: &str) -> Self {
-        let mut hasher = Self(blake3::Hasher::new());
+        let mut hasher = Self {
+            key: blake3::Hasher::new(),
+            parts: None,
+        };
         hasher.bytes("cachewrap", &KEY_VERSION.to_le_bytes());
         hasher.str("kind", kind);
         hasher
     }
 
+    /// Starts a key whose parts are to be told apart.
+    pub(crate) fn in_parts(kind: &str) -> Self {
+        let mut hasher = Self::new(kind);
+        hasher.parts = Some(Parts::default());
+        hasher
+    }
+
+    /// Says what people call the fields since the last part. There may be several parts of
+    /// one name.
+    pub(crate) fn end_part(&mut self, name: impl FnOnce() -> String) {
+        if let Some(parts) = &mut self.parts {
+            let current = std::mem::take(&mut parts.current).finalize();
+            let part = parts.ended.entry(name()).or_default();
+            part.update(current.as_bytes());
+        }
+    }
+
+    /// The parts so far.
+    pub(crate) fn parts(&self) -> KeyParts {
+        let ended = self.parts.iter().flat_map(|parts| &parts.ended);
+        let short = |hasher: &blake3::Hasher| {
+            let mut digits = hasher.finalize().to_hex().to_string();
+            digits.truncate(PART_DIGITS);
+            digits
+        };
+        ended
+            .map(|(name, hasher)| (name.clone(), short(hasher)))
+            .collect()
+    }
+
     /// Adds a field.
     pub fn bytes(&mut self, tag: &str, value: &[u8]) {
         let tag_len = u32::try_from(tag.len()).unwrap_or(u32::MAX);
-        self.0.update(&tag_len.to_le_bytes());
-        self.0.update(tag.as_bytes());
-        self.0.update(&(value.len() as u64).to_le_bytes());
-        self.0.update(value);
+        let parts = self.parts.as_mut().map(|parts| &mut parts.current);
+        for hasher in [Some(&mut self.key), parts].into_iter().flatten() {
+            hasher.update(&tag_len.to_le_bytes());
+            hasher.update(tag.as_bytes());
+            hasher.update(&(value.len() as u64).to_le_bytes());
+            hasher.update(value);
+        }
     }
 
     /// Adds a text field.
@@ -174,7 +229,7 @@ impl KeyHasher {
 
     /// The key.
     pub fn finish(&self) -> Digest {
-        self.0.finalize().into()
+        self.key.finalize().into()
     }
 }
 
@@ -225,5 +280,30 @@ mod tests {
         let mut empty = KeyHasher::new("test");
         empty.optional("a", Some(b""));
         assert_ne!(unset.finish(), empty.finish());
+    }
+
+    #[test]
+    fn parts_tell_what_differs_and_leave_the_key_alone() {
+        let parts = |flag: &str, values: &[&str]| {
+            let mut hasher = KeyHasher::in_parts("test");
+            hasher.str("flag", flag);
+            hasher.end_part(|| "flag".to_owned());
+            for value in values {
+                hasher.str("value", value);
+                hasher.end_part(|| "value".to_owned());
+            }
+            (hasher.finish(), hasher.parts())
+        };
+        let (key, first) = parts("a", &["1", "2"]);
+        let mut plain = KeyHasher::new("test");
+        for (tag, value) in [("flag", "a"), ("value", "1"), ("value", "2")] {
+            plain.str(tag, value);
+        }
+        assert_eq!(plain.finish(), key);
+        assert!(plain.parts().is_empty());
+        let (_, second) = parts("a", &["2", "1"]);
+        assert_eq!(first["flag"], second["flag"]);
+        assert_ne!(first["value"], second["value"]);
+        assert_eq!(first["value"].len(), PART_DIGITS);
     }
 }

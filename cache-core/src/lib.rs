@@ -52,7 +52,16 @@
 //! # Embedding
 //!
 //! [`run`] is the pipeline; nothing in it reads the process's environment or its
-//! arguments. Whoever calls it brings them, and may bring a [`Runner`] of their own.
+//! arguments. Whoever calls it brings them, and may bring a [`Runner`] of their own. The
+//! compiler gets exactly the environment and the directory of the [`Request`], and `PATH` is
+//! searched there. Taken from the process are:
+//!
+//! | what | for |
+//! |---|---|
+//! | umask, and whatever else a child inherits | [`SystemRunner`], keys of build scripts, and the permissions of what is restored |
+//! | standard input | compilers and build scripts whose [`Command::stdin`] is `None` |
+//! | standard error, or that of a parent that is cargo; `TMPDIR` | the [`Log`], if its level admits what there is to say |
+//! | the id of the parent | telling the builds apart that [`Store::journal`] lists |
 //!
 //! ```
 //! use cache_core::{Config, Environment, Outcome, Request, SystemRunner};
@@ -80,6 +89,7 @@
 //! [`Store`] gives access to manifests, results and blobs by themselves. `examples/` has a
 //! program for each.
 
+mod asks;
 mod build_script;
 mod check;
 mod codec;
@@ -88,6 +98,8 @@ mod digest;
 mod dir;
 mod env;
 mod error;
+#[cfg(test)]
+mod fault;
 mod file_system;
 mod fs;
 #[cfg(fuzzing)]

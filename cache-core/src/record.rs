@@ -235,7 +235,7 @@ impl Recorder<'_> {
                 continue;
             };
             let is_code = || names::is_code(path).map_err(|_| NotStored::Unreadable);
-            if *kind == Code::IfCode && !is_code()? {
+            if *kind == Code::Perhaps && !is_code()? {
                 continue;
             }
             let (_, blob) = self.memo.digest(path).map_err(|_| NotStored::Unreadable)?;
@@ -261,7 +261,7 @@ impl Recorder<'_> {
     ) -> Result<(), NotStored> {
         let is_code = match seen.code {
             Code::No => false,
-            Code::IfCode => names::is_code(&seen.path).map_err(|_| NotStored::Unreadable)?,
+            Code::Perhaps => names::is_code(&seen.path).map_err(|_| NotStored::Unreadable)?,
             Code::Yes => true,
         };
         if !is_code {
@@ -363,7 +363,7 @@ fn end_of_links(path: &Path) -> PathBuf {
 }
 
 /// The program in the first line of a script.
-fn interpreter(start: &[u8]) -> Option<PathBuf> {
+pub(crate) fn interpreter(start: &[u8]) -> Option<PathBuf> {
     let line = start.strip_prefix(b"#!")?.split(|&b| b == b'\n').next()?;
     let line = line.trim_ascii_start();
     let program = line.split(u8::is_ascii_whitespace).next()?;

@@ -7,40 +7,48 @@ use std::path::PathBuf;
 use std::process::{Child, Stdio};
 use std::time::{Duration, Instant};
 
+use crate::env::Environment;
 use crate::observe::{self, Depth, Observation};
 
-/// A process to run. It inherits the environment and the descriptors (the jobserver's
-/// among them) of this process, as the compiler would from cargo.
-#[derive(Clone, Debug, Default)]
+/// A process to run: everything that its outcome may depend on, but for what [`SystemRunner`]
+/// passes on from this process.
+#[derive(Clone, Debug)]
 pub struct Command {
-    /// The program: a path, or a name to look for in `PATH`.
+    /// The program: a path, or a name to look for in the `PATH` of [`env`](Self::env).
+    /// What is relative is so to [`cwd`](Self::cwd).
     pub program: OsString,
     /// What it is told to be called; the program if not given.
     pub arg0: Option<OsString>,
     /// Its arguments.
     pub args: Vec<OsString>,
-    /// Its directory; ours if not given.
-    pub cwd: Option<PathBuf>,
+    /// Its environment: these variables and no others.
+    pub env: Environment,
+    /// Its directory.
+    pub cwd: PathBuf,
     /// What it reads from standard input; ours if not given.
     pub stdin: Option<Vec<u8>>,
 }
 
 impl Command {
     /// A program without arguments.
-    pub fn new(program: impl Into<OsString>) -> Self {
+    pub fn new(program: impl Into<OsString>, env: Environment, cwd: impl Into<PathBuf>) -> Self {
         Self {
             program: program.into(),
-            ..Self::default()
+            arg0: None,
+            args: Vec::new(),
+            env,
+            cwd: cwd.into(),
+            stdin: None,
         }
     }
-}
 
-impl Command {
     /// All of it but the directory.
     fn process(&self) -> std::process::Command {
         let mut process = std::process::Command::new(&self.program);
         process
             .args(&self.args)
+            .env_clear()
+            .envs(self.env.iter())
             .stdout(Stdio::piped())
             .stderr(Stdio::piped());
         if let Some(arg0) = &self.arg0 {
@@ -111,6 +119,10 @@ pub trait Runner {
 }
 
 /// Runs real processes.
+///
+/// They inherit from this process what a [`Command`] does not say: the descriptors (the
+/// jobserver's among them), the umask, the resource limits, the user, the namespaces. The
+/// pipeline takes the umask of this process for theirs.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct SystemRunner;
 
@@ -123,7 +135,7 @@ impl Runner for SystemRunner {
         stderr: Sink<'_>,
     ) -> io::Result<Run> {
         let start = Instant::now();
-        let cwd = command.cwd.as_deref();
+        let cwd = Some(command.cwd.as_path());
         let stdin = command.stdin.as_deref();
         let mut streams = Some((stdout, stderr));
         if let Some(depth) = observe {
@@ -208,10 +220,16 @@ fn lines(from: impl Read, to: Sink<'_>) {
 
 #[cfg(test)]
 mod tests {
+    use std::os::unix::ffi::{OsStrExt as _, OsStringExt as _};
+
     use super::*;
 
+    fn command(program: &str) -> Command {
+        Command::new(program, Environment::of_process(), "/")
+    }
+
     fn run(script: &str, observe: Option<Depth>) -> (Run, Vec<u8>, Vec<Vec<u8>>) {
-        let mut command = Command::new("/bin/sh");
+        let mut command = command("/bin/sh");
         command.args = vec!["-c".into(), script.into()];
         command.stdin = Some(b"from stdin".to_vec());
         let (mut out, mut err) = (Vec::new(), Vec::new());
@@ -245,9 +263,38 @@ mod tests {
     #[test]
     fn a_program_that_does_not_exist_is_an_error_before_anything_runs() {
         for observe in [None, Some(Depth::Usual), Some(Depth::Tree)] {
-            let command = Command::new("/nonexistent/program");
+            let command = command("/nonexistent/program");
             let run = SystemRunner.run(&command, observe, &mut |_| (), &mut |_| ());
             assert!(run.is_err());
+        }
+    }
+
+    #[test]
+    fn the_environment_and_the_directory_are_those_of_the_command() {
+        let dir = tempfile::tempdir().unwrap();
+        let tool = dir.path().join("tools/tool");
+        std::fs::create_dir(tool.parent().unwrap()).unwrap();
+        std::fs::write(&tool, "#!/bin/sh\necho \"$0\"; pwd -P; exec /usr/bin/env\n").unwrap();
+        crate::fs::set_mode(&tool, 0o755).unwrap();
+        let odd = OsString::from_vec(b"\xff=\n".to_vec());
+        for observe in [None, Some(Depth::Usual)] {
+            let mut env = Environment::default();
+            env.set("PATH", "tools");
+            env.set("ODD", &odd);
+            let command = Command::new("tool", env, dir.path());
+            let mut out = Vec::new();
+            let mut stdout = |piece: &[u8]| out.extend_from_slice(piece);
+            SystemRunner
+                .run(&command, observe, &mut stdout, &mut |_| ())
+                .unwrap();
+            let real = dir.path().canonicalize().unwrap();
+            let mut lines: Vec<&[u8]> = out.split(|&b| b == b'\n').collect();
+            assert_eq!(lines.remove(0), b"tools/tool");
+            assert_eq!(lines.remove(0), real.as_os_str().as_bytes());
+            lines.retain(|line| !line.starts_with(b"PWD=") && !line.starts_with(b"_="));
+            lines.retain(|line| !line.starts_with(b"OLDPWD=") && !line.starts_with(b"SHLVL="));
+            lines.sort_unstable();
+            assert_eq!(lines, [&b""[..], b"", b"ODD=\xff=", b"PATH=tools"]);
         }
     }
 }

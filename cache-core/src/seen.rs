@@ -64,6 +64,8 @@ pub enum NotStored {
     EveryTime,
     /// It read what differs from machine to machine, or from moment to moment.
     Machine,
+    /// Something went wrong within cachewrap.
+    Internal,
 }
 
 impl NotStored {
@@ -80,6 +82,7 @@ impl NotStored {
             Self::Network => "network",
             Self::EveryTime => "every-time",
             Self::Machine => "machine",
+            Self::Internal => "internal",
         }
     }
 }
@@ -111,8 +114,8 @@ pub(crate) struct Seen {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Code {
     No,
-    /// Read by a program other than the compiler: code if it is text (a script).
-    IfCode,
+    /// Read by a program other than the compiler: its content says.
+    Perhaps,
     Yes,
 }
 
@@ -416,7 +419,7 @@ impl<'a> Sorter<'a> {
         if event.failed {
             // Why, its content and permissions tell.
             self.summary.executed.push(event.path.to_path_buf());
-            self.note(event, Use::Read, Code::IfCode);
+            self.note(event, Use::Read, Code::Perhaps);
             return;
         }
         let program = self.subject.program(&event.real);
@@ -534,7 +537,7 @@ impl<'a> Sorter<'a> {
         } else if process.is_compiler || !self.subject.may_be_script(&event.path) {
             Code::No
         } else {
-            Code::IfCode
+            Code::Perhaps
         };
         let usage = if event.found.is_some() {
             Use::Read

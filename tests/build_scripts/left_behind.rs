@@ -9,7 +9,8 @@ use crate::harness::Case;
 
 /// Whether the process that wrote its number there is alive.
 fn is_alive(case: &Case) -> bool {
-    let pid = fs::read_to_string(case.root().join("helper")).unwrap();
+    let pid = fs::read_to_string(case.root().join("helper"));
+    let pid = pid.expect("the helper should have said which process it is");
     Path::new("/proc")
         .join(pid.trim())
         .join("cwd")
@@ -37,7 +38,7 @@ fn does_not_wait(meanwhile: &str) {
         case.wipe();
         case.cargo(&["build"]).ok();
         assert!(is_alive(&case), "the build waited for the helper");
-        fs::write(case.root().join("stop"), "").unwrap();
+        fs::write(case.root().join("stop"), "").expect("the helper should be told to stop");
         while is_alive(&case) {
             std::thread::yield_now();
         }

@@ -5,6 +5,7 @@
 //! observer could take for an input or an output.
 
 mod inputs;
+mod languages;
 mod launchers;
 mod left_behind;
 mod names;

@@ -6,16 +6,17 @@
 //! input, and one whose `OUT_DIR` is not empty, because what it finds there may decide
 //! what it does, and what it leaves there would stay.
 
+use std::collections::BTreeMap;
 use std::ffi::{OsStr, OsString};
 use std::io;
 use std::os::unix::ffi::OsStrExt as _;
-use std::panic::AssertUnwindSafe;
 use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 
+use crate::asks;
 use crate::check::{MissReason, World};
 use crate::config::{Config, LogLevel};
-use crate::digest::ManifestKey;
+use crate::digest::{Digest, ManifestKey};
 use crate::env::Environment;
 use crate::fs;
 use crate::input::{EnvValue, Input};
@@ -23,8 +24,9 @@ use crate::journal::JournalOutcome;
 use crate::kernel;
 use crate::listing;
 use crate::memo::Memo;
-use crate::observe::{Depth, Observation};
-use crate::pipeline::{Engine, Outcome};
+use crate::names::Code;
+use crate::observe::Depth;
+use crate::pipeline::{Engine, Execution, Outcome, Progress, Ran};
 use crate::processor;
 use crate::record::{Facts, Recorder};
 use crate::result::CompileResult;
@@ -35,7 +37,7 @@ use crate::rustc::place;
 use crate::rustc::toolchain::{self, Surroundings, Toolchain};
 use crate::search;
 use crate::seen::{NotStored, Summary};
-use crate::stamp::{self, Stamp};
+use crate::stamp::Stamp;
 use crate::stats;
 use crate::store::Store;
 use crate::tool_caches::ToolCaches;
@@ -46,6 +48,9 @@ use super::seen::{self, Known};
 use super::{package, tree};
 
 /// One run of a build script, with everything it may depend on.
+///
+/// Its standard input is this process's; if that is not `/dev/null`, as it is where cargo
+/// starts a script, the run is a bypass.
 pub struct ScriptRequest<'a> {
     /// The real executable, behind its launcher.
     pub executable: &'a Path,
@@ -53,9 +58,9 @@ pub struct ScriptRequest<'a> {
     pub arg0: &'a OsStr,
     /// Its arguments.
     pub args: &'a [OsString],
-    /// The environment that it will see.
+    /// The environment that it sees: these variables and no others.
     pub env: &'a Environment,
-    /// The directory that it will run in.
+    /// The directory that it runs in; absolute.
     pub cwd: &'a Path,
     /// The settings.
     pub config: &'a Config,
@@ -78,7 +83,20 @@ pub fn run_build_script(
     let config = request.config;
     let store = Store::new(&config.dir.value, *config.read_only);
     let engine = Engine::new(&store, config);
-    let script = match Script::prepare(request, &store) {
+    engine.once(stats::SCRIPT_BYPASS, |progress| {
+        call(request, &engine, progress, stdout, stderr)
+    })
+}
+
+fn call(
+    request: &ScriptRequest<'_>,
+    engine: &Engine<'_>,
+    progress: &Progress,
+    stdout: Sink<'_>,
+    stderr: Sink<'_>,
+) -> io::Result<Outcome> {
+    let store = engine.store;
+    let script = match Script::prepare(request, store) {
         Ok(script) => script,
         Err(reason) => {
             let said = || format!("bypass: build script: {}", reason.name());
@@ -87,7 +105,8 @@ pub fn run_build_script(
             if reason != BypassReason::NotWanted {
                 engine.count_with_reason(stats::SCRIPT_BYPASS, reason.name());
                 let outcome = JournalOutcome::bypass(reason.name());
-                store.note_in_journal(&name_of(request.env), request.cwd, outcome);
+                let name = name_of(request.env);
+                store.note_in_journal(&name, request.cwd, outcome, BTreeMap::new());
             }
             return Ok(Outcome::Bypass(reason));
         }
@@ -95,6 +114,7 @@ pub fn run_build_script(
     let job = Job {
         request,
         engine,
+        progress,
         script,
     };
     job.run(stdout, stderr)
@@ -106,6 +126,8 @@ struct Script {
     manifest_dir: PathBuf,
     /// What it is called in messages.
     name: String,
+    executable: Digest,
+    processor: Vec<u8>,
     out_dir: PathBuf,
     /// The same without links, before the run.
     real_out_dir: PathBuf,
@@ -118,6 +140,8 @@ struct Script {
 impl Script {
     fn prepare(request: &ScriptRequest<'_>, store: &Store) -> Result<Self, BypassReason> {
         let (env, cwd, config) = (request.env, request.cwd, request.config);
+        #[cfg(test)]
+        crate::fault::point("preparing");
         if !package::is_wanted(env, config) || !uses(request) {
             return Err(BypassReason::NotWanted);
         }
@@ -159,28 +183,36 @@ impl Script {
         let (_, executable) = memo
             .digest(request.executable)
             .map_err(|_| BypassReason::NotByCargo)?;
-        let key = key::manifest_key(&KeyParts {
-            executable: executable.digest,
-            args: request.args,
-            toolchain: toolchain.key,
-            processor: &processor::identity(),
-            cwd: &manifest_dir,
-            umask: fs::umask(),
-            roots: &roots,
-            env,
-            extra_env: &config.env,
-            salt: &config.key_salt,
-        });
-        Ok(Self {
+        let mut script = Self {
             manifest_dir,
             name: name_of(env),
             real_out_dir: fs::canonicalize(&out_dir).map_err(|_| BypassReason::UsedOutDir)?,
+            executable: executable.digest,
+            processor: processor::identity(),
             out_dir,
+            // Made of all the rest, below.
+            key: ManifestKey(toolchain.key),
             toolchain,
             roots,
             memo,
-            key,
-        })
+        };
+        script.key = key::manifest_key(&script.in_key(request));
+        Ok(script)
+    }
+
+    fn in_key<'a>(&'a self, request: &'a ScriptRequest<'_>) -> KeyParts<'a> {
+        KeyParts {
+            executable: self.executable,
+            args: request.args,
+            toolchain: self.toolchain.key,
+            processor: &self.processor,
+            cwd: &self.manifest_dir,
+            umask: fs::umask(),
+            roots: &self.roots,
+            env: request.env,
+            extra_env: &request.config.env,
+            salt: &request.config.key_salt,
+        }
     }
 }
 
@@ -211,17 +243,9 @@ fn is_new(dir: &Path) -> bool {
 
 struct Job<'a> {
     request: &'a ScriptRequest<'a>,
-    engine: Engine<'a>,
+    engine: &'a Engine<'a>,
+    progress: &'a Progress,
     script: Script,
-}
-
-/// A successful run.
-struct Ran {
-    started: i128,
-    duration_us: u64,
-    observation: Option<Observation>,
-    stdout: Vec<u8>,
-    stderr: Vec<u8>,
 }
 
 impl Job<'_> {
@@ -233,7 +257,7 @@ impl Job<'_> {
             Ok(status) => return Ok(Outcome::Hit { status }),
             Err(reason) => reason,
         };
-        let (status, not_stored) = self.execute(stdout, stderr)?;
+        let (status, not_stored) = self.execute(&reason, stdout, stderr)?;
         self.engine
             .count_with_reason(stats::SCRIPT_MISS, reason.name());
         if let Some(why) = not_stored {
@@ -244,9 +268,13 @@ impl Job<'_> {
                 .count_with_reason(stats::SCRIPT_NOT_STORED, why.name());
         }
         let outcome = JournalOutcome::miss(&reason, not_stored);
+        let key = match reason {
+            MissReason::NoEntry => key::parts(&self.script.in_key(self.request)),
+            _ => BTreeMap::new(),
+        };
         self.engine
             .store
-            .note_in_journal(name, self.request.cwd, outcome);
+            .note_in_journal(name, self.request.cwd, outcome, key);
         Ok(Outcome::Miss {
             full: not_stored.is_none() && self.engine.is_full(self.request.config),
             reason,
@@ -262,7 +290,7 @@ impl Job<'_> {
             roots: &self.script.roots,
             store: self.engine.store,
             memo: &self.script.memo,
-            argument: &kernel::fact,
+            argument: &|name| kernel::fact(name).or_else(|| asks::value(name, self.request.env)),
             in_key: &|name| key::enters(name, self.request.env),
         };
         let manifest = self.engine.manifest(self.script.key);
@@ -282,8 +310,11 @@ impl Job<'_> {
         else {
             return Err(MissReason::Damaged);
         };
+        #[cfg(test)]
+        crate::fault::point("restoring");
         tree::restore(self.engine.store, result, roots, &self.script.out_dir)
             .map_err(|e| self.engine.unrestored(e))?;
+        self.progress.is_hit(result.status);
         stdout(&said);
         stderr(&complained);
         self.engine.count(&[
@@ -296,50 +327,34 @@ impl Job<'_> {
     /// Runs the executable once, and stores what it did if that is possible.
     fn execute(
         &self,
+        reason: &MissReason,
         stdout: Sink<'_>,
         stderr: Sink<'_>,
     ) -> io::Result<(Status, Option<NotStored>)> {
         let writable = !self.engine.store.is_read_only() && self.engine.prepare_store();
-        let mut command = Command::new(self.request.executable);
-        command.arg0 = Some(self.request.arg0.to_owned());
-        command.args = self.request.args.to_vec();
-        let started = stamp::now();
-        let (mut out, mut err) = (Vec::new(), Vec::new());
-        let run = self.request.runner.run(
-            &command,
-            writable.then_some(Depth::Tree),
-            &mut |piece| {
-                stdout(piece);
-                out.extend_from_slice(piece);
-            },
-            &mut |line| {
-                stderr(line);
-                err.extend_from_slice(line);
-            },
-        )?;
-        let duration_us = u64::try_from(run.duration.as_micros()).unwrap_or(u64::MAX);
-        self.engine.count(&[(stats::SCRIPT_US, duration_us)]);
-        if run.status != Status::Code(0) {
-            return Ok((run.status, Some(NotStored::Failed)));
-        }
-        if !writable {
-            return Ok((run.status, Some(NotStored::Store)));
-        }
-        let ran = Ran {
-            started,
-            duration_us,
-            observation: run.observation,
-            stdout: out,
-            stderr: err,
+        let request = self.request;
+        let mut command = Command::new(request.executable, request.env.clone(), request.cwd);
+        command.arg0 = Some(request.arg0.to_owned());
+        command.args = request.args.to_vec();
+        let execution = Execution {
+            reason,
+            runner: request.runner,
+            command: &command,
+            observe: writable.then_some(Depth::Tree),
+            writable,
+            translate: &|line| line.to_vec(),
+            time: stats::SCRIPT_US,
         };
-        // The run is over: a panic must not lead to another one.
-        let kept = std::panic::catch_unwind(AssertUnwindSafe(|| self.keep(&ran)));
-        Ok((run.status, kept.unwrap_or(Err(NotStored::Store)).err()))
+        let keep = |ran: &Ran| self.keep(ran);
+        self.engine
+            .execute(self.progress, &execution, stdout, stderr, keep)
     }
 
     fn keep(&self, ran: &Ran) -> Result<(), NotStored> {
+        #[cfg(test)]
+        crate::fault::point("keeping");
         let script = &self.script;
-        let observation = ran.observation.as_ref().ok_or(NotStored::Incomplete)?;
+        let observation = ran.run.observation.as_ref().ok_or(NotStored::Incomplete)?;
         if let Some(why) = &observation.missed {
             let said = || format!("{}: not all was seen: {why}", script.name);
             self.engine.log.say(LogLevel::Debug, said);
@@ -380,6 +395,9 @@ impl Job<'_> {
         for fact in &summary.facts {
             inputs.insert(fact.input());
         }
+        for fact in self.asked(&summary)? {
+            inputs.insert(fact);
+        }
         let modes = listing::modes(inputs.files().map(|(path, _)| path), &script.roots);
         inputs.insert(Input::Modes { modes });
         let captured = tree::capture(&script.out_dir, &script.roots, self.engine.store)?;
@@ -402,6 +420,25 @@ impl Job<'_> {
         };
         self.engine
             .put(script.key, inputs.into_inputs(), &result, captured.size)
+    }
+
+    fn asked(&self, summary: &Summary) -> Result<Vec<Input>, NotStored> {
+        let (request, memo) = (self.request, &self.script.memo);
+        let unreadable = |_| NotStored::Unreadable;
+        let (_, blob) = memo.digest(request.executable).map_err(unreadable)?;
+        let executable = Code {
+            blob,
+            path: request.executable,
+        };
+        let executed = &summary.executed;
+        asks::facts(
+            Some(executable),
+            executed,
+            request.env,
+            self.engine.store,
+            memo,
+        )
+        .map_err(unreadable)
     }
 
     /// Programs that were looked for in `PATH` without being executed.

@@ -15,7 +15,8 @@
 //!
 //! | does not enter | because |
 //! |---|---|
-//! | `NUM_JOBS`, the jobserver (in `MAKEFLAGS` too) | how much is done at a time changes no result |
+//! | `NUM_JOBS`, the jobserver | how much is done at a time changes no result |
+//! | `LANG`, `LC_*`, `MAKEFLAGS` | they are inputs where something asks for them (see `asks`) |
 //! | `RUSTC_WRAPPER` | it is this program |
 //! | `CARGO_TERM_*`, `CARGO_NET_*` and the like | they are addressed to cargo; if the script names one, it is an input |
 //! | `PATH` | searches are inputs |
@@ -27,8 +28,9 @@ use std::path::Path;
 
 use crate::digest::{Digest, ManifestKey};
 use crate::env::Environment;
-use crate::key::KeyHasher;
+use crate::key::{self, KeyHasher};
 use crate::roots::{Escaping, Roots};
+use crate::rustc::key::says_nothing;
 
 /// Variables of cargo's that say how it works, not what is built.
 const ADDRESSED_TO_CARGO: &[&str] = &[
@@ -41,12 +43,14 @@ const ADDRESSED_TO_CARGO: &[&str] = &[
     "CARGO_ALIAS_",
     "CARGO_MAKEFLAGS",
     "CARGO_LOG",
+    "CARGO_PROFILE_",
+    "CARGO_UNSTABLE_",
     "CARGO_HOME",
     "CARGO_TARGET_DIR",
     "CARGO_INCREMENTAL",
 ];
 
-/// Variables that say what is built, or in which language tools speak.
+/// Variables that say what is built.
 const SAYS_WHAT: &[&str] = &[
     "TARGET",
     "HOST",
@@ -58,15 +62,12 @@ const SAYS_WHAT: &[&str] = &[
     "RUSTDOC",
     "RUSTFLAGS",
     "RUSTDOCFLAGS",
-    "LANG",
-    "LANGUAGE",
     "LD_LIBRARY_PATH",
     "LD_PRELOAD",
-    "MAKEFLAGS",
     "SOURCE_DATE_EPOCH",
 ];
 
-const SAYS_WHAT_PREFIXES: &[&str] = &["CARGO_", "DEP_", "RUSTC_", "LC_", "PKG_CONFIG", "CMAKE"];
+const SAYS_WHAT_PREFIXES: &[&str] = &["CARGO_", "DEP_", "RUSTC_", "PKG_CONFIG", "CMAKE"];
 
 /// Variables that choose tools and their flags. Tools are also chosen by these names
 /// with `HOST_` or `TARGET_` before them, or with the target behind them.
@@ -117,36 +118,57 @@ pub(super) struct KeyParts<'a> {
     pub(super) salt: &'a OsStr,
 }
 
+const KIND: &str = "build script run";
+
 /// Hashes what is known of a run.
 pub(super) fn manifest_key(parts: &KeyParts<'_>) -> ManifestKey {
-    let mut hasher = KeyHasher::new("build script");
+    let mut hasher = KeyHasher::new(KIND);
+    hash(&mut hasher, parts);
+    ManifestKey(hasher.finish())
+}
+
+/// What people call the parts of the key, with digests.
+pub(super) fn parts(parts: &KeyParts<'_>) -> key::KeyParts {
+    let mut hasher = KeyHasher::in_parts(KIND);
+    hash(&mut hasher, parts);
+    hasher.parts()
+}
+
+fn hash(hasher: &mut KeyHasher, parts: &KeyParts<'_>) {
     hasher.bytes("executable", parts.executable.as_bytes());
+    hasher.end_part(|| "the script".to_owned());
     for arg in parts.args {
         hasher.os("argument", arg);
+        hasher.end_part(|| "an argument".to_owned());
     }
     hasher.bytes("toolchain", parts.toolchain.as_bytes());
+    hasher.end_part(|| "the toolchain".to_owned());
     hasher.bytes("processor", parts.processor);
+    hasher.end_part(|| "the processor".to_owned());
     hasher.path("cwd", &parts.roots.relativize(parts.cwd));
+    hasher.end_part(|| "the directory".to_owned());
     hasher.bytes("umask", &parts.umask.to_le_bytes());
+    hasher.end_part(|| "the umask".to_owned());
     for (name, value) in parts.env.iter() {
-        if enters(name, parts.env) {
+        if enters(name, parts.env) && !says_nothing(name, value) {
             hasher.os("env", name);
             let value = match name.as_bytes() {
                 b"LD_LIBRARY_PATH" => parts.roots.foreign_directories(value),
-                b"MAKEFLAGS" => without_jobs(value),
                 _ => value.as_bytes().to_vec(),
             };
             let value = parts.roots.template(&value, Escaping::Raw);
             hasher.template("value", &value);
+            hasher.end_part(|| name.to_string_lossy().into_owned());
         }
     }
     for name in parts.extra_env {
         hasher.str("extra-env", name);
         let value = parts.env.get(name).map(OsStr::as_bytes);
         hasher.optional("value", value);
+        hasher.end_part(|| name.clone());
     }
     hasher.os("salt", parts.salt);
-    ManifestKey(hasher.finish())
+    hasher.end_part(|| "CACHEWRAP_KEY_SALT".to_owned());
 }
 
 /// Whether a variable enters the key.
@@ -161,13 +183,6 @@ pub(super) fn enters(name: &OsStr, env: &Environment) -> bool {
         let tool = without_affixes(name, env);
         listed(tool, CHOOSES_TOOLS)
     }
-}
-
-/// The flags of `make` that say more than how much to do at a time.
-fn without_jobs(value: &OsStr) -> Vec<u8> {
-    let words = value.as_bytes().split(|&b| b == b' ');
-    let others = words.filter(|word| !word.starts_with(b"-j") && !word.starts_with(b"--jobserver"));
-    others.collect::<Vec<_>>().join(&b' ')
 }
 
 /// `CC` for `CC`, `HOST_CC`, `CC_x86_64-unknown-linux-gnu` and the like.
@@ -230,6 +245,10 @@ mod tests {
             "CARGO_MAKEFLAGS",
             "RUSTC_WRAPPER",
             "CARGO_TERM_COLOR",
+            "CARGO_UNSTABLE_GC",
+            "LANG",
+            "LC_ALL",
+            "MAKEFLAGS",
             "CARGO_TARGET_DIR",
             "PATH",
             "CC_riscv64gc_unknown_linux_gnu",
@@ -291,7 +310,7 @@ mod tests {
         // A change here empties every cache: raise KEY_VERSION in `key` and say so.
         assert_eq!(
             key(|_| ()).0.to_hex(),
-            "d2452844e5413047e92d2e3500482318f6541703f124ce3e2bbe53d9198ded13"
+            "13be4dab3f778c3953abc39b31a0dcc28d993a97000b1ccf3a2a8fa7cc307a2b"
         );
     }
 
@@ -309,7 +328,6 @@ mod tests {
         differs(&|c| c.processor = b"other");
         differs(&|c| c.salt = "salt");
         differs(&|c| c.umask = 0o077);
-        differs(&|c| c.env.set("MAKEFLAGS", "CC=clang"));
         differs(&|c| c.env.set("CARGO_FEATURE_A", "1"));
         differs(&|c| c.env.set("CC", ""));
         differs(&|c| c.env.set("CC", "clang"));
@@ -325,14 +343,16 @@ mod tests {
             c.target = "/t";
             c.env.set("OUT_DIR", "/t/debug/build/x-1/out");
             c.env.set("NUM_JOBS", "3");
-            c.env.set("MAKEFLAGS", "-j --jobserver-auth=3,4");
+            c.env.set("MAKEFLAGS", "n -j --jobserver-auth=3,4");
+            c.env.set("LC_ALL", "C.UTF-8");
+            c.env.set("RUSTC_LOG", "");
+            c.env.set("CARGO_UNSTABLE_SPARSE_REGISTRY", "true");
             c.env.set("PATH", "/somewhere");
             c.env
                 .set("LD_LIBRARY_PATH", "/t/debug/build/x/1/out:/t/debug");
         });
         let here = key(|c| {
             c.env.set("LD_LIBRARY_PATH", "/ws/target/debug/deps");
-            c.env.set("MAKEFLAGS", "");
         });
         assert_eq!(moved, here);
     }

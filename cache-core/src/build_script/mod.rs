@@ -10,6 +10,7 @@
 //! | which packages, which executables | [`package`] |
 //! | what is known before the run | [`key`] |
 //! | what it was seen to do | [`seen`] |
+//! | the language that its programs spoke | `asks` |
 //! | what it says to cargo | [`directives`] |
 //! | what it leaves in `OUT_DIR` | [`tree`] |
 //! | the order of business | [`job`] |

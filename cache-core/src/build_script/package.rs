@@ -27,7 +27,7 @@ fn is_dependency(manifest_dir: &Path) -> bool {
         let mut inside = above.take_while(|dir| *dir != home);
         inside.any(|dir| fs::exists(&dir.join(".cargo-ok")))
     });
-    unpacked || fs::exists(&manifest_dir.join(".cargo-checksum.json"))
+    unpacked || fs::exists(&manifest_dir.join(place::CHECKSUMS))
 }
 
 /// The executable that an invocation makes, if it makes a build script's.

@@ -61,6 +61,12 @@ const EXCUSES: &[Excuse] = &[
         ],
         texts: TEXTS,
     },
+    // Set for the compilers that are started.
+    Excuse {
+        name: "LC_ALL",
+        crates: &["cc"],
+        texts: TEXTS,
+    },
     // Where temporary files go.
     Excuse {
         name: "TMPDIR",

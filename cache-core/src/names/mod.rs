@@ -123,11 +123,13 @@ pub(crate) fn variables(
     let mut read = vec![false; names.len()];
     for code in code {
         let is_of_system = noise::is_of_system(code.path);
+        let speaks = is_of_system && noise::speaks_for_others(code.path);
         let known = memo::known(store, code, &names)?;
         for (read, name) in read.iter_mut().zip(&names) {
             *read = *read
                 || match known.naming(name) {
                     Naming::No => false,
+                    _ if speaks && libc::is_of_locale(name) => false,
                     Naming::InText => !is_of_system,
                     Naming::Alone => !is_of_system || !noise::is_of_tools(name),
                 };

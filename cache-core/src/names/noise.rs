@@ -50,6 +50,21 @@ const OF_TOOLS: &[&str] = &[
 /// Variables that a shell sets for itself, whatever it was given.
 const SET_BY_SHELLS: &[&str] = &["PWD", "OLDPWD", "SHLVL"];
 
+/// What the names of files of the system begin with that name the variables of the language on
+/// behalf of others: libraries, and interpreters, which call the C library for what they do.
+const SPEAK_FOR_OTHERS: &[&str] = &[
+    "bash",
+    "libLLVM",
+    "libc++",
+    "libglib",
+    "libicu",
+    "libintl",
+    "libperl",
+    "libpython",
+    "perl",
+    "python",
+];
+
 /// Directories that hold what a system, not a package, brings along.
 const OF_SYSTEM: &[&str] = &[
     "/usr",
@@ -76,6 +91,13 @@ pub(super) fn is_meaningless(name: &[u8]) -> bool {
 /// Whether a variable says nothing where a tool of the system names it.
 pub(super) fn is_of_tools(name: &[u8]) -> bool {
     is_listed(name, OF_TOOLS)
+}
+
+/// Whether a file of the system names variables of the language for others.
+pub(super) fn speaks_for_others(path: &Path) -> bool {
+    let name = path.file_name().unwrap_or_default().to_string_lossy();
+    let mut known = SPEAK_FOR_OTHERS.iter();
+    known.any(|known| name.starts_with(known))
 }
 
 /// Whether a shell sets a variable before its script can read what it was.

@@ -269,7 +269,14 @@ impl<'a> Supervisor<'a> {
         }
         if self.seen.is_complete() && !self.watchdog.has_taken_over() {
             self.watchdog.begin(call.id);
-            let noted = self.note(&call);
+            // The call waits for an answer, whatever goes wrong in understanding it.
+            let noted = std::panic::AssertUnwindSafe(|| {
+                #[cfg(test)]
+                crate::fault::point("observing");
+                self.note(&call)
+            });
+            let noted = std::panic::catch_unwind(noted);
+            let noted = noted.unwrap_or_else(|_| Err("a fault of the observer".to_owned()));
             self.watchdog.end();
             if let Err(why) = noted {
                 self.miss(why);

@@ -52,6 +52,8 @@ impl<'a> Engine<'a> {
 
     /// Counts. It is never worth a failure.
     pub(crate) fn count(&self, amounts: &[(&str, u64)]) {
+        #[cfg(test)]
+        crate::fault::point("counting");
         let _ = self.store.count(amounts);
     }
 
@@ -117,6 +119,8 @@ impl<'a> Engine<'a> {
         world: &World<'_>,
         mut serve: impl FnMut(ResultKey, &CompileResult) -> Result<T, MissReason>,
     ) -> Result<T, MissReason> {
+        #[cfg(test)]
+        crate::fault::point("looking up");
         let manifest = manifest.as_ref().map_err(Clone::clone)?;
         let manifest = manifest.as_ref().ok_or(MissReason::NoEntry)?;
         let mut checker = Checker::new(world, manifest);
@@ -142,6 +146,8 @@ impl<'a> Engine<'a> {
         let result = self.store.result(key).map_err(|e| self.fault(&e))?;
         let result = result.ok_or(MissReason::Evicted)?;
         let served = serve(key, &result)?;
+        #[cfg(test)]
+        crate::fault::point("served");
         self.store.touch_result(key, &result);
         Ok(served)
     }
@@ -166,6 +172,8 @@ impl<'a> Engine<'a> {
         result: &CompileResult,
         blobs: u64,
     ) -> Result<(), NotStored> {
+        #[cfg(test)]
+        crate::fault::point("putting");
         let named = self.try_put(key, inputs, result);
         // Blobs take room even if nothing came to name them.
         self.count(&[(STORED_BYTES, blobs + named.as_ref().unwrap_or(&0))]);
@@ -196,6 +204,8 @@ impl<'a> Engine<'a> {
 
     /// Whether the store has outgrown its bound.
     pub(crate) fn is_full(&self, config: &Config) -> bool {
+        #[cfg(test)]
+        crate::fault::point("measuring");
         self.store.should_gc(config, SystemTime::now())
     }
 }

@@ -6,6 +6,7 @@
 use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 
+use crate::asks;
 use crate::config::LogLevel;
 use crate::fs;
 use crate::input::Input;
@@ -20,78 +21,38 @@ use crate::rustc::messages;
 use crate::rustc::record::Compilation;
 use crate::rustc::remap;
 use crate::rustc::seen::{self, Known};
-use crate::seen::NotStored;
+use crate::seen::{NotStored, Summary};
 use crate::tool_caches::ToolCaches;
 
 use super::unit::dep_info_tells_all;
 use super::{Job, Ran};
 
 impl Job<'_> {
-    /// Captures and stores the outcome of a successful run.
-    pub(super) fn keep(&self, ran: &Ran<'_>) -> Result<(), NotStored> {
+    /// Captures and stores the outcome of a successful run. `extra` is where dep-info was
+    /// written that the invocation did not ask for.
+    pub(super) fn keep(&self, ran: &Ran, extra: Option<&Path>) -> Result<(), NotStored> {
+        #[cfg(test)]
+        crate::fault::point("keeping");
         let unit = &self.unit;
         let places = self.places();
-        let dep_info = self.dep_info(ran)?;
-        // Where no crate is given by its path, what is there decides which is taken.
-        let open = !unit.invocation.names_crates();
-        let holds_direct = |kind: &str| matches!(kind, "all" | "crate");
-        let search_dirs = self.search_dirs(|kind| !(open && holds_direct(kind)));
-        let crate_dirs = self.search_dirs(|kind| match kind {
-            "dependency" => true,
-            "crate" => !open,
-            _ => false,
-        });
-        let incremental = self.incremental();
-        let real_out_dir = fs::canonicalize(&unit.out_dir).unwrap_or_else(|_| unit.out_dir.clone());
-        let source = self.source();
-        if let Some(why) = ran
-            .run
-            .observation
-            .as_ref()
-            .and_then(|o| o.missed.as_deref())
-        {
-            let name = unit.invocation.unit();
-            let said = || format!("{name}: not all was seen: {why}");
-            self.engine.log.say(LogLevel::Debug, said);
-        }
-        let summary = match &ran.run.observation {
-            Some(observation) => Some(seen::summarise(
-                observation,
-                &Known {
-                    toolchain: &unit.toolchain,
-                    out_dir: [&unit.out_dir, &real_out_dir],
-                    source: &source,
-                    incremental: &incremental,
-                    tool_caches: &ToolCaches::of(self.request.env, self.request.config),
-                    search_dirs: &search_dirs,
-                    crate_dirs: &crate_dirs,
-                    searches: unit.invocation.searches_crates(),
-                    macros: self.runs_foreign_code(observation),
-                    links: unit.invocation.links(),
-                },
-            )?),
-            None if unit.invocation.links() || !dep_info_tells_all(&unit.invocation) => {
-                return Err(NotStored::Incomplete);
-            }
-            None => None,
-        };
+        let told = announced(ran);
+        let dep_info = self.dep_info(&told, extra)?;
+        let summary = self.summary(ran)?;
         let written = match &summary {
-            Some(summary) => without(&summary.written, ran.extra_dep_info),
+            Some(summary) => without(&summary.written, extra),
             None => Vec::new(),
         };
-        let announced: Vec<PathBuf> = ran
-            .announced
-            .iter()
-            .chain(&dep_info.targets)
-            .filter(|path| Some(path.as_path()) != ran.extra_dep_info)
-            .cloned()
+        let announced: Vec<PathBuf> = told
+            .into_iter()
+            .chain(dep_info.targets.iter().cloned())
+            .filter(|path| Some(path.as_path()) != extra)
             .collect();
         self.engine.log.say(LogLevel::Trace, || {
             format!("announced {announced:?}, written {written:?}")
         });
         let outputs = capture::outputs(&places, &announced, &written)?;
         // Dep-info of our own is written by the compiler too, and is nobody's input.
-        let ours = ran.extra_dep_info.map(Path::to_owned);
+        let ours = extra.map(Path::to_owned);
         let produced: Vec<PathBuf> = outputs.iter().cloned().chain(ours).collect();
         let base = Recorder {
             cwd: self.request.cwd,
@@ -138,8 +99,62 @@ impl Job<'_> {
         inputs.extend(self.message_inputs(ran));
         let facts = summary.iter().flat_map(|summary| &summary.facts);
         inputs.extend(facts.map(|fact| fact.input()));
+        if let Some(summary) = &summary {
+            let (env, store) = (self.request.env, self.engine.store);
+            let asked = asks::facts(None, &summary.executed, env, store, &unit.memo);
+            inputs.extend(asked.map_err(|_| NotStored::Unreadable)?);
+        }
         let result = self.result(ran, captured.outputs);
         self.engine.put(unit.key, inputs, &result, captured.size)
+    }
+
+    /// What the compiler was seen to do; `None` where it was not watched, and need not be.
+    fn summary(&self, ran: &Ran) -> Result<Option<Summary>, NotStored> {
+        let unit = &self.unit;
+        // Where no crate is given by its path, what is there decides which is taken.
+        let open = !unit.invocation.names_crates();
+        let holds_direct = |kind: &str| matches!(kind, "all" | "crate");
+        let search_dirs = self.search_dirs(|kind| !(open && holds_direct(kind)));
+        let crate_dirs = self.search_dirs(|kind| match kind {
+            "dependency" => true,
+            "crate" => !open,
+            _ => false,
+        });
+        let incremental = self.incremental();
+        let real_out_dir = fs::canonicalize(&unit.out_dir).unwrap_or_else(|_| unit.out_dir.clone());
+        let source = self.source();
+        if let Some(why) = ran
+            .run
+            .observation
+            .as_ref()
+            .and_then(|o| o.missed.as_deref())
+        {
+            let name = unit.invocation.unit();
+            let said = || format!("{name}: not all was seen: {why}");
+            self.engine.log.say(LogLevel::Debug, said);
+        }
+        match &ran.run.observation {
+            Some(observation) => seen::summarise(
+                observation,
+                &Known {
+                    toolchain: &unit.toolchain,
+                    out_dir: [&unit.out_dir, &real_out_dir],
+                    source: &source,
+                    incremental: &incremental,
+                    tool_caches: &ToolCaches::of(self.request.env, self.request.config),
+                    search_dirs: &search_dirs,
+                    crate_dirs: &crate_dirs,
+                    searches: unit.invocation.searches_crates(),
+                    macros: self.runs_foreign_code(observation),
+                    links: unit.invocation.links(),
+                },
+            )
+            .map(Some),
+            None if unit.invocation.links() || !dep_info_tells_all(&unit.invocation) => {
+                Err(NotStored::Incomplete)
+            }
+            None => Ok(None),
+        }
     }
 
     /// The roots that a result is bound to, given those that its outputs contain.
@@ -158,7 +173,7 @@ impl Job<'_> {
     }
 
     /// The width of messages counts if anything but artifacts was printed.
-    fn message_inputs(&self, ran: &Ran<'_>) -> Option<Input> {
+    fn message_inputs(&self, ran: &Ran) -> Option<Input> {
         let mut lines = ran.stderr.split_inclusive(|&b| b == b'\n');
         let printed = lines.any(|line| messages::artifact(line).is_none());
         let name = "diagnostic-width";
@@ -168,20 +183,19 @@ impl Job<'_> {
         })
     }
 
-    fn dep_info(&self, ran: &Ran<'_>) -> Result<DepInfo, NotStored> {
+    fn dep_info(&self, announced: &[PathBuf], extra: Option<&Path>) -> Result<DepInfo, NotStored> {
         let invocation = &self.unit.invocation;
         if invocation.action == Action::Query {
             return Ok(DepInfo::default());
         }
-        if let Some(path) = ran.extra_dep_info {
+        if let Some(path) = extra {
             let text = fs::read(path).map_err(|_| NotStored::UnknownOutput)?;
             return Ok(DepInfo::parse(&text));
         }
         let named = invocation.emits.iter().find(|e| e.kind == "dep-info");
         let path = match named.and_then(|emit| emit.path.as_ref()) {
             Some(path) => Some(self.request.cwd.join(path)),
-            None => ran
-                .announced
+            None => announced
                 .iter()
                 .find(|p| p.extension() == Some("d".as_ref()))
                 .map(|p| self.request.cwd.join(p)),
@@ -262,7 +276,7 @@ impl Job<'_> {
             .collect()
     }
 
-    fn result(&self, ran: &Ran<'_>, outputs: Vec<Output>) -> CompileResult {
+    fn result(&self, ran: &Ran, outputs: Vec<Output>) -> CompileResult {
         let unit = &self.unit;
         CompileResult {
             unit: unit.invocation.unit(),
@@ -271,7 +285,7 @@ impl Job<'_> {
             stdout: unit.roots.template(&ran.stdout, Escaping::Raw),
             stderr: self.message_template(&ran.stderr),
             status: 0,
-            duration_us: u64::try_from(ran.run.duration.as_micros()).unwrap_or(u64::MAX),
+            duration_us: ran.duration_us,
             created: SystemTime::UNIX_EPOCH.elapsed().map_or(0, |d| d.as_secs()),
         }
     }
@@ -293,4 +307,10 @@ impl Job<'_> {
 fn without(paths: &[PathBuf], left_out: Option<&Path>) -> Vec<PathBuf> {
     let rest = paths.iter().filter(|path| Some(path.as_path()) != left_out);
     rest.cloned().collect()
+}
+
+/// The outputs that the compiler announced in its messages.
+fn announced(ran: &Ran) -> Vec<PathBuf> {
+    let lines = ran.stderr.split_inclusive(|&b| b == b'\n');
+    lines.filter_map(messages::artifact).collect()
 }

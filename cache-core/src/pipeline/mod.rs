@@ -8,16 +8,20 @@
 //! ```
 //! The order of business keeps two promises. A hit runs no compiler, and nothing of it is
 //! visible before all of it is verified. A miss runs the compiler exactly once, and
-//! whatever goes wrong around it only decides whether the result is stored.
+//! whatever goes wrong around it only decides whether the result is stored ([`once`]).
 
 mod engine;
 mod keep;
+mod once;
+#[cfg(test)]
+mod panic_tests;
 mod turn;
 mod unit;
 
 use std::ffi::OsString;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
+use crate::asks;
 use crate::build_script::launcher;
 use crate::check::{MissReason, World};
 use crate::config::{Config, LogLevel};
@@ -25,20 +29,22 @@ use crate::env::Environment;
 use crate::fs;
 use crate::journal::JournalOutcome;
 use crate::kernel;
+use crate::key::KeyParts;
 use crate::manifest::InputManifest;
 use crate::observe::Depth;
 use crate::restore;
 use crate::result::CompileResult;
-use crate::run::{Command, Run, Runner, Sink, Status};
+use crate::run::{Command, Runner, Sink, Status};
 use crate::rustc::capture::Places;
 use crate::rustc::invocation::{self, Action, BypassReason};
-use crate::rustc::messages::{self, Restorer};
+use crate::rustc::messages::Restorer;
 use crate::rustc::remap;
 use crate::seen::NotStored;
-use crate::stamp;
+use crate::stats;
 use crate::store::{Store, Turn};
 
 pub(crate) use engine::Engine;
+pub(crate) use once::{Execution, Progress, Ran};
 use unit::Unit;
 
 /// One call of the compiler, with everything it may depend on.
@@ -46,9 +52,10 @@ pub struct Request<'a> {
     /// The programs and arguments, as cargo gives them to its wrapper (without the
     /// wrapper's own name).
     pub argv: &'a [OsString],
-    /// The environment that the compiler will see.
+    /// The environment that the compiler sees, and the programs that are asked which
+    /// compiler it is: these variables and no others.
     pub env: &'a Environment,
-    /// The directory that the compiler will run in.
+    /// The directory that the compiler runs in; absolute.
     pub cwd: &'a Path,
     /// The settings.
     pub config: &'a Config,
@@ -94,25 +101,40 @@ pub enum Outcome {
 /// streams; standard error line by line.
 ///
 /// An error means that the compiler could not be started; nothing has been written
-/// then.
+/// then. A panic of ours does not reach the caller, and does not run the compiler again.
 pub fn run(request: &Request<'_>, stdout: Sink<'_>, stderr: Sink<'_>) -> std::io::Result<Outcome> {
     let config = request.config;
     let store = Store::new(&config.dir.value, *config.read_only);
     let engine = Engine::new(&store, config);
-    let unit = match Unit::prepare(request, &store) {
+    engine.once(stats::BYPASS, |progress| {
+        call(request, &engine, progress, stdout, stderr)
+    })
+}
+
+fn call(
+    request: &Request<'_>,
+    engine: &Engine<'_>,
+    progress: &Progress,
+    stdout: Sink<'_>,
+    stderr: Sink<'_>,
+) -> std::io::Result<Outcome> {
+    let store = engine.store;
+    let unit = match Unit::prepare(request, store) {
         Ok(unit) => unit,
         Err(reason) => {
             let said = || format!("bypass: {}", reason.name());
             engine.log.say(LogLevel::Info, said);
-            engine.count_with_reason("bypass", reason.name());
+            engine.count_with_reason(stats::BYPASS, reason.name());
             let outcome = JournalOutcome::bypass(reason.name());
-            store.note_in_journal(&invocation::name_of(request.argv), request.cwd, outcome);
+            let name = invocation::name_of(request.argv);
+            store.note_in_journal(&name, request.cwd, outcome, KeyParts::new());
             return Ok(Outcome::Bypass(reason));
         }
     };
     let mut job = Job {
         request,
         engine,
+        progress,
         unit,
     };
     job.run(stdout, stderr)
@@ -120,7 +142,8 @@ pub fn run(request: &Request<'_>, stdout: Sink<'_>, stderr: Sink<'_>) -> std::io
 
 struct Job<'a> {
     request: &'a Request<'a>,
-    engine: Engine<'a>,
+    engine: &'a Engine<'a>,
+    progress: &'a Progress,
     unit: Unit,
 }
 
@@ -135,7 +158,7 @@ impl Job<'_> {
             Ok(status) => return Ok(Outcome::Hit { status }),
             Err(reason) => reason,
         };
-        let (status, not_stored) = self.compile(stdout, stderr)?;
+        let (status, not_stored) = self.compile(&reason, stdout, stderr)?;
         if let Some(why) = not_stored {
             self.engine.log.say(LogLevel::Info, || {
                 format!("not stored: {name}: {}", why.name())
@@ -143,9 +166,16 @@ impl Job<'_> {
         }
         self.count_miss(&reason, not_stored);
         let outcome = JournalOutcome::miss(&reason, not_stored);
-        self.engine
-            .store
-            .note_in_journal(&name, self.request.cwd, outcome);
+        // Questions are many, and not asked again and again.
+        let is_new =
+            reason == MissReason::NoEntry && self.unit.invocation.action == Action::Compile;
+        let key = is_new.then(|| self.unit.key_parts(self.request));
+        self.engine.store.note_in_journal(
+            &name,
+            self.request.cwd,
+            outcome,
+            key.unwrap_or_default(),
+        );
         let full = not_stored.is_none() && self.engine.is_full(self.request.config);
         Ok(Outcome::Miss {
             full,
@@ -235,8 +265,9 @@ impl Job<'_> {
     /// The last value of an argument, for inputs that name one; or a fact of the machine.
     fn argument(&self, name: &str) -> Option<Vec<u8>> {
         use std::os::unix::ffi::OsStrExt as _;
-        if let Some(value) = kernel::fact(name) {
-            return Some(value);
+        let fact = kernel::fact(name).or_else(|| asks::value(name, self.request.env));
+        if fact.is_some() {
+            return fact;
         }
         let values = self.unit.invocation.values(name);
         values.last().map(|value| value.as_bytes().to_vec())
@@ -253,9 +284,22 @@ impl Job<'_> {
         let store = self.engine.store;
         let restored = restore::prepare(store, result, roots, |role| places.path(role))
             .map_err(|e| self.engine.unrestored(e))?;
+        #[cfg(test)]
+        crate::fault::point("restoring");
+        // The first message comes when all outputs are in their places.
+        let is_hit = || self.progress.is_hit(result.status);
+        let mut stdout = |piece: &[u8]| {
+            is_hit();
+            stdout(piece);
+        };
+        let mut stderr = |line: &[u8]| {
+            is_hit();
+            stderr(line);
+        };
         restored
-            .replay(&self.unit.memo, stdout, stderr)
+            .replay(&self.unit.memo, &mut stdout, &mut stderr)
             .map_err(|e| self.engine.fault(&e))?;
+        is_hit();
         self.launch();
         let mut amounts = vec![("hit", 1), ("saved_us", result.duration_us)];
         if self.unit.invocation.action == Action::Query {
@@ -268,60 +312,40 @@ impl Job<'_> {
     /// Runs the compiler once, and stores what it did if that is possible.
     fn compile(
         &self,
+        reason: &MissReason,
         stdout: Sink<'_>,
         stderr: Sink<'_>,
     ) -> std::io::Result<(Status, Option<NotStored>)> {
         let unit = &self.unit;
         let writable = !self.engine.store.is_read_only() && self.engine.prepare_store();
         let extra = writable.then(|| self.extra_dep_info()).flatten();
-        let command = self.command(extra.as_ref().map(fs::TempFile::path));
-        let restorer = Restorer::new(
-            &unit.roots,
-            remap::remaps(&unit.invocation, unit.trim),
-            unit.invocation.json_messages,
-        );
-        let started = stamp::now();
-        let (mut out, mut err) = (Vec::new(), Vec::new());
-        let mut announced = Vec::new();
-        let run = self.request.runner.run(
-            &command,
-            (writable && *self.request.config.observe).then_some(Depth::Usual),
-            &mut |piece| {
-                stdout(piece);
-                out.extend_from_slice(piece);
-            },
-            &mut |line| {
-                let line = restorer.restore(line);
-                stderr(&line);
-                announced.extend(messages::artifact(&line));
-                err.extend_from_slice(&line);
-            },
-        )?;
-        let duration = u64::try_from(run.duration.as_micros()).unwrap_or(u64::MAX);
-        self.engine.count(&[("compile_us", duration)]);
-        if run.status != Status::Code(0) {
-            return Ok((run.status, Some(NotStored::Failed)));
-        }
-        if !writable {
-            self.launch();
-            return Ok((run.status, Some(NotStored::Store)));
-        }
-        let ran = Ran {
-            run: &run,
-            started,
-            announced,
-            stdout: out,
-            stderr: err,
-            extra_dep_info: extra.as_ref().map(fs::TempFile::path),
+        let extra = extra.as_ref().map(fs::TempFile::path);
+        let names = remap::names(&unit.invocation, self.request.cwd, &unit.roots, unit.trim);
+        let restorer = Restorer::new(&names, unit.invocation.json_messages);
+        let execution = Execution {
+            reason,
+            runner: self.request.runner,
+            command: &self.command(extra),
+            observe: (writable && *self.request.config.observe).then_some(Depth::Usual),
+            writable,
+            translate: &|line| restorer.restore(line),
+            time: stats::COMPILE_US,
         };
-        let kept = self.keep(&ran);
-        self.launch();
-        Ok((run.status, kept.err()))
+        let keep = |ran: &Ran| self.keep(ran, extra);
+        let ended = self
+            .engine
+            .execute(self.progress, &execution, stdout, stderr, keep)?;
+        if ended.0 == Status::Code(0) {
+            self.launch();
+        }
+        Ok(ended)
     }
 
     /// Puts a launcher in the place of a build script whose runs are to be cached. If
     /// that fails, the runs are not cached.
     fn launch(&self) {
+        #[cfg(test)]
+        crate::fault::point("launching");
         let Some(script) = &self.unit.script else {
             return;
         };
@@ -349,7 +373,9 @@ impl Job<'_> {
     fn command(&self, extra_dep_info: Option<&Path>) -> Command {
         let invocation = &self.unit.invocation;
         let mut words = invocation.programs.iter();
-        let mut command = Command::new(words.next().cloned().unwrap_or_default());
+        let program = words.next().cloned().unwrap_or_default();
+        let (env, cwd) = (self.request.env.clone(), self.request.cwd);
+        let mut command = Command::new(program, env, cwd);
         command.args.extend(words.cloned());
         command.args.extend(invocation.given.iter().cloned());
         command.args.extend(remap::remapping(
@@ -367,18 +393,7 @@ impl Job<'_> {
             emit.push(path);
             command.args.push(emit);
         }
-        command.cwd = Some(self.request.cwd.to_owned());
         command.stdin.clone_from(&self.unit.stdin);
         command
     }
-}
-
-/// A successful run of the compiler.
-struct Ran<'a> {
-    run: &'a Run,
-    started: i128,
-    announced: Vec<PathBuf>,
-    stdout: Vec<u8>,
-    stderr: Vec<u8>,
-    extra_dep_info: Option<&'a Path>,
 }

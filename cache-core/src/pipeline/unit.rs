@@ -12,7 +12,7 @@ use crate::memo::Memo;
 use crate::processor;
 use crate::roots::Roots;
 use crate::rustc::invocation::{Action, BypassReason, Invocation, Source};
-use crate::rustc::key::{KeyParts, manifest_key};
+use crate::rustc::key::{self, KeyParts};
 use crate::rustc::place;
 use crate::rustc::toolchain::{self, Surroundings, Toolchain};
 use crate::search;
@@ -26,6 +26,11 @@ pub(super) struct Unit {
     pub(super) toolchain: Toolchain,
     pub(super) roots: Roots,
     pub(super) key: ManifestKey,
+    wrappers: Vec<(OsString, Digest)>,
+    /// What identifies the processor, where that matters.
+    processor: Option<Vec<u8>>,
+    /// The content of a custom target's file.
+    target_spec: Option<Digest>,
     pub(super) out_dir: PathBuf,
     pub(super) memo: Memo,
     pub(super) stdin: Option<Vec<u8>>,
@@ -40,6 +45,8 @@ impl Unit {
         if env.get("__CARGO_FIX_PLZ").is_some() {
             return Err(BypassReason::CargoFix);
         }
+        #[cfg(test)]
+        crate::fault::point("preparing");
         let read = |path: &Path| fs::read(&cwd.join(path)).ok();
         let invocation = Invocation::parse(request.argv, env.get("RUSTC"), read)?;
         if request.stderr_is_terminal
@@ -78,34 +85,45 @@ impl Unit {
             Some(target) => fs::digest(&cwd.join(target)).ok().map(|blob| blob.digest),
             None => None,
         };
-        let key = manifest_key(
-            &invocation,
-            &KeyParts {
-                toolchain: toolchain.key,
-                wrappers: &wrappers,
-                cwd,
-                roots: &roots,
-                env,
-                stdin: stdin.as_deref(),
-                processor: processor.as_deref(),
-                target_spec,
-                trim: *config.trim_paths,
-                extra_env: &config.env,
-                salt: &config.key_salt,
-            },
-        );
         let script = package::executable(&invocation, env, cwd);
-        Ok(Self {
+        let mut unit = Self {
             script: script.filter(|_| package::is_wanted(env, config)),
             out_dir: invocation.output_dir(cwd),
             trim: *config.trim_paths,
+            // Made of all the rest, below.
+            key: ManifestKey(toolchain.key),
             invocation,
             toolchain,
             roots,
-            key,
+            wrappers,
+            processor,
+            target_spec,
             memo,
             stdin,
-        })
+        };
+        unit.key = key::manifest_key(&unit.invocation, &unit.in_key(request));
+        Ok(unit)
+    }
+
+    /// What people call the parts of the key, with digests.
+    pub(super) fn key_parts(&self, request: &Request<'_>) -> crate::key::KeyParts {
+        key::parts(&self.invocation, &self.in_key(request))
+    }
+
+    fn in_key<'a>(&'a self, request: &'a Request<'_>) -> KeyParts<'a> {
+        KeyParts {
+            toolchain: self.toolchain.key,
+            wrappers: &self.wrappers,
+            cwd: request.cwd,
+            roots: &self.roots,
+            env: request.env,
+            stdin: self.stdin.as_deref(),
+            processor: self.processor.as_deref(),
+            target_spec: self.target_spec,
+            trim: self.trim,
+            extra_env: &request.config.env,
+            salt: &request.config.key_salt,
+        }
     }
 }
 

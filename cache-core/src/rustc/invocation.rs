@@ -47,6 +47,8 @@ pub enum BypassReason {
     NotWanted,
     /// A build script whose `OUT_DIR` holds what earlier runs left.
     UsedOutDir,
+    /// Something went wrong within cachewrap before anything was done.
+    Internal,
 }
 
 impl BypassReason {
@@ -69,6 +71,7 @@ impl BypassReason {
             Self::NotByCargo => "not-by-cargo",
             Self::NotWanted => "not-wanted",
             Self::UsedOutDir => "used-out-dir",
+            Self::Internal => "internal",
         }
     }
 }

@@ -35,7 +35,7 @@ use std::path::Path;
 use crate::config::TrimPaths;
 use crate::digest::{Digest, ManifestKey};
 use crate::env::Environment;
-use crate::key::KeyHasher;
+use crate::key::{self, KeyHasher};
 use crate::roots::{Escaping, Root, Roots};
 
 use super::args::Arg;
@@ -78,29 +78,60 @@ pub(crate) struct KeyParts<'a> {
 
 /// Hashes an invocation.
 pub(crate) fn manifest_key(invocation: &Invocation, parts: &KeyParts<'_>) -> ManifestKey {
-    let mut hasher = KeyHasher::new(match invocation.action {
+    let mut hasher = KeyHasher::new(kind(invocation));
+    hash(&mut hasher, invocation, parts);
+    ManifestKey(hasher.finish())
+}
+
+/// What people call the source among the parts of a key.
+pub(crate) const SOURCE: &str = "the source";
+
+/// What people call the parts of the key, with digests.
+pub(crate) fn parts(invocation: &Invocation, parts: &KeyParts<'_>) -> key::KeyParts {
+    let mut hasher = KeyHasher::in_parts(kind(invocation));
+    hash(&mut hasher, invocation, parts);
+    hasher.parts()
+}
+
+fn kind(invocation: &Invocation) -> &'static str {
+    match invocation.action {
         Action::Compile => "compile",
         Action::Query => "query",
-    });
+    }
+}
+
+fn hash(hasher: &mut KeyHasher, invocation: &Invocation, parts: &KeyParts<'_>) {
     hasher.bytes("toolchain", parts.toolchain.as_bytes());
+    hasher.end_part(|| "the toolchain".to_owned());
     for (name, content) in parts.wrappers {
         hasher.os("wrapper", name);
         hasher.bytes("content", content.as_bytes());
     }
+    hasher.end_part(|| "a wrapper".to_owned());
     for arg in &invocation.args {
-        argument(&mut hasher, arg, parts.roots);
+        argument(hasher, arg, parts.roots);
+        hasher.end_part(|| match arg.name {
+            "" => SOURCE.to_owned(),
+            name => format!("--{name}"),
+        });
     }
     hasher.path("cwd", &parts.roots.relativize(parts.cwd));
+    hasher.end_part(|| "the directory".to_owned());
     let out_dir = invocation.output_dir(parts.cwd);
     hasher.path("out-dir", &parts.roots.relativize(&out_dir));
+    hasher.end_part(|| "--out-dir".to_owned());
     hasher.optional("stdin", parts.stdin);
+    hasher.end_part(|| "standard input".to_owned());
     hasher.optional("processor", parts.processor);
+    hasher.end_part(|| "the processor".to_owned());
     let spec = parts.target_spec.as_ref();
     hasher.optional("target-spec", spec.map(|d| d.as_bytes().as_slice()));
+    hasher.end_part(|| "the target's specification".to_owned());
     for (name, value) in parts.env.iter() {
-        if is_read_while_compiling(name) {
+        if is_read_while_compiling(name) && !says_nothing(name, value) {
             hasher.os("env", name);
             hasher.os("value", value);
+            hasher.end_part(|| name.to_string_lossy().into_owned());
         }
     }
     for name in LOADS_LIBRARIES {
@@ -115,8 +146,10 @@ pub(crate) fn manifest_key(invocation: &Invocation, parts: &KeyParts<'_>) -> Man
     for name in parts.extra_env {
         hasher.str("extra-env", name);
         hasher.optional("value", parts.env.get(name).map(OsStrExt::as_bytes));
+        hasher.end_part(|| name.clone());
     }
     hasher.os("salt", parts.salt);
+    hasher.end_part(|| "CACHEWRAP_KEY_SALT".to_owned());
     if invocation.values("remap-path-prefix").next().is_some() {
         let target = parts.roots.get(Root::Target);
         let workspace = parts.roots.get(Root::Workspace);
@@ -125,12 +158,19 @@ pub(crate) fn manifest_key(invocation: &Invocation, parts: &KeyParts<'_>) -> Man
             .and_then(|(t, w)| t.strip_prefix(w).ok());
         let inside = inside.map(|path| path.as_os_str().as_bytes());
         hasher.optional("target-in-workspace", inside);
+        hasher.end_part(|| "the place of the target directory".to_owned());
     }
     hasher.str("trim-paths", &parts.trim.to_string());
+    hasher.end_part(|| "CACHEWRAP_TRIM_PATHS".to_owned());
     if parts.trim == TrimPaths::Off {
         hasher.os("absolute-cwd", parts.cwd.as_os_str());
+        hasher.end_part(|| "the directory".to_owned());
     }
-    ManifestKey(hasher.finish())
+}
+
+/// Whether a variable is set as good as not at all: editors set the compiler's log so.
+pub(crate) fn says_nothing(name: &OsStr, value: &OsStr) -> bool {
+    name == "RUSTC_LOG" && value.is_empty()
 }
 
 fn is_read_while_compiling(name: &OsStr) -> bool {
@@ -289,6 +329,7 @@ mod tests {
         vary(&|c| c.env = vec![("CLIPPY_ARGS", "-W")]);
         vary(&|c| c.env = vec![("LD_LIBRARY_PATH", "/x")]);
         vary(&|c| c.env = vec![("LD_PRELOAD", "/x")]);
+        vary(&|c| c.env = vec![("RUSTC_LOG", "info")]);
         vary(&|c| c.extra_env = vec!["MINE".into()]);
         vary(&|c| {
             c.extra_env = vec!["MINE".into()];
@@ -311,9 +352,9 @@ mod tests {
             c.env = vec![
                 ("CARGO_MAKEFLAGS", "-j4"),
                 ("LD_LIBRARY_PATH", "/ws/target/debug/deps"),
-            ]
+            ];
         });
-        same(&|c| c.env = vec![("RUSTC_WRAPPER", "cachewrap")]);
+        same(&|c| c.env = vec![("RUSTC_WRAPPER", "cachewrap"), ("RUSTC_LOG", "")]);
         // Another checkout with another target directory.
         same(&|c| {
             c.cwd = "/other/place";

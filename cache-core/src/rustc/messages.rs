@@ -17,9 +17,7 @@ use std::path::PathBuf;
 
 use serde::Deserialize;
 
-use crate::roots::{Escaping, Root, Roots};
-
-use super::remap::{TARGET_NAME, WORKSPACE_NAME};
+use crate::roots::Escaping;
 
 #[derive(Deserialize)]
 struct Artifact {
@@ -65,18 +63,12 @@ pub(crate) struct Restorer {
 }
 
 impl Restorer {
-    /// A restorer for messages of the compiler. Without `remapped` it changes nothing.
-    pub(crate) fn new(roots: &Roots, remapped: bool, json: bool) -> Self {
+    /// A restorer for messages of the compiler, in which paths have these names (longer ones
+    /// first, see [`super::remap::names`]).
+    pub(crate) fn new(names: &[(&str, PathBuf)], json: bool) -> Self {
         let mut replacements = Vec::new();
         let escaping = if json { Escaping::Json } else { Escaping::Raw };
-        let names = [
-            (Root::Target, TARGET_NAME),
-            (Root::Workspace, WORKSPACE_NAME),
-        ];
-        for (root, name) in names.into_iter().filter(|_| remapped) {
-            let Some(path) = roots.get(root) else {
-                continue;
-            };
+        for (name, path) in names {
             let path = escaping.escape(path.as_os_str().as_bytes());
             let fields = BEFORE_PATH.iter().map(|before| (before, false));
             let arrows = ARROWS.iter().map(|before| (before, true));
@@ -178,23 +170,19 @@ mod tests {
 
     #[test]
     fn remapped_paths_are_put_back() {
-        let mut roots = Roots::default();
-        roots.add(Root::Workspace, "/ws");
-        roots.add(Root::Target, "/elsewhere/t");
-        let restorer = Restorer::new(&roots, true, true);
+        let names = [("./target", "/elsewhere/t".into()), (".", "/ws".into())];
+        let restorer = Restorer::new(&names, true);
         let line = br#"{"file_name":"./a/lib.rs","rendered":" --> \u001b[0m./target/g.rs:1\n ::: ./b.rs ./c"}"#;
         assert_eq!(
             String::from_utf8(restorer.restore(line)).unwrap(),
             r#"{"file_name":"/ws/a/lib.rs","rendered":" --> \u001b[0m/elsewhere/t/g.rs:1\n ::: /ws/b.rs ./c"}"#
         );
-        let off = Restorer::new(&roots, false, true);
+        let off = Restorer::new(&[], true);
         assert_eq!(off.restore(line), line);
     }
 
     #[test]
     fn sources_that_look_like_messages_stay() {
-        let mut roots = Roots::default();
-        roots.add(Root::Workspace, "/ws");
         for (json, line, restored) in [
             (
                 true,
@@ -219,7 +207,7 @@ mod tests {
             ),
             (false, "1 | ::: ./a\n", "1 | ::: ./a\n"),
         ] {
-            let found = Restorer::new(&roots, true, json).restore(line.as_bytes());
+            let found = Restorer::new(&[(".", "/ws".into())], json).restore(line.as_bytes());
             assert_eq!(String::from_utf8(found).unwrap(), restored);
         }
     }

@@ -9,6 +9,7 @@ pub(crate) mod place;
 pub(crate) mod remap;
 
 pub(crate) mod dep_info;
+mod driver;
 pub(crate) mod messages;
 
 pub(crate) mod capture;

@@ -7,6 +7,11 @@
 //! all of rustc's scopes: with a narrower `--remap-path-scope` the original path stays in
 //! the metadata beside the new one. Diagnostics would then show the new name too, which
 //! [`super::messages`] undoes.
+//!
+//! A compiler that shows a line of another crate's source looks for the new name in its own
+//! directory, or undoes a remapping of its own whose new name is more than `.`. The directory is
+//! the workspace for what is in it, but the package for a vendored one (see [`place`]), which
+//! therefore is told of the directory of vendored packages besides.
 
 use std::ffi::{OsStr, OsString};
 use std::os::unix::ffi::OsStrExt;
@@ -20,9 +25,9 @@ use super::invocation::{Action, Invocation, Source};
 use super::place;
 
 /// What the workspace is called in outputs.
-pub(super) const WORKSPACE_NAME: &str = ".";
+const WORKSPACE_NAME: &str = ".";
 /// What the target directory is called in outputs.
-pub(super) const TARGET_NAME: &str = "./target";
+const TARGET_NAME: &str = "./target";
 
 /// The arguments that make the outputs independent of the roots.
 ///
@@ -82,7 +87,37 @@ fn prefixes(
         };
         prefixes.push((path.to_owned(), name));
     }
+    prefixes.extend(vendored(invocation, cwd, roots));
     prefixes
+}
+
+/// The directory of vendored packages, which is in the workspace and so has a name already.
+fn vendored(invocation: &Invocation, cwd: &Path, roots: &Roots) -> Option<(PathBuf, OsString)> {
+    let workspace = roots.get(Root::Workspace)?;
+    let dir = cwd.parent().filter(|_| place::is_absolute(invocation))?;
+    let inside = dir.strip_prefix(workspace).ok()?;
+    let name = Path::new(WORKSPACE_NAME).join(inside);
+    (dir != workspace).then(|| (dir.to_owned(), name.into_os_string()))
+}
+
+/// The names that messages may hold instead of paths, and the paths; longer names first.
+pub(crate) fn names(
+    invocation: &Invocation,
+    cwd: &Path,
+    roots: &Roots,
+    trim: TrimPaths,
+) -> Vec<(&'static str, PathBuf)> {
+    if !remaps(invocation, trim) {
+        return Vec::new();
+    }
+    let target = roots.get(Root::Target).map(Path::to_owned);
+    let workspace = match roots.get(Root::Workspace) {
+        Some(root) if !is_outside(invocation, cwd, root) => Some(root.to_owned()),
+        _ => place::probable_workspace(cwd, roots),
+    };
+    let target = target.map(|target| (TARGET_NAME, target));
+    let workspace = workspace.map(|workspace| (WORKSPACE_NAME, workspace));
+    target.into_iter().chain(workspace).collect()
 }
 
 /// The roots that a result depends on although their paths need not be found in it.

@@ -69,12 +69,9 @@ fn shows_process(event: &Event) -> bool {
 
 impl Subject for Known<'_> {
     fn program(&self, path: &Path) -> Program {
-        let in_sysroot = path.starts_with(&self.toolchain.sysroot);
-        let name = path.file_name().unwrap_or_default();
-        let is_driver = path == self.toolchain.driver;
-        if in_sysroot && (is_driver || name == "rustc" || name == "clippy-driver") {
+        if self.toolchain.is_compiler(path) {
             Program::Compiler
-        } else if in_sysroot {
+        } else if path.starts_with(&self.toolchain.sysroot) {
             Program::OfToolchain
         } else {
             Program::Foreign
@@ -246,7 +243,7 @@ mod tests {
             [
                 ("/usr/bin/cc", Use::Read, Code::Yes),
                 ("/lib/libc.so.6", Use::Read, Code::Yes),
-                ("/ws/link.ld", Use::Read, Code::IfCode),
+                ("/ws/link.ld", Use::Read, Code::Perhaps),
             ]
         );
         assert_eq!(
@@ -265,7 +262,7 @@ mod tests {
         .unwrap();
         assert_eq!(
             paths(&summary).last(),
-            Some(&("/ws/link.sh", Use::Read, Code::IfCode))
+            Some(&("/ws/link.sh", Use::Read, Code::Perhaps))
         );
     }
 

@@ -9,26 +9,26 @@
 //! Hashing some 400 MB takes a moment, so the identity is memoised:
 //!
 //! ```text
-//! file = frame 'T' version 1 (see codec), body = Memoised
+//! file = frame 'T' version 2 (see codec), body = Memoised
 //! name = hash of the driver's path and stamp, the target, `--sysroot`, and of what
 //!        a driver that is a script could decide by
 //! ```
-//! Version history: 1, the first. A memoised identity holds while every file of it has
+//! Version history: 1, the first; 2, the compilers themselves. A memoised identity holds while every file of it has
 //! the stamp it had (see `stamp`) and every directory the same entries, so a hit pays
 //! one `stat` a file and runs nothing.
 //!
 //! What can go wrong:
 //! - `rustc` is a rustup proxy, whose file never changes while the toolchain behind it
 //!   does: proxies are resolved first, as rustup would.
-//! - The driver is a script or another program that starts the real compiler: its own
-//!   content is part of the identity, and the variables it names are part of the memo's
-//!   name. It is observed while it answers, and the memo holds only while every program
+//! - The driver is a script or another program that starts the real compiler (see
+//!   [`driver`]): the contents of both are part of the identity, and the variables that the
+//!   first names are part of the memo's name. It is observed while it answers, and the memo holds only while every program
 //!   that it executed is still the same file behind the same links; where it cannot be
 //!   observed, it is asked every time.
 //! - A symlinked toolchain is repointed: the path is canonicalised on every use.
 
 use std::ffi::{OsStr, OsString};
-use std::os::unix::ffi::OsStrExt;
+use std::os::unix::ffi::{OsStrExt, OsStringExt as _};
 use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
@@ -48,11 +48,12 @@ use crate::search;
 use crate::stamp::{self, Stamp};
 use crate::store::Store;
 
+use super::driver;
 use super::invocation::Invocation;
 
 pub(crate) const KIND: Kind = Kind {
     tag: b'T',
-    version: 1,
+    version: 2,
 };
 
 /// Why a compiler could not be identified.
@@ -82,8 +83,9 @@ pub(crate) struct Toolchain {
     /// What enters keys: the same, and for a driver that is not the compiler itself the
     /// variables that it may decide by.
     pub key: Digest,
-    /// The file that will be run.
-    pub driver: PathBuf,
+    /// The programs that are the compiler itself: the one that will be run, or those that
+    /// it starts.
+    compilers: Vec<PathBuf>,
     /// The sysroot, canonical.
     pub sysroot: PathBuf,
     /// The directories whose entries `digest` covers.
@@ -99,7 +101,7 @@ impl Toolchain {
         Self {
             digest,
             key: digest,
-            driver: sysroot.join("bin/rustc"),
+            compilers: vec![sysroot.join("bin/rustc")],
             sysroot: sysroot.to_owned(),
             dirs: Vec::new(),
             files: Vec::new(),
@@ -116,6 +118,12 @@ impl Toolchain {
 }
 
 impl Toolchain {
+    /// Whether a program, by its canonical path, is the compiler or one like it (clippy's).
+    pub(crate) fn is_compiler(&self, program: &Path) -> bool {
+        let is_known = self.compilers.iter().any(|known| known == program);
+        is_known || (program.starts_with(&self.sysroot) && driver::is_compiler(program))
+    }
+
     /// Whether what an event tells is the same wherever the identity is.
     ///
     /// Of the rest of the sysroot, files that are read count (linkers, sources of the
@@ -169,6 +177,8 @@ pub(crate) struct Memoised {
     /// Programs that a driver executed which is not the compiler itself, and the files
     /// they really are.
     programs: Vec<(Vec<u8>, Seen)>,
+    /// The programs that are the compiler itself.
+    compilers: Vec<Vec<u8>>,
     /// Whether the sources of the standard library are installed, and where that shows.
     sources: (Vec<u8>, bool),
 }
@@ -213,6 +223,13 @@ pub(crate) struct Surroundings<'a> {
     pub(crate) runner: &'a dyn Runner,
 }
 
+impl Surroundings<'_> {
+    /// A program in the environment and the directory of the call.
+    fn command(&self, program: &Path) -> Command {
+        Command::new(program, self.env.clone(), self.cwd)
+    }
+}
+
 /// Identifies the compiler of an invocation.
 pub(crate) fn identify(
     invocation: &Invocation,
@@ -223,14 +240,14 @@ pub(crate) fn identify(
     let found = search::program(program, around.env, around.cwd)
         .ok_or_else(|| ToolchainError::NotFound(program.to_owned()))?;
     let driver = resolve_proxy(&found, around)?;
-    let decided_by = if is_compiler(&driver) {
+    let decided_by = if driver::is_compiler(&driver) {
         None
     } else {
         Some(named_by(&driver, around)?)
     };
     let name = memo_name(&driver, invocation, decided_by.as_deref(), around);
     let file = around.store.layout().part("toolchains").join(name.to_hex());
-    let mut toolchain = match recall(around.store, &file, &driver) {
+    let mut toolchain = match recall(around.store, &file) {
         Some(toolchain) => toolchain,
         None => identify_anew(&driver, invocation, &file, around)?,
     };
@@ -298,7 +315,7 @@ fn resolve_proxy(found: &Path, around: &Surroundings<'_>) -> Result<PathBuf, Too
             return Ok(driver);
         }
     }
-    let mut command = Command::new(rustup.into_os_string());
+    let mut command = around.command(&rustup);
     command.args = vec!["which".into(), program.to_owned()];
     let question = "rustup which";
     let (answer, _) = ask(&command, found, question, None, around)?;
@@ -352,21 +369,7 @@ fn memo_name(
     hasher.finish()
 }
 
-/// Whether a driver is a compiler itself, by all appearances: a binary in the `bin` of
-/// a directory that also has its library. A script there is not.
-fn is_compiler(driver: &Path) -> bool {
-    let Some(sysroot) = driver.parent().and_then(Path::parent) else {
-        return false;
-    };
-    let binary = fs::read_start(driver, 4).is_ok_and(|start| start == b"\x7fELF");
-    let mut entries = fs::read_dir(&sysroot.join("lib")).into_iter().flatten();
-    binary
-        && entries.any(|entry| {
-            entry.is_ok_and(|e| e.file_name().as_bytes().starts_with(b"librustc_driver"))
-        })
-}
-
-fn recall(store: &Store, file: &Path, driver: &Path) -> Option<Toolchain> {
+fn recall(store: &Store, file: &Path) -> Option<Toolchain> {
     let memoised: Memoised = codec::decode(KIND, &store.read_plain(file).ok()?).ok()?;
     let (sources, installed) = &memoised.sources;
     let same_program = |(path, program): &(Vec<u8>, Seen)| {
@@ -376,10 +379,10 @@ fn recall(store: &Store, file: &Path, driver: &Path) -> Option<Toolchain> {
     let holds = memoised.files.iter().chain(&memoised.dirs).all(Seen::holds)
         && memoised.programs.iter().all(same_program)
         && fs::exists(Path::new(OsStr::from_bytes(sources))) == *installed;
-    holds.then(|| toolchain(&memoised, driver))
+    holds.then(|| toolchain(&memoised))
 }
 
-fn toolchain(memoised: &Memoised, driver: &Path) -> Toolchain {
+fn toolchain(memoised: &Memoised) -> Toolchain {
     let dirs: Vec<PathBuf> = memoised.dirs.iter().map(|s| s.path().to_owned()).collect();
     let is_in = |dir: &Seen, file: &Seen| {
         let name = file.path.strip_prefix(&*dir.path);
@@ -390,11 +393,19 @@ fn toolchain(memoised: &Memoised, driver: &Path) -> Toolchain {
     Toolchain {
         digest: memoised.digest,
         key: memoised.digest,
-        driver: driver.to_owned(),
-        sysroot: PathBuf::from(OsStr::from_bytes(&memoised.sysroot)),
+        compilers: memoised
+            .compilers
+            .iter()
+            .map(|path| path_of(path))
+            .collect(),
+        sysroot: path_of(&memoised.sysroot),
         files: apart.map(|s| s.path().to_owned()).collect(),
         dirs,
     }
+}
+
+fn path_of(bytes: &[u8]) -> PathBuf {
+    PathBuf::from(OsStr::from_bytes(bytes))
 }
 
 /// Identifies a compiler by asking it and hashing it. The last value tells whether what
@@ -404,8 +415,8 @@ fn examine(
     invocation: &Invocation,
     around: &Surroundings<'_>,
 ) -> Result<(Toolchain, Memoised, bool), ToolchainError> {
-    let depth = (!is_compiler(driver)).then_some(Depth::Usual);
-    let mut command = Command::new(driver.as_os_str().to_owned());
+    let depth = (!driver::is_compiler(driver)).then_some(Depth::Usual);
+    let mut command = around.command(driver);
     command.args = vec!["-vV".into()];
     let (verbose, observation) = ask(&command, driver, "-vV", depth, around)?;
     // Where the compiler comes from, not where `--sysroot` says its libraries are.
@@ -420,7 +431,17 @@ fn examine(
     let target = invocation.target.as_deref().map(Path::new);
     let target = target.and_then(Path::file_stem);
 
+    let found = observation.as_ref().map(driver::compilers);
+    let mut found = found.unwrap_or_default();
+    if found.is_empty() && driver.starts_with(&own) {
+        found.push((driver.to_owned(), own.join("lib")));
+    }
     let mut dirs = vec![own.join("lib")];
+    for (_, libraries) in &found {
+        if !dirs.contains(libraries) {
+            dirs.push(libraries.clone());
+        }
+    }
     let triples = [host.map(OsStr::new), target];
     for triple in triples.into_iter().flatten() {
         let rustlib = sysroot.join("lib/rustlib").join(triple);
@@ -431,9 +452,10 @@ fn examine(
         }
     }
     let mut files = vec![driver.to_owned()];
-    for program in ["rustc", "clippy-driver"] {
-        let file = own.join("bin").join(program);
-        if file != driver && fs::exists(&file) {
+    let beside = ["rustc", "clippy-driver"].map(|program| own.join("bin").join(program));
+    let beside = beside.into_iter().filter(|file| fs::exists(file));
+    for file in beside.chain(found.iter().map(|(compiler, _)| compiler.clone())) {
+        if !files.contains(&file) {
             files.push(file);
         }
     }
@@ -452,9 +474,13 @@ fn examine(
         hasher.blob("content", &blob);
     }
     let seen = |paths: &[PathBuf]| paths.iter().map(|path| Seen::now(path).0).collect();
-    let watched = depth.is_none() || observation.as_ref().is_some_and(|o| o.is_complete());
+    let watched = depth.is_none() || observation.as_ref().is_some_and(Observation::is_complete);
     let memoised = Memoised {
         programs: programs(observation.as_ref()),
+        compilers: found
+            .into_iter()
+            .map(|(path, _)| path.into_os_string().into_vec())
+            .collect(),
         digest: hasher.finish(),
         sysroot: sysroot.as_os_str().as_bytes().to_vec(),
         version: verbose.lines().next().unwrap_or_default().to_owned(),
@@ -462,7 +488,7 @@ fn examine(
         dirs: seen(&dirs),
         sources: (sources.into_os_string().as_bytes().to_vec(), installed),
     };
-    Ok((toolchain(&memoised, driver), memoised, watched))
+    Ok((toolchain(&memoised), memoised, watched))
 }
 
 /// The programs executed during an observation.
@@ -508,10 +534,6 @@ fn ask(
     depth: Option<Depth>,
     around: &Surroundings<'_>,
 ) -> Result<(String, Option<Observation>), ToolchainError> {
-    let command = Command {
-        cwd: Some(around.cwd.to_owned()),
-        ..command.clone()
-    };
     let no_answer = || ToolchainError::NoAnswer {
         driver: driver.to_owned(),
         question,
@@ -520,7 +542,7 @@ fn ask(
     let run = around
         .runner
         .run(
-            &command,
+            command,
             depth,
             &mut |text| answer.extend_from_slice(text),
             &mut |_| (),

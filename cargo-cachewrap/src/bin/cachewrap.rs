@@ -1,13 +1,14 @@
 //! The `RUSTC_WRAPPER`: serves a compiler call from the cache, or runs the compiler. The
 //! launchers of build scripts call it too, and it serves their runs alike.
 //!
-//! Whatever goes wrong on our side, a panic included, ends in running the real program.
+//! Whatever goes wrong on our side, a panic included, ends in running the real program, once.
 
 use std::ffi::{OsStr, OsString};
-use std::io::{IsTerminal as _, Read as _, Write as _};
+use std::io::{IsTerminal as _, Read as _, Seek as _, Write as _};
 use std::os::unix::process::CommandExt as _;
 use std::path::Path;
 use std::process::{Command, ExitCode, Stdio};
+use std::sync::OnceLock;
 use std::time::SystemTime;
 
 use cache_core::{
@@ -34,6 +35,9 @@ fn main() -> ExitCode {
         end(status)
     } else {
         let mut real = Command::new(program);
+        if let Some(stdin) = stdin_again() {
+            real.stdin(stdin);
+        }
         let error = real.args(rest).arg0(script.unwrap_or(program)).exec();
         eprintln!(
             "cachewrap: cannot run {}: {error}",
@@ -53,8 +57,9 @@ fn serve(argv: &[OsString], script: Option<&OsStr>) -> Option<Status> {
     if *loaded.config.disable {
         return None;
     }
+    let log = Log::new(loaded.config.log.value.clone());
+    report_panics(&log);
     for problem in &loaded.problems {
-        let log = Log::new(loaded.config.log.value.clone());
         log.warn_once(&problem.to_string(), || problem.to_string());
     }
     cache_core::survive_file_size_limit();
@@ -126,10 +131,38 @@ fn collect() -> ExitCode {
     }
 }
 
+/// What was read from standard input.
+static STDIN: OnceLock<Vec<u8>> = OnceLock::new();
+
 fn read_stdin() -> Option<Vec<u8>> {
     let mut stdin = std::io::stdin();
     let mut bytes = Vec::new();
-    (!stdin.is_terminal() && stdin.read_to_end(&mut bytes).is_ok()).then_some(bytes)
+    if stdin.is_terminal() {
+        return None;
+    }
+    let read = stdin.read_to_end(&mut bytes);
+    let bytes = STDIN.get_or_init(|| bytes);
+    read.is_ok().then(|| bytes.clone())
+}
+
+/// What was read from standard input, for the program that is run after all.
+fn stdin_again() -> Option<Stdio> {
+    let bytes = STDIN.get()?;
+    let mut file = tempfile::tempfile().ok()?;
+    file.write_all(bytes).ok()?;
+    file.rewind().ok()?;
+    Some(file.into())
+}
+
+/// Says of a panic what a person can do, once a build. Standard error is the compiler's:
+/// cargo keeps what is said there, and repeats it in every later build.
+fn report_panics(log: &Log) {
+    let log = log.clone();
+    std::panic::set_hook(Box::new(move |panic| {
+        log.warn_once("panic", || {
+            format!("this is a fault of cachewrap, please report it: {panic}")
+        });
+    }));
 }
 
 fn end(status: Status) -> ExitCode {

@@ -67,10 +67,24 @@ fn show(cx: &mut Context, build: &[&JournalEntry], first: bool) -> Result<(), Fa
     let title = cx.out.bold(format!("Build of {time}"));
     writeln!(cx.out, "{title}")?;
     for entry in build {
-        let line = format!("{}: {}", entry.unit, entry.outcome);
+        let line = format!("{}: {}{}", entry.unit, entry.outcome, differing(entry));
         writeln!(cx.out, "  {}", printable(&line))?;
     }
     Ok(())
+}
+
+/// More names than this say less than their number.
+const MOST_NAMES: usize = 6;
+
+/// In what the unit differs from the last time, after what became of it.
+fn differing(entry: &JournalEntry) -> String {
+    let names = entry.differs.iter().take(MOST_NAMES).cloned();
+    let names = names.collect::<Vec<_>>().join(", ");
+    match entry.differs.len() {
+        0 => String::new(),
+        n if n > MOST_NAMES => format!("; other than before: {names} and {} more", n - MOST_NAMES),
+        _ => format!("; other than before: {names}"),
+    }
 }
 
 /// Paths and values may hold what terminals take for commands.

@@ -1,0 +1,170 @@
+//! Exactly once: what a panic of ours does not undo.
+//!
+//! A unit is served, or its process runs once, whatever happens to us. So it is noted when
+//! a call can no longer come to another end, and a panic after that leads to this end:
+//!
+//! | a panic | ends in |
+//! |---|---|
+//! | before all outputs are placed, and before the process is started | a bypass, `internal`: nothing has been said, and the caller runs the process |
+//! | after all outputs are placed, or while their messages are repeated | the hit |
+//! | of what translates a line while the process runs | the line as it came; not stored |
+//! | after the process has ended | the miss; not stored |
+//!
+//! What is left is a panic of the [`Runner`] itself. It goes on to the caller, who alone may
+//! know what has become of the process.
+
+use std::io;
+use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Mutex, PoisonError};
+
+use crate::check::MissReason;
+use crate::observe::Depth;
+use crate::run::{Command, Run, Runner, Sink, Status};
+use crate::rustc::invocation::BypassReason;
+use crate::seen::NotStored;
+use crate::stamp;
+
+use super::{Engine, Outcome};
+
+/// How far a call has come.
+#[derive(Default)]
+pub(crate) struct Progress {
+    /// What it comes to whatever happens.
+    end: Mutex<Option<Outcome>>,
+    /// Whether the process was started.
+    started: AtomicBool,
+}
+
+impl Progress {
+    /// All outputs are in their places: nothing but a hit can come of the call.
+    pub(crate) fn is_hit(&self, status: i32) {
+        self.set(Outcome::Hit { status });
+    }
+
+    fn has_run(&self, reason: &MissReason, status: Status) {
+        self.set(Outcome::Miss {
+            reason: reason.clone(),
+            status,
+            not_stored: Some(NotStored::Internal),
+            full: false,
+        });
+    }
+
+    fn set(&self, end: Outcome) {
+        *self.end.lock().unwrap_or_else(PoisonError::into_inner) = Some(end);
+    }
+}
+
+/// A process to run because it was not served, and how.
+pub(crate) struct Execution<'a> {
+    pub(crate) reason: &'a MissReason,
+    pub(crate) runner: &'a dyn Runner,
+    pub(crate) command: &'a Command,
+    pub(crate) observe: Option<Depth>,
+    /// Whether there is a store to keep anything in.
+    pub(crate) writable: bool,
+    /// What a line of standard error is to be for the caller.
+    pub(crate) translate: &'a (dyn Fn(&[u8]) -> Vec<u8> + Sync),
+    /// The counter of the time that processes of the kind take.
+    pub(crate) time: &'a str,
+}
+
+/// A process that has ended well, and what it said.
+pub(crate) struct Ran {
+    pub(crate) run: Run,
+    /// When it was started, nanoseconds since the epoch.
+    pub(crate) started: i128,
+    pub(crate) duration_us: u64,
+    pub(crate) stdout: Vec<u8>,
+    /// The lines as they were passed on.
+    pub(crate) stderr: Vec<u8>,
+}
+
+impl Engine<'_> {
+    /// Makes a call that a panic cannot make twice.
+    pub(crate) fn once(
+        &self,
+        bypass: &str,
+        call: impl FnOnce(&Progress) -> io::Result<Outcome>,
+    ) -> io::Result<Outcome> {
+        let progress = Progress::default();
+        let panic = match catch_unwind(AssertUnwindSafe(|| call(&progress))) {
+            Ok(outcome) => return outcome,
+            Err(panic) => panic,
+        };
+        let end = progress.end.into_inner();
+        match end.unwrap_or_else(PoisonError::into_inner) {
+            Some(end) => Ok(end),
+            None if progress.started.into_inner() => resume_unwind(panic),
+            None => {
+                let reason = BypassReason::Internal;
+                // What went wrong may have been the counting.
+                let count = || self.count_with_reason(bypass, reason.name());
+                let _ = catch_unwind(AssertUnwindSafe(count));
+                Ok(Outcome::Bypass(reason))
+            }
+        }
+    }
+
+    /// Runs the process of a call, passing on what it says, and keeps what it did, if that
+    /// is possible.
+    pub(crate) fn execute(
+        &self,
+        progress: &Progress,
+        execution: &Execution<'_>,
+        stdout: Sink<'_>,
+        stderr: Sink<'_>,
+        keep: impl FnOnce(&Ran) -> Result<(), NotStored>,
+    ) -> io::Result<(Status, Option<NotStored>)> {
+        #[cfg(test)]
+        crate::fault::point("before the run");
+        let started = stamp::now();
+        let (mut out, mut err) = (Vec::new(), Vec::new());
+        let mut understood = true;
+        progress.started.store(true, Ordering::Relaxed);
+        #[cfg(test)]
+        let confused = crate::fault::is_met("translating");
+        let run = execution.runner.run(
+            execution.command,
+            execution.observe,
+            &mut |piece| {
+                stdout(piece);
+                out.extend_from_slice(piece);
+            },
+            &mut |line| {
+                let translated = catch_unwind(AssertUnwindSafe(|| {
+                    #[cfg(test)]
+                    assert!(!confused, "injected");
+                    (execution.translate)(line)
+                }));
+                understood &= translated.is_ok();
+                let line = translated.unwrap_or_else(|_| line.to_vec());
+                stderr(&line);
+                err.extend_from_slice(&line);
+            },
+        )?;
+        progress.has_run(execution.reason, run.status);
+        let duration_us = u64::try_from(run.duration.as_micros()).unwrap_or(u64::MAX);
+        self.count(&[(execution.time, duration_us)]);
+        let status = run.status;
+        let not_stored = if status != Status::Code(0) {
+            Some(NotStored::Failed)
+        } else if !execution.writable {
+            Some(NotStored::Store)
+        } else if !understood {
+            Some(NotStored::Internal)
+        } else {
+            let ran = Ran {
+                run,
+                started,
+                duration_us,
+                stdout: out,
+                stderr: err,
+            };
+            let kept = catch_unwind(AssertUnwindSafe(|| keep(&ran)));
+            kept.unwrap_or(Err(NotStored::Internal)).err()
+        };
+        Ok((status, not_stored))
+    }
+}
