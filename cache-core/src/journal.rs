@@ -37,7 +37,7 @@ use crate::error::PathError;
 use crate::fs;
 use crate::key::KeyParts;
 use crate::rustc::key;
-use crate::seen::NotStored;
+use crate::seen::Refusal;
 use crate::store::Store;
 
 /// From this length on, bytes, a new file is begun. With lines of some 250 bytes both
@@ -89,6 +89,9 @@ pub enum JournalOutcome {
         change: Option<JournalChange>,
         /// Why the outcome was not stored, if it was not; the name that counters use.
         not_stored: Option<String>,
+        /// What that is about: a path, or what was missed.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        about: Option<String>,
     },
 }
 
@@ -110,7 +113,7 @@ impl JournalOutcome {
         }
     }
 
-    pub(crate) fn miss(reason: &MissReason, not_stored: Option<NotStored>) -> Self {
+    pub(crate) fn miss(reason: &MissReason, not_stored: Option<&Refusal>) -> Self {
         let change = match reason {
             MissReason::Changed(change) => Some(change),
             _ => None,
@@ -118,20 +121,22 @@ impl JournalOutcome {
         Self::Miss {
             reason: reason.name().to_owned(),
             change: change.map(JournalChange::new),
-            not_stored: not_stored.map(|why| why.name().to_owned()),
+            not_stored: not_stored.map(|refusal| refusal.why.name().to_owned()),
+            about: not_stored.and_then(|refusal| Some(shortened(refusal.what.as_ref()?))),
         }
     }
 }
 
 impl fmt::Display for JournalOutcome {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let (reason, change, not_stored) = match self {
+        let (reason, change, not_stored, about) = match self {
             Self::Bypass { reason } => return write!(f, "bypassed: {reason}"),
             Self::Miss {
                 reason,
                 change,
                 not_stored,
-            } => (reason, change, not_stored),
+                about,
+            } => (reason, change, not_stored, about),
         };
         match change {
             Some(JournalChange { what, old, new }) => {
@@ -139,9 +144,10 @@ impl fmt::Display for JournalOutcome {
             }
             None => f.write_str(MissReason::explanation(reason).unwrap_or(reason))?,
         }
-        match not_stored {
-            Some(why) => write!(f, "; not stored: {why}"),
-            None => Ok(()),
+        match (not_stored, about) {
+            (Some(why), Some(about)) => write!(f, "; not stored: {why}: {about}"),
+            (Some(why), None) => write!(f, "; not stored: {why}"),
+            (None, _) => Ok(()),
         }
     }
 }
@@ -297,6 +303,7 @@ fn build() -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::seen::NotStored;
 
     fn store(dir: &Path) -> Store {
         let store = Store::new(dir, false);
@@ -320,7 +327,7 @@ mod tests {
             new: "ä".repeat(500),
         };
         let reason = MissReason::Changed(change);
-        let outcome = JournalOutcome::miss(&reason, Some(NotStored::Changed));
+        let outcome = JournalOutcome::miss(&reason, Some(&NotStored::Changed.of("x.rs")));
         store.note_in_journal("a (lib)", Path::new("/w"), outcome, KeyParts::new());
         note(&store, "b (bin)");
         let [miss, bypass] = &store.journal().unwrap()[..] else {
@@ -331,6 +338,7 @@ mod tests {
             reason,
             change: Some(change),
             not_stored,
+            about,
         } = &miss.outcome
         else {
             panic!("{miss:?}");
@@ -338,6 +346,7 @@ mod tests {
         assert_eq!((reason.as_str(), change.what.as_str()), ("env", "NAME"));
         assert!(change.new.starts_with("äää") && change.new.ends_with('…'));
         assert_eq!(not_stored.as_deref(), Some("changed"));
+        assert_eq!(about.as_deref(), Some("x.rs"));
         assert_eq!(bypass.outcome, JournalOutcome::bypass("help"));
         assert_eq!(miss.build, bypass.build);
     }

@@ -20,7 +20,7 @@ use crate::memo::Memo;
 use crate::names;
 use crate::roots::{Root, RootedPath, Roots};
 use crate::search;
-use crate::seen::{Code, NotStored, Seen, Summary, Use};
+use crate::seen::{Code, NotStored, Refusal, Seen, Summary, Use};
 use crate::stamp::Stamp;
 use crate::store::Store;
 
@@ -66,7 +66,7 @@ impl Facts {
 
 impl Recorder<'_> {
     /// What an observation comes to.
-    pub(crate) fn observed(&self, summary: &Summary) -> Result<Facts, NotStored> {
+    pub(crate) fn observed(&self, summary: &Summary) -> Result<Facts, Refusal> {
         let mut inputs = Facts::default();
         let mut links = Links::default();
         let mut code = Vec::new();
@@ -104,7 +104,7 @@ impl Recorder<'_> {
         }
         self.note_own_code(&summary.own_code, &mut code, &mut inputs)?;
         for path in &summary.attributes {
-            let attributes = listing::attributes(path).map_err(|_| NotStored::Unreadable)?;
+            let attributes = listing::attributes(path)?;
             inputs.insert(Input::Attributes {
                 path: self.roots.relativize(path),
                 attributes,
@@ -133,7 +133,7 @@ impl Recorder<'_> {
         }
     }
 
-    fn input(&self, seen: &Seen) -> Result<Option<Input>, NotStored> {
+    fn input(&self, seen: &Seen) -> Result<Option<Input>, Refusal> {
         let path = self.roots.relativize(&seen.path);
         let now = Stamp::of(&seen.path);
         let Some(found) = seen.found else {
@@ -141,15 +141,15 @@ impl Recorder<'_> {
                 None => Ok(Some(self.absent(&seen.path))),
                 // Made by the process itself later, or by somebody else.
                 Some(_) if self.written.contains(&seen.path) => Ok(None),
-                Some(_) => Err(NotStored::Changed),
+                Some(_) => Err(NotStored::Changed.at(&seen.path)),
             };
         };
         // What the process made itself is not among what it has seen.
-        let now = now.ok_or(NotStored::Changed)?;
+        let now = now.ok_or_else(|| NotStored::Changed.at(&seen.path))?;
         if seen.usage == Use::Looked && found.file_type != FileType::File {
             let file_type = now.file_type;
             if file_type != found.file_type {
-                return Err(NotStored::Changed);
+                return Err(NotStored::Changed.at(&seen.path));
             }
             return Ok(Some(Input::Exists { path, file_type }));
         }
@@ -165,21 +165,21 @@ impl Recorder<'_> {
                 // into being just before they are used.
                 let racy = seen.racy && path.root != Some(Root::Target);
                 if !same || racy {
-                    return Err(NotStored::Changed);
+                    return Err(NotStored::Changed.at(&seen.path));
                 }
                 Ok(Some(self.file(&seen.path, &now)?))
             }
             FileType::Dir => {
-                let listing = listing::digest(&seen.path).map_err(|_| NotStored::Unreadable)?;
+                let listing = listing::digest(&seen.path)?;
                 let same = Stamp::of(&seen.path).is_some_and(|s| s.same_content(&found));
                 if same {
                     Ok(Some(Input::Dir { path, listing }))
                 } else {
-                    Err(NotStored::Changed)
+                    Err(NotStored::Changed.at(&seen.path))
                 }
             }
             // Its content is not a thing that can be compared.
-            FileType::Other | FileType::Link => Err(NotStored::Unreadable),
+            FileType::Other | FileType::Link => Err(NotStored::Unreadable.at(&seen.path)),
         }
     }
 
@@ -191,15 +191,15 @@ impl Recorder<'_> {
     }
 
     /// A file as it is now; `stamp` says how it was.
-    pub(crate) fn file(&self, path: &Path, stamp: &Stamp) -> Result<Input, NotStored> {
+    pub(crate) fn file(&self, path: &Path, stamp: &Stamp) -> Result<Input, Refusal> {
         if stamp.file_type != FileType::File {
             // Opening a pipe might wait for ever, and reading a device never end.
-            return Err(NotStored::Unreadable);
+            return Err(NotStored::Unreadable.at(path));
         }
         let blob = self.memo.digest_of(path, stamp);
-        let blob = blob.map_err(|_| NotStored::Unreadable)?;
+        let blob = blob?;
         if blob.len != stamp.size || Stamp::of(path).is_none_or(|s| !s.same_content(stamp)) {
-            return Err(NotStored::Changed);
+            return Err(NotStored::Changed.at(path));
         }
         Ok(Input::File {
             path: self.roots.relativize(path),
@@ -209,9 +209,9 @@ impl Recorder<'_> {
 
     /// A path that the process named as an input without being seen to use it: there or
     /// not, it counts.
-    pub(crate) fn declared(&self, path: &Path) -> Result<Input, NotStored> {
+    pub(crate) fn declared(&self, path: &Path) -> Result<Input, Refusal> {
         match Stamp::of(path) {
-            Some(stamp) if stamp.is_racy(self.started) => Err(NotStored::Changed),
+            Some(stamp) if stamp.is_racy(self.started) => Err(NotStored::Changed.at(path)),
             Some(stamp) if stamp.file_type == FileType::File => self.file(path, &stamp),
             Some(stamp) => Ok(Input::Exists {
                 path: self.roots.relativize(path),
@@ -227,18 +227,18 @@ impl Recorder<'_> {
         own: &[(PathBuf, Code)],
         code: &mut Vec<(BlobRef, PathBuf)>,
         inputs: &mut Facts,
-    ) -> Result<(), NotStored> {
+    ) -> Result<(), Refusal> {
         let own: BTreeSet<&(PathBuf, Code)> = own.iter().collect();
         for (path, kind) in own {
             // One that is gone again was made to see whether it runs.
             let Some(stamp) = Stamp::of(path).filter(|s| s.file_type == FileType::File) else {
                 continue;
             };
-            let is_code = || names::is_code(path).map_err(|_| NotStored::Unreadable);
+            let is_code = || names::is_code(path).map_err(Refusal::from);
             if *kind == Code::Perhaps && !is_code()? {
                 continue;
             }
-            let (_, blob) = self.memo.digest(path).map_err(|_| NotStored::Unreadable)?;
+            let (_, blob) = self.memo.digest(path)?;
             let seen = Seen {
                 path: path.clone(),
                 usage: Use::Read,
@@ -258,16 +258,16 @@ impl Recorder<'_> {
         blob: BlobRef,
         code: &mut Vec<(BlobRef, PathBuf)>,
         inputs: &mut Facts,
-    ) -> Result<(), NotStored> {
+    ) -> Result<(), Refusal> {
         let is_code = match seen.code {
             Code::No => false,
-            Code::Perhaps => names::is_code(&seen.path).map_err(|_| NotStored::Unreadable)?,
+            Code::Perhaps => names::is_code(&seen.path)?,
             Code::Yes => true,
         };
         if !is_code {
             return Ok(());
         }
-        let start = fs::read_start(&seen.path, 256).map_err(|_| NotStored::Unreadable)?;
+        let start = fs::read_start(&seen.path, 256)?;
         code.push((blob, seen.path.clone()));
         if let Some(interpreter) = interpreter(&start) {
             // The kernel opened it; no system call named it.
@@ -285,13 +285,12 @@ impl Recorder<'_> {
         &self,
         code: &[(BlobRef, PathBuf)],
         written_before: &[PathBuf],
-    ) -> Result<Input, NotStored> {
+    ) -> Result<Input, Refusal> {
         let files: Vec<names::Code<'_>> = code
             .iter()
             .map(|(blob, path)| names::Code { blob: *blob, path })
             .collect();
-        let variables = names::variables(self.store, self.env, &files, self.in_key)
-            .map_err(|_| NotStored::Unreadable)?;
+        let variables = names::variables(self.store, self.env, &files, self.in_key)?;
         // A variable that says where a compiler wrapper writes its log.
         let is_log = |value: &[u8]| {
             let value = Path::new(OsStr::from_bytes(value));

@@ -32,10 +32,12 @@
 //! - The observation is incomplete.
 
 use std::collections::{BTreeSet, HashMap, HashSet};
+use std::fmt;
 use std::os::unix::ffi::OsStrExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use crate::error::PathError;
 use crate::input::FileType;
 use crate::kernel::{self, Fact, Told};
 use crate::observe::{Access, Event, Observation, Permissions};
@@ -83,6 +85,52 @@ impl NotStored {
             Self::EveryTime => "every-time",
             Self::Machine => "machine",
             Self::Internal => "internal",
+        }
+    }
+}
+
+/// Why something was not stored, and what it is about.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Refusal {
+    pub(crate) why: NotStored,
+    /// A path, or what was missed; for people.
+    pub(crate) what: Option<String>,
+}
+
+impl From<NotStored> for Refusal {
+    fn from(why: NotStored) -> Self {
+        Self { why, what: None }
+    }
+}
+
+/// An input could not be read afterwards.
+impl From<PathError> for Refusal {
+    fn from(error: PathError) -> Self {
+        NotStored::Unreadable.of(error.to_string())
+    }
+}
+
+impl NotStored {
+    /// Says what it is about.
+    pub(crate) fn of(self, what: impl Into<String>) -> Refusal {
+        Refusal {
+            why: self,
+            what: Some(what.into()),
+        }
+    }
+
+    /// Says which path it is about.
+    pub(crate) fn at(self, path: &Path) -> Refusal {
+        self.of(path.display().to_string())
+    }
+}
+
+impl fmt::Display for Refusal {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.why.name())?;
+        match &self.what {
+            Some(what) => write!(f, ": {what}"),
+            None => Ok(()),
         }
     }
 }
@@ -208,7 +256,7 @@ pub(crate) trait Subject {
 pub(crate) fn summarise(
     observation: &Observation,
     subject: &dyn Subject,
-) -> Result<Summary, NotStored> {
+) -> Result<Summary, Refusal> {
     let mut sorter = Sorter::new(observation, subject)?;
     for event in &observation.events {
         sorter.add(event)?;
@@ -264,9 +312,9 @@ impl<'a> Sorter<'a> {
     pub(crate) fn new(
         observation: &'a Observation,
         subject: &'a dyn Subject,
-    ) -> Result<Self, NotStored> {
-        if !observation.is_complete() {
-            return Err(NotStored::Incomplete);
+    ) -> Result<Self, Refusal> {
+        if let Some(missed) = &observation.missed {
+            return Err(NotStored::Incomplete.of(missed.as_str()));
         }
         Ok(Self {
             subject,
@@ -286,13 +334,13 @@ impl<'a> Sorter<'a> {
         })
     }
 
-    pub(crate) fn add(&mut self, event: &Event) -> Result<(), NotStored> {
+    pub(crate) fn add(&mut self, event: &Event) -> Result<(), Refusal> {
         let process = self.process(event.pid);
         self.note_resolving(event, process);
         let before = self.before.insert(event.pid, Arc::clone(&event.real));
         let is_look = event.access == Access::Stat;
         if kernel::leads_by_process(&event.path) && self.is_foreign(process) && !is_look {
-            return Err(NotStored::Machine);
+            return Err(NotStored::Machine.at(&event.path));
         }
         if kernel::owns(&event.real) {
             if event.access == Access::Read {
@@ -304,7 +352,9 @@ impl<'a> Sorter<'a> {
             }
             let is_observed = |pid| self.parents.contains_key(&pid);
             match kernel::told(event, is_observed, before.as_deref()) {
-                Told::Machine if self.is_foreign(process) => return Err(NotStored::Machine),
+                Told::Machine if self.is_foreign(process) => {
+                    return Err(NotStored::Machine.at(&event.path));
+                }
                 Told::Machine | Told::Nothing => return Ok(()),
                 // The compiler itself learns nothing there.
                 Told::Ordinary if !self.is_foreign(process) => return Ok(()),
@@ -336,11 +386,11 @@ impl<'a> Sorter<'a> {
             Access::FileSystem => {
                 let matters = self.is_foreign(process) && !process.walks;
                 if matters && event.found.is_some() && !self.is_irrelevant(event) {
-                    return Err(NotStored::Machine);
+                    return Err(NotStored::Machine.at(&event.path));
                 }
                 self.look(event, process);
             }
-            Access::Talk => return Err(NotStored::Network),
+            Access::Talk => return Err(NotStored::Network.at(&event.path)),
             Access::AskMachine => {
                 self.summary.facts.insert(Fact::Kernel);
                 if process.is_script || (process.is_compiler && self.loaded_macro) {
@@ -453,7 +503,7 @@ impl<'a> Sorter<'a> {
             || self.is_own(&event.real)
     }
 
-    fn wrote(&mut self, event: &Event, process: Process) -> Result<(), NotStored> {
+    fn wrote(&mut self, event: &Event, process: Process) -> Result<(), Refusal> {
         let had_moved = self.moved.remove(&event.pid);
         if event.failed || (event.access == Access::MakeDir && event.found.is_some()) {
             // Nothing happened, for a reason that counts.
@@ -482,7 +532,7 @@ impl<'a> Sorter<'a> {
         // Opening a file for both reads what is there, unless it is an output that is
         // about to be replaced.
         if !fresh && !is_output && !self.written.contains(&event.real) {
-            return Err(NotStored::SideEffect);
+            return Err(NotStored::SideEffect.at(&event.path));
         }
         self.written.insert(Arc::clone(&event.real));
         if self.spelled.insert(Arc::clone(&event.path)) {
@@ -492,7 +542,7 @@ impl<'a> Sorter<'a> {
     }
 
     /// Removing or changing what the compilation did not make itself cannot be repeated.
-    fn alter(&mut self, event: &Event, process: Process) -> Result<(), NotStored> {
+    fn alter(&mut self, event: &Event, process: Process) -> Result<(), Refusal> {
         if event.found.is_some_and(|f| f.file_type == FileType::Dir)
             && self.made_dirs.contains(&event.real)
         {
@@ -503,7 +553,7 @@ impl<'a> Sorter<'a> {
             || self.is_own(&event.real)
             || self.is_elsewhere(&event.real);
         if process.under_compiler && event.found.is_some() && !ours {
-            return Err(NotStored::SideEffect);
+            return Err(NotStored::SideEffect.at(&event.path));
         }
         if event.found.is_none() {
             self.look(event, process);

@@ -36,7 +36,7 @@ use crate::rustc::invocation::{BypassReason, Invocation};
 use crate::rustc::place;
 use crate::rustc::toolchain::{self, Surroundings, Toolchain};
 use crate::search;
-use crate::seen::{NotStored, Summary};
+use crate::seen::{NotStored, Refusal, Summary};
 use crate::stamp::Stamp;
 use crate::stats;
 use crate::store::Store;
@@ -260,14 +260,12 @@ impl Job<'_> {
         let (status, not_stored) = self.execute(&reason, stdout, stderr)?;
         self.engine
             .count_with_reason(stats::SCRIPT_MISS, reason.name());
-        if let Some(why) = not_stored {
-            log.say(LogLevel::Info, || {
-                format!("not stored: {name}: {}", why.name())
-            });
+        if let Some(why) = &not_stored {
+            log.say(LogLevel::Info, || format!("not stored: {name}: {why}"));
             self.engine
-                .count_with_reason(stats::SCRIPT_NOT_STORED, why.name());
+                .count_with_reason(stats::SCRIPT_NOT_STORED, why.why.name());
         }
-        let outcome = JournalOutcome::miss(&reason, not_stored);
+        let outcome = JournalOutcome::miss(&reason, not_stored.as_ref());
         let key = match reason {
             MissReason::NoEntry => key::parts(&self.script.in_key(self.request)),
             _ => BTreeMap::new(),
@@ -279,7 +277,7 @@ impl Job<'_> {
             full: not_stored.is_none() && self.engine.is_full(self.request.config),
             reason,
             status,
-            not_stored,
+            not_stored: not_stored.map(|refusal| refusal.why),
         })
     }
 
@@ -330,7 +328,7 @@ impl Job<'_> {
         reason: &MissReason,
         stdout: Sink<'_>,
         stderr: Sink<'_>,
-    ) -> io::Result<(Status, Option<NotStored>)> {
+    ) -> io::Result<(Status, Option<Refusal>)> {
         let writable = !self.engine.store.is_read_only() && self.engine.prepare_store();
         let request = self.request;
         let mut command = Command::new(request.executable, request.env.clone(), request.cwd);
@@ -350,15 +348,11 @@ impl Job<'_> {
             .execute(self.progress, &execution, stdout, stderr, keep)
     }
 
-    fn keep(&self, ran: &Ran) -> Result<(), NotStored> {
+    fn keep(&self, ran: &Ran) -> Result<(), Refusal> {
         #[cfg(test)]
         crate::fault::point("keeping");
         let script = &self.script;
         let observation = ran.run.observation.as_ref().ok_or(NotStored::Incomplete)?;
-        if let Some(why) = &observation.missed {
-            let said = || format!("{}: not all was seen: {why}", script.name);
-            self.engine.log.say(LogLevel::Debug, said);
-        }
         // What was made a link since is a place of somebody else's.
         let is_dir = fs::symlink_metadata(&script.out_dir).is_ok_and(|m| m.is_dir());
         let real = fs::canonicalize(&script.out_dir)
@@ -422,9 +416,9 @@ impl Job<'_> {
             .put(script.key, inputs.into_inputs(), &result, captured.size)
     }
 
-    fn asked(&self, summary: &Summary) -> Result<Vec<Input>, NotStored> {
+    fn asked(&self, summary: &Summary) -> Result<Vec<Input>, Refusal> {
         let (request, memo) = (self.request, &self.script.memo);
-        let unreadable = |_| NotStored::Unreadable;
+        let unreadable = Refusal::from;
         let (_, blob) = memo.digest(request.executable).map_err(unreadable)?;
         let executable = Code {
             blob,
@@ -464,14 +458,14 @@ impl Job<'_> {
         recorder: &Recorder<'_>,
         stdout: &[u8],
         inputs: &mut Facts,
-    ) -> Result<(), NotStored> {
+    ) -> Result<(), Refusal> {
         for directive in directives(stdout) {
             match directive {
-                Directive::Error => return Err(NotStored::Failed),
+                Directive::Error => return Err(NotStored::Failed.into()),
                 Directive::RerunIfChanged(path) => {
                     let path = self.request.cwd.join(path);
                     if fs::symlink_metadata(&path).is_err() {
-                        return Err(NotStored::EveryTime);
+                        return Err(NotStored::EveryTime.into());
                     }
                     if !path.starts_with(&self.script.out_dir) {
                         inputs.insert(recorder.declared(&path)?);
@@ -501,8 +495,8 @@ impl Job<'_> {
 
     /// `PWD` is where cargo was started. Shells and `make` set it anew, so it is left out
     /// of the variables that tools name; to the script itself it is one like any other.
-    fn note_directory_of_cargo(&self, inputs: &mut Facts) -> Result<(), NotStored> {
-        let code = fs::read(self.request.executable).map_err(|_| NotStored::Unreadable)?;
+    fn note_directory_of_cargo(&self, inputs: &mut Facts) -> Result<(), Refusal> {
+        let code = fs::read(self.request.executable)?;
         if memchr::memmem::find(&code, b"PWD").is_some() {
             inputs.insert(self.variable(b"PWD"));
         }

@@ -10,7 +10,7 @@ use crate::env::Environment;
 use crate::fs;
 use crate::observe::{Access, Event, Observation};
 use crate::rustc::toolchain::Toolchain;
-use crate::seen::{NotStored, Program, Sorter, Subject, Summary};
+use crate::seen::{NotStored, Program, Refusal, Sorter, Subject, Summary};
 use crate::tool_caches::ToolCaches;
 
 /// Extensions of text that compilers and the like read, which is nobody's script.
@@ -35,23 +35,20 @@ pub(super) struct Known<'a> {
 }
 
 /// Sorts out the observation of a build script.
-pub(super) fn summarise(
-    observation: &Observation,
-    known: &Known<'_>,
-) -> Result<Summary, NotStored> {
+pub(super) fn summarise(observation: &Observation, known: &Known<'_>) -> Result<Summary, Refusal> {
     let mut sorter = Sorter::new(observation, known)?;
     for event in &observation.events {
         let makes = matches!(event.access, Access::Symlink | Access::Create);
         if makes && known.out_dir.contains(&&*event.real) {
             // What lies there now, a hit would not put in the place of an empty directory.
-            return Err(NotStored::SideEffect);
+            return Err(NotStored::SideEffect.at(&event.path));
         }
         sorter.add(event)?;
     }
     let summary = sorter.finish();
     let remains = |path: &PathBuf| fs::symlink_metadata(path).is_ok();
-    if summary.written.iter().any(remains) {
-        return Err(NotStored::SideEffect);
+    if let Some(path) = summary.written.iter().find(|path| remains(path)) {
+        return Err(NotStored::SideEffect.at(path));
     }
     Ok(summary)
 }
@@ -165,7 +162,7 @@ mod tests {
             parents: vec![(1, 0)],
             missed: None,
         };
-        let summary = summarise(&observation, &known)?;
+        let summary = summarise(&observation, &known).map_err(|refusal| refusal.why)?;
         let relative = |path: PathBuf| path.strip_prefix(&root).unwrap().to_owned();
         Ok(summary.seen.into_iter().map(|s| relative(s.path)).collect())
     }

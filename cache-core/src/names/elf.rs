@@ -76,6 +76,8 @@ pub(super) fn search(content: &[u8], names: &[&[u8]], found: &mut Found) {
     for (i, name) in names.iter().enumerate() {
         if libc::owns(&program, name) || libc::is_language_only(&program, name, contains) {
             found.forget(i);
+        } else if libc::is_of_locale(name) && libc::sets_locale(&program) {
+            found.weaken(i);
         } else if libc::reads(&program, name) && !excuse::may_be_excused(name) {
             found.note(i, Naming::Alone);
         }

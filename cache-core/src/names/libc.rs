@@ -108,6 +108,15 @@ pub(super) fn reads(program: &Program<'_>, name: &[u8]) -> bool {
     })
 }
 
+/// Whether a program asks the C library for the locale. What it depends on is recorded by
+/// the locale in force then (see `asks`), so that its naming the variables too says little.
+pub(super) fn sets_locale(program: &Program<'_>) -> bool {
+    let functions: [&[u8]; 3] = [b"setlocale", b"newlocale", b"_ZNSt6localeC1EPKc"];
+    functions
+        .iter()
+        .any(|function| program.imports.contains(function))
+}
+
 /// Whether a variable says no more to this program than in which language to talk: the
 /// compilers of GCC, and what is made of the library for object files of GNU's.
 pub(super) fn is_language_only(

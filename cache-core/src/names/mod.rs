@@ -100,6 +100,12 @@ impl Found {
         }
     }
 
+    fn weaken(&mut self, name: usize) {
+        if let Some(known) = self.naming.get_mut(name) {
+            *known = Naming::InText.min(*known);
+        }
+    }
+
     fn forget(&mut self, name: usize) {
         if let Some(known) = self.naming.get_mut(name) {
             *known = Naming::No;

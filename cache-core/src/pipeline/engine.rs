@@ -10,7 +10,7 @@ use crate::log::Log;
 use crate::manifest::{InputManifest, result_key};
 use crate::restore::RestoreError;
 use crate::result::CompileResult;
-use crate::seen::NotStored;
+use crate::seen::{NotStored, Refusal};
 use crate::stats::STORED_BYTES;
 use crate::store::{Store, StoreError};
 
@@ -171,7 +171,7 @@ impl<'a> Engine<'a> {
         inputs: Vec<Input>,
         result: &CompileResult,
         blobs: u64,
-    ) -> Result<(), NotStored> {
+    ) -> Result<(), Refusal> {
         #[cfg(test)]
         crate::fault::point("putting");
         let named = self.try_put(key, inputs, result);
@@ -179,7 +179,7 @@ impl<'a> Engine<'a> {
         self.count(&[(STORED_BYTES, blobs + named.as_ref().unwrap_or(&0))]);
         named.map(drop).map_err(|e| {
             self.fault(&e);
-            NotStored::Store
+            NotStored::Store.into()
         })
     }
 

@@ -21,7 +21,7 @@ use crate::rustc::messages;
 use crate::rustc::record::Compilation;
 use crate::rustc::remap;
 use crate::rustc::seen::{self, Known};
-use crate::seen::{NotStored, Summary};
+use crate::seen::{NotStored, Refusal, Summary};
 use crate::tool_caches::ToolCaches;
 
 use super::unit::dep_info_tells_all;
@@ -30,7 +30,7 @@ use super::{Job, Ran};
 impl Job<'_> {
     /// Captures and stores the outcome of a successful run. `extra` is where dep-info was
     /// written that the invocation did not ask for.
-    pub(super) fn keep(&self, ran: &Ran, extra: Option<&Path>) -> Result<(), NotStored> {
+    pub(super) fn keep(&self, ran: &Ran, extra: Option<&Path>) -> Result<(), Refusal> {
         #[cfg(test)]
         crate::fault::point("keeping");
         let unit = &self.unit;
@@ -102,14 +102,14 @@ impl Job<'_> {
         if let Some(summary) = &summary {
             let (env, store) = (self.request.env, self.engine.store);
             let asked = asks::facts(None, &summary.executed, env, store, &unit.memo);
-            inputs.extend(asked.map_err(|_| NotStored::Unreadable)?);
+            inputs.extend(asked?);
         }
         let result = self.result(ran, captured.outputs);
         self.engine.put(unit.key, inputs, &result, captured.size)
     }
 
     /// What the compiler was seen to do; `None` where it was not watched, and need not be.
-    fn summary(&self, ran: &Ran) -> Result<Option<Summary>, NotStored> {
+    fn summary(&self, ran: &Ran) -> Result<Option<Summary>, Refusal> {
         let unit = &self.unit;
         // Where no crate is given by its path, what is there decides which is taken.
         let open = !unit.invocation.names_crates();
@@ -123,16 +123,6 @@ impl Job<'_> {
         let incremental = self.incremental();
         let real_out_dir = fs::canonicalize(&unit.out_dir).unwrap_or_else(|_| unit.out_dir.clone());
         let source = self.source();
-        if let Some(why) = ran
-            .run
-            .observation
-            .as_ref()
-            .and_then(|o| o.missed.as_deref())
-        {
-            let name = unit.invocation.unit();
-            let said = || format!("{name}: not all was seen: {why}");
-            self.engine.log.say(LogLevel::Debug, said);
-        }
         match &ran.run.observation {
             Some(observation) => seen::summarise(
                 observation,
@@ -151,7 +141,7 @@ impl Job<'_> {
             )
             .map(Some),
             None if unit.invocation.links() || !dep_info_tells_all(&unit.invocation) => {
-                Err(NotStored::Incomplete)
+                Err(NotStored::Incomplete.into())
             }
             None => Ok(None),
         }
@@ -183,7 +173,7 @@ impl Job<'_> {
         })
     }
 
-    fn dep_info(&self, announced: &[PathBuf], extra: Option<&Path>) -> Result<DepInfo, NotStored> {
+    fn dep_info(&self, announced: &[PathBuf], extra: Option<&Path>) -> Result<DepInfo, Refusal> {
         let invocation = &self.unit.invocation;
         if invocation.action == Action::Query {
             return Ok(DepInfo::default());

@@ -39,7 +39,7 @@ use crate::rustc::capture::Places;
 use crate::rustc::invocation::{self, Action, BypassReason};
 use crate::rustc::messages::Restorer;
 use crate::rustc::remap;
-use crate::seen::NotStored;
+use crate::seen::{NotStored, Refusal};
 use crate::stats;
 use crate::store::{Store, Turn};
 
@@ -159,13 +159,13 @@ impl Job<'_> {
             Err(reason) => reason,
         };
         let (status, not_stored) = self.compile(&reason, stdout, stderr)?;
-        if let Some(why) = not_stored {
-            self.engine.log.say(LogLevel::Info, || {
-                format!("not stored: {name}: {}", why.name())
-            });
+        if let Some(why) = &not_stored {
+            self.engine
+                .log
+                .say(LogLevel::Info, || format!("not stored: {name}: {why}"));
         }
-        self.count_miss(&reason, not_stored);
-        let outcome = JournalOutcome::miss(&reason, not_stored);
+        self.count_miss(&reason, not_stored.as_ref());
+        let outcome = JournalOutcome::miss(&reason, not_stored.as_ref());
         // Questions are many, and not asked again and again.
         let is_new =
             reason == MissReason::NoEntry && self.unit.invocation.action == Action::Compile;
@@ -181,17 +181,17 @@ impl Job<'_> {
             full,
             reason,
             status,
-            not_stored,
+            not_stored: not_stored.map(|refusal| refusal.why),
         })
     }
 
-    fn count_miss(&self, reason: &MissReason, not_stored: Option<NotStored>) {
+    fn count_miss(&self, reason: &MissReason, not_stored: Option<&Refusal>) {
         let reason = format!("miss.{}", reason.name());
         let mut amounts = vec![("miss", 1), (reason.as_str(), 1)];
         if self.unit.invocation.action == Action::Query {
             amounts.push(("miss.query", 1));
         }
-        let why = not_stored.map(|why| format!("not_stored.{}", why.name()));
+        let why = not_stored.map(|refusal| format!("not_stored.{}", refusal.why.name()));
         if let Some(why) = &why {
             amounts.push(("not_stored", 1));
             amounts.push((why, 1));
@@ -315,7 +315,7 @@ impl Job<'_> {
         reason: &MissReason,
         stdout: Sink<'_>,
         stderr: Sink<'_>,
-    ) -> std::io::Result<(Status, Option<NotStored>)> {
+    ) -> std::io::Result<(Status, Option<Refusal>)> {
         let unit = &self.unit;
         let writable = !self.engine.store.is_read_only() && self.engine.prepare_store();
         let extra = writable.then(|| self.extra_dep_info()).flatten();

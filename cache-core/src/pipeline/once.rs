@@ -22,7 +22,7 @@ use crate::check::MissReason;
 use crate::observe::Depth;
 use crate::run::{Command, Run, Runner, Sink, Status};
 use crate::rustc::invocation::BypassReason;
-use crate::seen::NotStored;
+use crate::seen::{NotStored, Refusal};
 use crate::stamp;
 
 use super::{Engine, Outcome};
@@ -115,8 +115,8 @@ impl Engine<'_> {
         execution: &Execution<'_>,
         stdout: Sink<'_>,
         stderr: Sink<'_>,
-        keep: impl FnOnce(&Ran) -> Result<(), NotStored>,
-    ) -> io::Result<(Status, Option<NotStored>)> {
+        keep: impl FnOnce(&Ran) -> Result<(), Refusal>,
+    ) -> io::Result<(Status, Option<Refusal>)> {
         #[cfg(test)]
         crate::fault::point("before the run");
         let started = stamp::now();
@@ -148,12 +148,12 @@ impl Engine<'_> {
         let duration_us = u64::try_from(run.duration.as_micros()).unwrap_or(u64::MAX);
         self.count(&[(execution.time, duration_us)]);
         let status = run.status;
-        let not_stored = if status != Status::Code(0) {
-            Some(NotStored::Failed)
+        let not_stored: Option<Refusal> = if status != Status::Code(0) {
+            Some(NotStored::Failed.into())
         } else if !execution.writable {
-            Some(NotStored::Store)
+            Some(NotStored::Store.into())
         } else if !understood {
-            Some(NotStored::Internal)
+            Some(NotStored::Internal.into())
         } else {
             let ran = Ran {
                 run,
@@ -163,7 +163,7 @@ impl Engine<'_> {
                 stderr: err,
             };
             let kept = catch_unwind(AssertUnwindSafe(|| keep(&ran)));
-            kept.unwrap_or(Err(NotStored::Internal)).err()
+            kept.unwrap_or(Err(NotStored::Internal.into())).err()
         };
         Ok((status, not_stored))
     }

@@ -19,7 +19,7 @@ use crate::store::{Store, StoreError};
 
 use super::dep_info;
 use super::invocation::Invocation;
-use crate::seen::NotStored;
+use crate::seen::{NotStored, Refusal};
 
 /// What was captured.
 pub(crate) struct Captured {
@@ -73,12 +73,14 @@ pub(crate) fn outputs(
     places: &Places<'_>,
     announced: &[PathBuf],
     written: &[PathBuf],
-) -> Result<Vec<PathBuf>, NotStored> {
+) -> Result<Vec<PathBuf>, Refusal> {
     let mut outputs = Vec::new();
     for path in announced {
         let path = places.cwd.join(path);
         if !outputs.contains(&path) {
-            places.role(&path).ok_or(NotStored::UnknownOutput)?;
+            places
+                .role(&path)
+                .ok_or_else(|| NotStored::UnknownOutput.at(&path))?;
             outputs.push(path);
         }
     }
@@ -86,7 +88,7 @@ pub(crate) fn outputs(
         let Some(stamp) = Stamp::of(path) else {
             // Gone again, as temporary files are; or a link to nothing, which stays.
             match fs::symlink_metadata(path) {
-                Ok(_) => return Err(NotStored::SideEffect),
+                Ok(_) => return Err(NotStored::SideEffect.at(path)),
                 Err(_) => continue,
             }
         };
@@ -94,7 +96,7 @@ pub(crate) fn outputs(
             continue;
         }
         if stamp.file_type != FileType::File || places.role(path).is_none() {
-            return Err(NotStored::SideEffect);
+            return Err(NotStored::SideEffect.at(path));
         }
         outputs.push(path.clone());
     }
@@ -108,7 +110,7 @@ pub(crate) fn capture(
     roots: &Roots,
     store: &Store,
     memo: &Memo,
-) -> Result<Captured, NotStored> {
+) -> Result<Captured, Refusal> {
     let mut scanner = Scanner::new(roots);
     let mut captured = Captured {
         outputs: Vec::new(),

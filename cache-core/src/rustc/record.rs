@@ -14,7 +14,7 @@ use crate::input::{EnvValue, Input};
 use crate::names::{self, Code, Words};
 use crate::record::{Facts, Recorder};
 use crate::roots::Escaping;
-use crate::seen::{self, NotStored, Summary, Use};
+use crate::seen::{self, NotStored, Refusal, Summary, Use};
 use crate::stamp::Stamp;
 
 use super::dep_info::DepInfo;
@@ -37,7 +37,7 @@ impl Compilation<'_> {
         &self,
         summary: &Summary,
         dep_info: &DepInfo,
-    ) -> Result<Vec<Input>, NotStored> {
+    ) -> Result<Vec<Input>, Refusal> {
         let mut inputs = self.base.observed(summary)?;
         for path in self.dep_sources(dep_info) {
             if summary.seen.iter().all(|seen| seen.path != path) {
@@ -52,13 +52,13 @@ impl Compilation<'_> {
     }
 
     /// Whether a macro was loaded that can ask for variables by names that it is told.
-    fn loads_asking_macro(&self, summary: &Summary) -> Result<bool, NotStored> {
+    fn loads_asking_macro(&self, summary: &Summary) -> Result<bool, Refusal> {
         let libraries = summary.seen.iter().filter(|seen| {
             seen.code == seen::Code::Yes && seen.path.extension() == Some("so".as_ref())
         });
         for library in libraries.filter(|library| !names::is_of_system(&library.path)) {
             let blob = self.base.memo.digest(&library.path);
-            let (_, blob) = blob.map_err(|_| NotStored::Unreadable)?;
+            let (_, blob) = blob?;
             if self.asks(blob, &library.path)? {
                 return Ok(true);
             }
@@ -66,18 +66,18 @@ impl Compilation<'_> {
         Ok(false)
     }
 
-    fn asks(&self, blob: BlobRef, path: &Path) -> Result<bool, NotStored> {
+    fn asks(&self, blob: BlobRef, path: &Path) -> Result<bool, Refusal> {
         let code = Code { blob, path };
-        names::asks(self.base.store, &code).map_err(|_| NotStored::Unreadable)
+        names::asks(self.base.store, &code).map_err(Refusal::from)
     }
 
     /// What macros may have been told by the sources, and by the files that were read.
-    fn told(&self, summary: Option<&Summary>, dep_info: &DepInfo) -> Result<Input, NotStored> {
+    fn told(&self, summary: Option<&Summary>, dep_info: &DepInfo) -> Result<Input, Refusal> {
         let mut words = Words::default();
         let sources = self.dep_sources(dep_info);
         let is_rust = |path: &Path| path.extension() == Some("rs".as_ref());
         for path in sources.iter().filter(|path| is_rust(path)) {
-            let source = fs::read(path).map_err(|_| NotStored::Unreadable)?;
+            let source = fs::read(path)?;
             told::add_words(&source, &mut words);
         }
         let seen = summary.map_or(&[][..], |summary| &summary.seen).iter();
@@ -85,7 +85,7 @@ impl Compilation<'_> {
         let read = read.map(|seen| seen.path.as_path());
         let declared = sources.iter().map(PathBuf::as_path);
         for path in read.chain(declared).filter(|path| !is_rust(path)) {
-            told::add_words_of_file(path, &mut words).map_err(|_| NotStored::Unreadable)?;
+            told::add_words_of_file(path, &mut words)?;
         }
         let words = words.into_hashes();
         let variables = names::told(self.base.env, words.as_deref());
@@ -93,7 +93,7 @@ impl Compilation<'_> {
     }
 
     /// The input set of a compilation that was not observed.
-    pub(crate) fn unobserved(&self, dep_info: &DepInfo) -> Result<Vec<Input>, NotStored> {
+    pub(crate) fn unobserved(&self, dep_info: &DepInfo) -> Result<Vec<Input>, Refusal> {
         let mut inputs = Facts::default();
         let mut code = Vec::new();
         let mut asks = false;
@@ -101,7 +101,7 @@ impl Compilation<'_> {
         for path in &sources {
             let stamp = Stamp::of(path).ok_or(NotStored::Changed)?;
             if stamp.is_racy(self.base.started) {
-                return Err(NotStored::Changed);
+                return Err(NotStored::Changed.into());
             }
             inputs.insert(self.base.file(path, &stamp)?);
             for twin in module_twins(path) {
@@ -114,7 +114,7 @@ impl Compilation<'_> {
         for path in self.invocation.externs(self.base.cwd) {
             let stamp = Stamp::of(&path).ok_or(NotStored::Unreadable)?;
             if stamp.mtime >= self.base.started {
-                return Err(NotStored::Changed);
+                return Err(NotStored::Changed.into());
             }
             let input = self.base.file(&path, &stamp)?;
             if let Input::File { blob, .. } = &input
@@ -139,7 +139,7 @@ impl Compilation<'_> {
         mut inputs: Facts,
         dep_info: &DepInfo,
         is_observed: bool,
-    ) -> Result<Vec<Input>, NotStored> {
+    ) -> Result<Vec<Input>, Refusal> {
         // Variables with paths of this build that its sources only find files with.
         let mut included = Vec::new();
         for (name, value) in &dep_info.env {
@@ -169,7 +169,7 @@ impl Compilation<'_> {
 
     /// Whether a variable was read for more than to find files to include, as far as the
     /// sources of this crate tell.
-    fn is_used_as_value(&self, name: &[u8], dep_info: &DepInfo) -> Result<bool, NotStored> {
+    fn is_used_as_value(&self, name: &[u8], dep_info: &DepInfo) -> Result<bool, Refusal> {
         let name = String::from_utf8_lossy(name);
         let mut most = Naming::No;
         for path in self.dep_sources(dep_info) {
@@ -177,7 +177,7 @@ impl Compilation<'_> {
             let is_source = path.extension() == Some("rs".as_ref());
             let len = Stamp::of(&path).map_or(0, |stamp| stamp.size);
             if is_source || len <= MAX_CODE {
-                let source = fs::read(&path).map_err(|_| NotStored::Unreadable)?;
+                let source = fs::read(&path)?;
                 most = most.max(sources::naming(&source, &name));
             }
         }
@@ -191,7 +191,7 @@ impl Compilation<'_> {
         variables: &[&[u8]],
         inputs: &Facts,
         is_observed: bool,
-    ) -> Result<Vec<bool>, NotStored> {
+    ) -> Result<Vec<bool>, Refusal> {
         if variables.is_empty() || !is_observed {
             // Without an observation, it is not known which crates were loaded.
             return Ok(vec![true; variables.len()]);
@@ -205,7 +205,7 @@ impl Compilation<'_> {
             .iter()
             .map(|(blob, path)| Code { blob: *blob, path })
             .collect();
-        names::named(self.base.store, &libraries, variables).map_err(|_| NotStored::Unreadable)
+        names::named(self.base.store, &libraries, variables).map_err(Refusal::from)
     }
 
     fn dep_sources(&self, dep_info: &DepInfo) -> Vec<PathBuf> {

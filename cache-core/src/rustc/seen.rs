@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 
 use crate::input::FileType;
 use crate::observe::{Access, Event, Observation};
-use crate::seen::{self, NotStored, Program, Subject, Summary};
+use crate::seen::{self, NotStored, Program, Refusal, Subject, Summary};
 use crate::tool_caches::ToolCaches;
 
 use super::toolchain::Toolchain;
@@ -38,18 +38,15 @@ pub(crate) struct Known<'a> {
 }
 
 /// Sorts out the observation of a compiler.
-pub(crate) fn summarise(
-    observation: &Observation,
-    known: &Known<'_>,
-) -> Result<Summary, NotStored> {
+pub(crate) fn summarise(observation: &Observation, known: &Known<'_>) -> Result<Summary, Refusal> {
     if known.macros && observation.events.iter().any(shows_process) {
-        return Err(NotStored::Machine);
+        return Err(NotStored::Machine.into());
     }
     let summary = seen::summarise(observation, known)?;
     if summary.compiled {
         Ok(summary)
     } else {
-        Err(NotStored::Incomplete)
+        Err(NotStored::Incomplete.into())
     }
 }
 
@@ -193,7 +190,7 @@ mod tests {
             parents: vec![(1, 0), (2, 1)],
             missed: None,
         };
-        summarise(&observation, &known)
+        summarise(&observation, &known).map_err(|refusal| refusal.why)
     }
 
     fn paths(summary: &Summary) -> Vec<(&str, Use, Code)> {
@@ -291,6 +288,6 @@ mod tests {
             links: false,
         };
         let outcome = summarise(&observation, &known);
-        assert_eq!(outcome.unwrap_err(), NotStored::Incomplete);
+        assert_eq!(outcome.unwrap_err().why, NotStored::Incomplete);
     }
 }

@@ -10,7 +10,7 @@ use super::{UP_TO_TARGET, is_plain, leads_up, open_roots};
 use crate::fs;
 use crate::result::{Content, Output, Role};
 use crate::roots::{Root, Roots, Scanner, Template};
-use crate::seen::NotStored;
+use crate::seen::{NotStored, Refusal};
 use crate::store::{Store, StoreError};
 
 /// Text larger than this is kept as it is, bytes.
@@ -47,7 +47,7 @@ pub(in crate::build_script) fn capture(
     dir: &Path,
     roots: &Roots,
     store: &Store,
-) -> Result<Captured, NotStored> {
+) -> Result<Captured, Refusal> {
     let umask = fs::umask();
     let mut found = find(dir, umask)?;
     found.sort_by_key(|found| rank(&found.metadata));
@@ -87,11 +87,11 @@ pub(in crate::build_script) fn capture(
 }
 
 /// Everything in a directory, which itself must be as a new one is.
-fn find(dir: &Path, umask: u32) -> Result<Vec<Found>, NotStored> {
+fn find(dir: &Path, umask: u32) -> Result<Vec<Found>, Refusal> {
     // What lies behind a link was there before, and is not looked at by a hit.
     let top = fs::symlink_metadata(dir).map_err(|_| NotStored::UnknownOutput)?;
     if !top.is_dir() {
-        return Err(NotStored::SideEffect);
+        return Err(NotStored::SideEffect.into());
     }
     let mut found = Vec::new();
     // Whoever may enter a directory may read what is in it, as far as that allows it.
@@ -102,7 +102,7 @@ fn find(dir: &Path, umask: u32) -> Result<Vec<Found>, NotStored> {
         let entry = entry.map_err(|_| NotStored::Unreadable)?;
         let metadata = entry.metadata().map_err(|_| NotStored::Unreadable)?;
         if entry.depth() == 0 && unusual_mode(&metadata, umask).is_some() {
-            return Err(NotStored::UnknownOutput);
+            return Err(NotStored::UnknownOutput.into());
         }
         above.truncate(entry.depth());
         let reachable = above.last().copied().unwrap_or(0o777);
@@ -136,7 +136,7 @@ struct Names(HashMap<(u64, u64), u32>);
 
 impl Names {
     /// An error if a file has a name elsewhere.
-    fn of(found: &[Found]) -> Result<Self, NotStored> {
+    fn of(found: &[Found]) -> Result<Self, Refusal> {
         let mut first = HashMap::new();
         let mut left: HashMap<(u64, u64), u64> = HashMap::new();
         for (at, Found { metadata, .. }) in found.iter().enumerate() {
@@ -150,7 +150,7 @@ impl Names {
             *left = left.checked_sub(1).ok_or(NotStored::Changed)?;
         }
         if left.values().any(|names| *names > 0) {
-            return Err(NotStored::SideEffect);
+            return Err(NotStored::SideEffect.into());
         }
         Ok(Self(first))
     }
@@ -184,7 +184,7 @@ struct Capturer<'a> {
 }
 
 impl Capturer<'_> {
-    fn content(&mut self, found: &Found) -> Result<Content, NotStored> {
+    fn content(&mut self, found: &Found) -> Result<Content, Refusal> {
         let Found { metadata, path, .. } = found;
         if metadata.is_dir() {
             return Ok(Content::Directory);
@@ -200,7 +200,7 @@ impl Capturer<'_> {
             return Ok(Content::Link(template));
         }
         if !metadata.is_file() {
-            return Err(NotStored::UnknownOutput);
+            return Err(NotStored::UnknownOutput.into());
         }
         let start = fs::read_start(path, 8).map_err(|_| NotStored::Unreadable)?;
         if COMPRESSED.iter().any(|magic| start.starts_with(magic)) {
@@ -231,7 +231,7 @@ impl Capturer<'_> {
     }
 
     /// Text that names roots and nothing but whole paths of them.
-    fn text(&mut self, path: &Path) -> Result<Option<Template>, NotStored> {
+    fn text(&mut self, path: &Path) -> Result<Option<Template>, Refusal> {
         let bytes = fs::read(path).map_err(|_| NotStored::Unreadable)?;
         let is_text = !bytes.contains(&0) && std::str::from_utf8(&bytes).is_ok();
         if !is_text {

@@ -145,5 +145,5 @@ fn what_is_no_file_is_not_kept() {
     let (out, roots) = place.target("one");
     let _listener = std::os::unix::net::UnixListener::bind(out.join("socket")).unwrap();
     let captured = capture(&out, &roots, &place.store);
-    assert!(matches!(captured, Err(NotStored::UnknownOutput)));
+    assert!(captured.is_err_and(|refusal| refusal.why == NotStored::UnknownOutput));
 }
