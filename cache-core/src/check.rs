@@ -162,6 +162,14 @@ impl<'a> Checker<'a> {
                     .is_none_or(|p| fs::symlink_metadata(&p).is_err());
                 compare("appeared", path, "there", gone)
             }
+            Input::Permission {
+                path,
+                asked,
+                granted,
+            } => {
+                let now = self.at(path).is_some_and(|p| fs::may_be_used(&p, *asked));
+                compare("permission", path, "otherwise", now == *granted)
+            }
             Input::Attributes { path, attributes } => {
                 let now = self.at(path).and_then(|p| listing::attributes(&p).ok());
                 compare("attributes", path, "others", now == Some(*attributes))

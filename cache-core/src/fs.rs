@@ -85,6 +85,13 @@ pub(crate) fn exists(path: &Path) -> bool {
     std::fs::metadata(path).is_ok()
 }
 
+/// Whether this process may use what is there in these ways: `R_OK`, `W_OK` and `X_OK` as for
+/// `access(2)`, which answers for the real user.
+pub(crate) fn may_be_used(path: &Path, asked: u8) -> bool {
+    let asked = rustix::fs::Access::from_bits_truncate(asked.into());
+    rustix::fs::accessat(rustix::fs::CWD, path, asked, rustix::fs::AtFlags::empty()).is_ok()
+}
+
 /// Whether this process may read what is there.
 pub(crate) fn is_readable(path: &Path) -> bool {
     let flags = rustix::fs::AtFlags::EACCESS;

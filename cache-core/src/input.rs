@@ -19,6 +19,7 @@
 //! | `Told` | the variables named by these words have these values | a macro asks for what it is told |
 //! | `Argument` | the option, or fact of the machine, has this value | it shaped messages that were printed, or was asked for |
 //! | `Modes` | the files have these permissions | any of them may have been copied with them |
+//! | `Permission` | the path may be used so, or not | it was asked for, and not everybody gets the same answer |
 //! | `Attributes` | the path has these extended attributes | they were asked for |
 //! | `RootValue` | the root is at this path | an output contains the path |
 
@@ -136,6 +137,15 @@ pub enum Input {
     Modes {
         /// Hash of the permissions of every file, in order.
         modes: Digest,
+    },
+    /// Whether the path may be used in these ways by who asks.
+    Permission {
+        /// Where it is.
+        path: RootedPath,
+        /// What was asked: `R_OK`, `W_OK` and `X_OK` as for `access(2)`.
+        asked: u8,
+        /// The answer.
+        granted: bool,
     },
     /// The path has these extended attributes.
     Attributes {

@@ -168,6 +168,14 @@ impl KeyHasher {
                 self.str("type", name);
             }
             Input::Absent { path } => self.path("absent", path),
+            Input::Permission {
+                path,
+                asked,
+                granted,
+            } => {
+                self.path("permission", path);
+                self.bytes("asked", &[*asked, u8::from(*granted)]);
+            }
             Input::Attributes { path, attributes } => {
                 self.path("attributes", path);
                 self.bytes("of", attributes.as_bytes());

@@ -104,6 +104,7 @@ mod file_system;
 mod fs;
 #[cfg(fuzzing)]
 pub mod fuzzing;
+mod inherited;
 mod input;
 mod journal;
 mod kernel;

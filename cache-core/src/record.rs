@@ -103,6 +103,13 @@ impl Recorder<'_> {
             }
         }
         self.note_own_code(&summary.own_code, &mut code, &mut inputs)?;
+        for (path, asked) in &summary.asked {
+            inputs.insert(Input::Permission {
+                path: self.roots.relativize(path),
+                asked: asked.bits(),
+                granted: fs::may_be_used(path, asked.bits()),
+            });
+        }
         for path in &summary.attributes {
             let attributes = listing::attributes(path)?;
             inputs.insert(Input::Attributes {
@@ -392,6 +399,7 @@ impl Sorted {
             Input::Modes { .. } => (10, b"", 0),
             Input::CodeEnv { .. } => (8, b"", 0),
             Input::Attributes { path, .. } => (11, &path.rest, root(path)),
+            Input::Permission { path, asked, .. } => (12 + asked, &path.rest, root(path)),
             Input::Told { .. } => (8, b"", 1),
         }
     }

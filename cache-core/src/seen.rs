@@ -176,6 +176,9 @@ pub(crate) struct Summary {
     pub(crate) followed: Vec<PathBuf>,
     /// Paths whose extended attributes were asked for.
     pub(crate) attributes: Vec<PathBuf>,
+    /// Paths that it was asked for whether they may be used, where the answer is not the same
+    /// for everybody.
+    pub(crate) asked: Vec<(PathBuf, Permissions)>,
     /// Programs that were executed, or tried to, by path.
     pub(crate) executed: Vec<PathBuf>,
     /// Files written by the process and its children, in order.
@@ -371,8 +374,10 @@ impl<'a> Sorter<'a> {
             Access::ReadLink | Access::Enter => self.follow(event),
             Access::Stat => self.look(event, process),
             Access::Ask(permissions) => {
-                if self.is_foreign(process) && depends_on_user(event, permissions) {
-                    self.summary.facts.insert(Fact::User);
+                let matters = self.is_foreign(process) && depends_on_user(event, permissions);
+                if matters && !self.is_irrelevant(event) {
+                    let path = self.recorded(event);
+                    self.summary.asked.push((path.to_path_buf(), permissions));
                 }
                 self.look(event, process);
             }

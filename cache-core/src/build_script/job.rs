@@ -19,6 +19,7 @@ use crate::config::{Config, LogLevel};
 use crate::digest::{Digest, ManifestKey};
 use crate::env::Environment;
 use crate::fs;
+use crate::inherited::Inherited;
 use crate::input::{EnvValue, Input};
 use crate::journal::JournalOutcome;
 use crate::kernel;
@@ -134,6 +135,8 @@ struct Script {
     toolchain: Toolchain,
     roots: Roots,
     memo: Memo,
+    /// What it is handed down besides.
+    inherited: Inherited,
     key: ManifestKey,
 }
 
@@ -195,6 +198,7 @@ impl Script {
             toolchain,
             roots,
             memo,
+            inherited: Inherited::find(env),
         };
         script.key = key::manifest_key(&script.in_key(request));
         Ok(script)
@@ -209,6 +213,7 @@ impl Script {
             cwd: &self.manifest_dir,
             umask: fs::umask(),
             roots: &self.roots,
+            inherited: &self.inherited,
             env: request.env,
             extra_env: &request.config.env,
             salt: &request.config.key_salt,
@@ -385,7 +390,9 @@ impl Job<'_> {
         let mut inputs = recorder.observed(&summary)?;
         self.note_searches(&recorder, &summary, &mut inputs);
         self.note_directives(&recorder, &ran.stdout, &mut inputs)?;
-        self.note_directory_of_cargo(&mut inputs)?;
+        for path in script.inherited.files() {
+            inputs.insert(recorder.declared(path)?);
+        }
         for fact in &summary.facts {
             inputs.insert(fact.input());
         }
@@ -491,16 +498,6 @@ impl Job<'_> {
                 EnvValue::Set(self.script.roots.template(value, Escaping::Raw))
             }),
         }
-    }
-
-    /// `PWD` is where cargo was started. Shells and `make` set it anew, so it is left out
-    /// of the variables that tools name; to the script itself it is one like any other.
-    fn note_directory_of_cargo(&self, inputs: &mut Facts) -> Result<(), Refusal> {
-        let code = fs::read(self.request.executable)?;
-        if memchr::memmem::find(&code, b"PWD").is_some() {
-            inputs.insert(self.variable(b"PWD"));
-        }
-        Ok(())
     }
 
     /// Whether something was looked at above the target directory and outside of every

@@ -11,6 +11,7 @@
 //! | `CARGO_*`, `DEP_*`, `RUSTC*`, `TARGET`, … | name and value, roots left open |
 //! | `LD_LIBRARY_PATH`, `LD_PRELOAD` | likewise, but for cargo's own directories: tools load what they find there |
 //! | variables that choose tools: `CC`, `CFLAGS_<target>`, `PKG_CONFIG*`, `CMAKE*`, … | likewise |
+//! | descriptors that it inherits | which are open for reading, and whether for a file |
 //! | `CACHEWRAP_ENV`, `CACHEWRAP_KEY_SALT` | names and values; text |
 //!
 //! | does not enter | because |
@@ -28,6 +29,7 @@ use std::path::Path;
 
 use crate::digest::{Digest, ManifestKey};
 use crate::env::Environment;
+use crate::inherited::Inherited;
 use crate::key::{self, KeyHasher};
 use crate::roots::{Escaping, Roots};
 use crate::rustc::key::says_nothing;
@@ -115,6 +117,7 @@ pub(super) struct KeyParts<'a> {
     pub(super) env: &'a Environment,
     /// Names of further variables that the user wants in keys.
     pub(super) extra_env: &'a [String],
+    pub(super) inherited: &'a Inherited,
     pub(super) salt: &'a OsStr,
 }
 
@@ -161,6 +164,7 @@ fn hash(hasher: &mut KeyHasher, parts: &KeyParts<'_>) {
             hasher.end_part(|| name.to_string_lossy().into_owned());
         }
     }
+    parts.inherited.hash(hasher);
     for name in parts.extra_env {
         hasher.str("extra-env", name);
         let value = parts.env.get(name).map(OsStr::as_bytes);
@@ -301,6 +305,7 @@ mod tests {
             roots: &roots,
             env: &case.env,
             extra_env: &case.extra_env,
+            inherited: &Inherited::default(),
             salt: OsStr::new(case.salt),
         })
     }

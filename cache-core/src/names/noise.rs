@@ -10,8 +10,9 @@ use std::path::Path;
 
 /// Variables that are never taken for read, whoever names them.
 const MEANINGLESS: &[&str] = &[
-    // What the shell executed last.
+    // What the shell executed last, and the number of the window that it is in.
     "_",
+    "WINDOWID",
     // The jobserver: descriptors, which differ each time.
     "CARGO_MAKEFLAGS",
     // Ourselves: each of these either enters keys in its own right or must not.
@@ -40,7 +41,6 @@ const OF_TOOLS: &[&str] = &[
     "COLUMNS",
     "LINES",
     "LS_COLORS",
-    "WINDOWID",
     "DISPLAY",
     // How deep one `make` runs in another, and how many jobs there may be.
     "MAKELEVEL",

@@ -13,6 +13,13 @@ pub(crate) struct Permissions {
     pub(crate) execute: bool,
 }
 
+impl Permissions {
+    /// As `access(2)` has them: `R_OK`, `W_OK` and `X_OK`.
+    pub(crate) fn bits(self) -> u8 {
+        4 * u8::from(self.read) + 2 * u8::from(self.write) + u8::from(self.execute)
+    }
+}
+
 /// What a system call was about to do with a path.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(crate) enum Access {

@@ -157,6 +157,8 @@ struct Supervisor<'a> {
     last_id: Option<u64>,
     /// How many marks came.
     marks: u32,
+    /// Whether no process is left to announce anything.
+    is_deserted: bool,
     own_pid: u32,
     /// How this process sees the file system.
     own_view: View,
@@ -199,6 +201,7 @@ impl<'a> Supervisor<'a> {
             moving: HashSet::new(),
             last_id: None,
             marks: 0,
+            is_deserted: false,
             own_pid: std::process::id(),
             own_view: own_view.unwrap_or(View {
                 mounts: PathBuf::new(),
@@ -209,13 +212,13 @@ impl<'a> Supervisor<'a> {
 
     fn run(mut self) -> Observation {
         // Waiting in the call that takes the next one is quickest.
-        while self.marks < 2 && !self.watchdog.has_taken_over() {
+        while self.marks < 2 && !self.watchdog.has_taken_over() && !self.is_deserted {
             if let Err(e) = self.serve() {
                 self.miss(e.to_string());
                 self.watchdog.take_over();
             }
         }
-        if self.marks < 2 {
+        if self.watchdog.has_taken_over() && self.marks < 2 {
             self.watchdog.wait_for_mark();
         }
         let deadline = Instant::now() + GRACE;
@@ -258,13 +261,15 @@ impl<'a> Supervisor<'a> {
     fn serve(&mut self) -> io::Result<()> {
         let Some(call) = self.listener.receive()? else {
             self.miss("a call was interrupted");
+            // Or nobody is left to make one.
+            self.is_deserted = self.listener.wait(Duration::ZERO)? == Wait::Deserted;
             return Ok(());
         };
         if self.last_id.is_some_and(|last| call.id != last + 1) {
             self.miss("a call was interrupted");
         }
         self.last_id = Some(call.id);
-        if call.is_mark() {
+        if self.listener.is_mark(&call) {
             self.marks += 1;
         }
         if self.seen.is_complete() && !self.watchdog.has_taken_over() {

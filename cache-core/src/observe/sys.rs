@@ -31,7 +31,11 @@ pub(super) struct Notification {
 
 /// The receiving end of a filter.
 #[derive(Debug)]
-pub(super) struct Listener(OwnedFd);
+pub(super) struct Listener {
+    fd: OwnedFd,
+    /// The thread that installed the filter.
+    thread: u32,
+}
 
 impl Listener {
     /// Installs the filter on the calling thread, for good, and returns its listener.
@@ -55,7 +59,10 @@ impl Listener {
             installed => installed?,
         };
         // SAFETY: the kernel has just given us this descriptor; nobody else owns it.
-        let listener = Self(unsafe { OwnedFd::from_raw_fd(fd) });
+        let fd = unsafe { OwnedFd::from_raw_fd(fd) };
+        // SAFETY: this call takes nothing.
+        let thread = unsafe { libc::gettid() }.unsigned_abs();
+        let listener = Self { fd, thread };
         listener.wake_on_same_cpu();
         Ok(listener)
     }
@@ -70,7 +77,7 @@ impl Listener {
         // SAFETY: this ioctl takes its argument by value.
         unsafe {
             libc::ioctl(
-                self.0.as_raw_fd(),
+                self.fd.as_raw_fd(),
                 libc::SECCOMP_IOCTL_NOTIF_SET_FLAGS,
                 SYNC_WAKE_UP,
             )
@@ -80,11 +87,21 @@ impl Listener {
     /// Waits for a call to be announced. `None` once no process is left under the filter.
     ///
     /// With `done`, waits at most until that descriptor is closed by its other end and
+    /// Whether a call is a mark that the thread which installed the filter made with
+    /// [`make_mark`].
+    pub(super) fn is_mark(&self, call: &Notification) -> bool {
+        let [_, path, mode, ..] = call.args;
+        call.tid == self.thread
+            && call.call == libc::SYS_faccessat
+            && path == 0
+            && mode == u64::from(NO_MODE.unsigned_abs())
+    }
+
     /// then reports `TimedOut`.
     pub(super) fn wait(&self, timeout: Duration) -> io::Result<Wait> {
         let timeout = c_int::try_from(timeout.as_millis()).unwrap_or(c_int::MAX);
         let mut listener = libc::pollfd {
-            fd: self.0.as_raw_fd(),
+            fd: self.fd.as_raw_fd(),
             events: libc::POLLIN,
             revents: 0,
         };
@@ -117,7 +134,7 @@ impl Listener {
         // SAFETY: `raw` is the structure that this ioctl fills in.
         let answer = unsafe {
             libc::ioctl(
-                self.0.as_raw_fd(),
+                self.fd.as_raw_fd(),
                 libc::SECCOMP_IOCTL_NOTIF_RECV,
                 &raw mut raw,
             )
@@ -152,7 +169,7 @@ impl Listener {
         // SAFETY: `response` is the structure that this ioctl reads.
         let answer = unsafe {
             libc::ioctl(
-                self.0.as_raw_fd(),
+                self.fd.as_raw_fd(),
                 libc::SECCOMP_IOCTL_NOTIF_SEND,
                 &raw mut response,
             )
@@ -181,7 +198,7 @@ impl Listener {
             libc::setsid();
             // Whatever else this process has open, locks and pipes among it, must not be kept
             // from others by who only stays to answer.
-            let listener = c_uint::try_from(self.0.as_raw_fd()).unwrap_or(0);
+            let listener = c_uint::try_from(self.fd.as_raw_fd()).unwrap_or(0);
             let close = |from: c_uint, to: c_uint| {
                 if from <= to && libc::syscall(libc::SYS_close_range, from, to, 0) != 0 {
                     // Before Linux 5.9, and as many as most processes may have.
@@ -245,22 +262,10 @@ fn install(fprog: &libc::sock_fprog) -> io::Result<c_int> {
 const NO_MODE: c_int = 0x6361_6368;
 
 /// Makes a call that is announced, fails, and tells the supervisor something: see
-/// [`Notification::is_mark`].
+/// [`Listener::is_mark`].
 pub(super) fn make_mark() {
     // SAFETY: no path is an error that the kernel reports.
     unsafe { libc::syscall(libc::SYS_faccessat, libc::AT_FDCWD, 0, NO_MODE) };
-}
-
-impl Notification {
-    /// Whether this is a mark that a thread of this process made with [`make_mark`].
-    pub(super) fn is_mark(&self) -> bool {
-        let [_, path, mode, ..] = self.args;
-        let is_ours = || crate::fs::exists(Path::new(&format!("/proc/self/task/{}", self.tid)));
-        let looks_so = self.call == libc::SYS_faccessat
-            && path == 0
-            && mode == u64::from(NO_MODE.unsigned_abs());
-        looks_so && is_ours()
-    }
 }
 
 /// Reads from the memory of another process, of which `tid` is a thread, and says how
@@ -322,7 +327,7 @@ pub(super) fn prepare_child(
     listener: Option<&Listener>,
     cwd: Option<&Path>,
 ) -> io::Result<()> {
-    let listener = listener.map(|listener| listener.0.as_raw_fd());
+    let listener = listener.map(|listener| listener.fd.as_raw_fd());
     let cwd = cwd.map(|cwd| CString::new(cwd.as_os_str().as_bytes()));
     let cwd = cwd.transpose()?;
     let parent = std::process::id();

@@ -112,7 +112,7 @@ fn answer_all(shared: &Shared, listener: &Listener) {
         match listener.wait(INTERVAL) {
             Ok(Wait::Announced) => {
                 if let Ok(Some(call)) = listener.receive() {
-                    if call.is_mark() {
+                    if listener.is_mark(&call) {
                         shared.marked.store(true, Ordering::Release);
                     }
                     let _ = listener.answer(call.id);
