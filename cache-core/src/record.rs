@@ -17,7 +17,7 @@ use crate::fs;
 use crate::input::{FileType, Input};
 use crate::listing;
 use crate::memo::Memo;
-use crate::names;
+use crate::names::{self, Content};
 use crate::roots::{Root, RootedPath, Roots};
 use crate::search;
 use crate::seen::{Code, NotStored, Refusal, Seen, Summary, Use};
@@ -241,8 +241,7 @@ impl Recorder<'_> {
             let Some(stamp) = Stamp::of(path).filter(|s| s.file_type == FileType::File) else {
                 continue;
             };
-            let is_code = || names::is_code(path).map_err(Refusal::from);
-            if *kind == Code::Perhaps && !is_code()? {
+            if !is_code(path, *kind)? {
                 continue;
             }
             let (_, blob) = self.memo.digest(path)?;
@@ -266,12 +265,7 @@ impl Recorder<'_> {
         code: &mut Vec<(BlobRef, PathBuf)>,
         inputs: &mut Facts,
     ) -> Result<(), Refusal> {
-        let is_code = match seen.code {
-            Code::No => false,
-            Code::Perhaps => names::is_code(&seen.path)?,
-            Code::Yes => true,
-        };
-        if !is_code {
+        if !is_code(&seen.path, seen.code)? {
             return Ok(());
         }
         let start = fs::read_start(&seen.path, 256)?;
@@ -329,6 +323,20 @@ impl Recorder<'_> {
         let sought = dirs.any(|dir| Some(dir.as_path()) == path.parent());
         sought.then_some(Input::NoProgram { name: named })
     }
+}
+
+/// Whether a file is code, by who used it and by its content.
+fn is_code(path: &Path, kind: Code) -> Result<bool, Refusal> {
+    if matches!(kind, Code::No | Code::Yes) {
+        return Ok(kind == Code::Yes);
+    }
+    Ok(match names::content(path)? {
+        Content::Data | Content::Library => false,
+        Content::Program | Content::Text | Content::WideText => true,
+        Content::Binary => kind == Code::Interpreted,
+        // Tables of the system, and the like, are nobody's archives.
+        Content::Opaque => kind == Code::Interpreted && !names::is_of_system(path),
+    })
 }
 
 /// The links on the way to some paths.

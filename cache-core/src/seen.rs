@@ -162,8 +162,10 @@ pub(crate) struct Seen {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Code {
     No,
-    /// Read by a program other than the compiler: its content says.
+    /// Read by a program other than the compiler: code if its content can be one's.
     Perhaps,
+    /// The same, by an interpreter, which may run what is compressed or no text.
+    Interpreted,
     Yes,
 }
 
@@ -278,7 +280,17 @@ struct Process {
     loading: bool,
     /// Whether it looks at the kind of file system only to walk directories faster.
     walks: bool,
+    /// Whether it runs what it reads.
+    interprets: bool,
 }
+
+/// How the names of programs begin that run what they read, from archives too.
+const INTERPRETERS: &[&str] = &[
+    "bash", "beam", "busybox", "cmake", "dash", "deno", "dotnet", "elixir", "emacs", "erl",
+    "escript", "gawk", "gdb", "ghc", "gjs", "guile", "java", "jruby", "julia", "ksh", "lua",
+    "make", "mawk", "mono", "node", "ocaml", "octave", "perl", "php", "pwsh", "pypy", "python",
+    "qemu", "Rscript", "R", "ruby", "sbcl", "scala", "sh", "tcl", "wasmtime", "wish", "zsh",
+];
 
 /// Programs that walk directories with gnulib's `fts`, which looks at the kind of file system.
 const WALKERS: &[&str] = &[
@@ -487,6 +499,7 @@ impl<'a> Sorter<'a> {
             under_compiler: before.under_compiler || is_compiler,
             loading: true,
             walks: WALKERS.iter().any(|walker| name == *walker),
+            interprets: is_interpreter(&name.to_string_lossy()),
         };
         self.processes.insert(event.pid, process);
         let code = match program {
@@ -591,6 +604,8 @@ impl<'a> Sorter<'a> {
             Code::Yes
         } else if process.is_compiler || !self.subject.may_be_script(&event.path) {
             Code::No
+        } else if process.interprets {
+            Code::Interpreted
         } else {
             Code::Perhaps
         };
@@ -722,6 +737,14 @@ fn depends_on_user(event: &Event, asked: Permissions) -> bool {
         || (asked.write && !everybody(0o2))
         // Nobody may execute what has no such bit, not even root.
         || (asked.execute && !everybody(0o1) && is_executable_by_some)
+}
+
+/// Whether a program is called as an interpreter is, perhaps with a version.
+fn is_interpreter(name: &str) -> bool {
+    INTERPRETERS.iter().any(|known| {
+        let rest = name.strip_prefix(known);
+        rest.is_some_and(|rest| !rest.starts_with(|c: char| c.is_ascii_alphabetic()))
+    })
 }
 
 /// `libx.so`, `libx.so.1.2`

@@ -18,21 +18,16 @@ use super::{Found, elf, libc, text};
 /// Programs beyond this length are not looked at as a whole, bytes.
 const MAX_PROGRAM: u64 = 64 << 20;
 
-/// Whether a file that some program read may be code, as far as its content tells.
-pub(crate) fn is_code(path: &Path) -> Result<bool, PathError> {
+/// What a file is that some program read.
+pub(crate) fn content(path: &Path) -> Result<Content, PathError> {
     // Linkers read many files, most of which say at once what they are.
     let first = fs::read_start(path, 512)?;
-    if matches!(
-        content::of(&first, 0),
-        Content::Data | Content::Library | Content::Program
-    ) {
-        return Ok(content::of(&first, 0) == Content::Program);
+    let content = content::of(&first, 0);
+    if matches!(content, Content::Data | Content::Library | Content::Program) {
+        return Ok(content);
     }
     let (start, len) = start(path)?;
-    Ok(!matches!(
-        content::of(&start, len),
-        Content::Data | Content::Library
-    ))
+    Ok(content::of(&start, len))
 }
 
 /// Whether a file is a script for a shell.

@@ -80,6 +80,13 @@ pub(super) fn asks(store: &Store, code: &Code<'_>) -> Result<bool, PathError> {
     Ok(asks)
 }
 
+/// Notes that a file's naming a variable says nothing.
+pub(super) fn note_excused(store: &Store, code: &Code<'_>, name: &[u8]) -> Result<(), PathError> {
+    let mut known = recall(store, code);
+    known.named.insert(name.to_vec(), Naming::No);
+    remember(store, code, &known)
+}
+
 fn recall(store: &Store, code: &Code<'_>) -> Known {
     let memo = store.layout().names(code.blob.digest);
     store

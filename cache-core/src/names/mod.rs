@@ -40,7 +40,8 @@ use crate::env::Environment;
 use crate::error::PathError;
 use crate::store::Store;
 
-pub(crate) use file::is_code;
+pub(crate) use content::Content;
+pub(crate) use file::content;
 pub(crate) use noise::is_of_system;
 pub(crate) use told::{Words, variables as told};
 
@@ -164,6 +165,11 @@ pub(crate) fn named(
         }
     }
     Ok(any)
+}
+
+/// Notes that a file's naming a variable says nothing.
+pub(crate) fn note_excused(store: &Store, code: &Code<'_>, name: &[u8]) -> Result<(), PathError> {
+    memo::note_excused(store, code, name)
 }
 
 /// Whether a macro library can ask for variables that its callers name.

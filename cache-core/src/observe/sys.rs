@@ -84,9 +84,6 @@ impl Listener {
         };
     }
 
-    /// Waits for a call to be announced. `None` once no process is left under the filter.
-    ///
-    /// With `done`, waits at most until that descriptor is closed by its other end and
     /// Whether a call is a mark that the thread which installed the filter made with
     /// [`make_mark`].
     pub(super) fn is_mark(&self, call: &Notification) -> bool {
@@ -97,7 +94,7 @@ impl Listener {
             && mode == u64::from(NO_MODE.unsigned_abs())
     }
 
-    /// then reports `TimedOut`.
+    /// Waits until a call can be taken.
     pub(super) fn wait(&self, timeout: Duration) -> io::Result<Wait> {
         let timeout = c_int::try_from(timeout.as_millis()).unwrap_or(c_int::MAX);
         let mut listener = libc::pollfd {

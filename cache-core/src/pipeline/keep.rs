@@ -10,9 +10,10 @@ use crate::asks;
 use crate::config::LogLevel;
 use crate::fs;
 use crate::input::Input;
+use crate::names::Code;
 use crate::observe::{Access, Observation};
 use crate::record::Recorder;
-use crate::result::{CompileResult, Output};
+use crate::result::{CompileResult, Content, Output};
 use crate::roots::{Escaping, Root, Template};
 use crate::rustc::capture;
 use crate::rustc::dep_info::DepInfo;
@@ -80,6 +81,7 @@ impl Job<'_> {
             self.engine.store,
             &unit.memo,
         )?;
+        self.note_included(&recorder, &captured.outputs, &dep_info)?;
         let mut contained = self.contained(&captured.contained);
         if summary.as_ref().is_some_and(|s| s.asked_directory) {
             contained.extend(unit.roots.relativize(self.request.cwd).root);
@@ -145,6 +147,31 @@ impl Job<'_> {
             }
             None => Ok(None),
         }
+    }
+
+    /// Remembers of the libraries among the outputs which variables they only include files by.
+    fn note_included(
+        &self,
+        recorder: &Compilation<'_>,
+        outputs: &[Output],
+        dep_info: &DepInfo,
+    ) -> Result<(), Refusal> {
+        let places = self.places();
+        for output in outputs {
+            let (Content::Blob(blob), Some(path)) = (&output.content, places.path(&output.role))
+            else {
+                continue;
+            };
+            let extension = path.extension().unwrap_or_default();
+            if extension == "rmeta" || extension == "rlib" {
+                let library = Code {
+                    blob: *blob,
+                    path: &path,
+                };
+                recorder.note_included(&library, dep_info)?;
+            }
+        }
+        Ok(())
     }
 
     /// The roots that a result is bound to, given those that its outputs contain.

@@ -54,7 +54,9 @@ impl Compilation<'_> {
     /// Whether a macro was loaded that can ask for variables by names that it is told.
     fn loads_asking_macro(&self, summary: &Summary) -> Result<bool, Refusal> {
         let libraries = summary.seen.iter().filter(|seen| {
-            seen.code == seen::Code::Yes && seen.path.extension() == Some("so".as_ref())
+            seen.code == seen::Code::Yes
+                && seen.usage == Use::Read
+                && seen.path.extension() == Some("so".as_ref())
         });
         for library in libraries.filter(|library| !names::is_of_system(&library.path)) {
             let blob = self.base.memo.digest(&library.path);
@@ -165,6 +167,22 @@ impl Compilation<'_> {
             self.base.bind(template.roots(), &mut inputs);
         }
         Ok(inputs.into_inputs())
+    }
+
+    /// Remembers of a library which variables its sources name only to include files. Where its
+    /// macros do that in other crates, the files are inputs there, and the variable's value is
+    /// none; its name in the library would look like one.
+    pub(crate) fn note_included(
+        &self,
+        library: &Code<'_>,
+        dep_info: &DepInfo,
+    ) -> Result<(), Refusal> {
+        for (name, _) in dep_info.env.iter().filter(|(_, value)| value.is_some()) {
+            if !self.is_used_as_value(name, dep_info)? {
+                names::note_excused(self.base.store, library, name)?;
+            }
+        }
+        Ok(())
     }
 
     /// Whether a variable was read for more than to find files to include, as far as the
