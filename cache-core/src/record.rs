@@ -10,6 +10,7 @@ use std::collections::{BTreeSet, HashSet};
 use std::ffi::{OsStr, OsString};
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use crate::digest::BlobRef;
 use crate::env::Environment;
@@ -35,8 +36,8 @@ pub(crate) struct Recorder<'a> {
     pub(crate) started: i128,
     /// The files that the process produced: looking at them reads nothing.
     pub(crate) produced: &'a [PathBuf],
-    /// What the process wrote besides.
-    pub(crate) written: &'a [PathBuf],
+    /// What the process wrote, by where it really is.
+    pub(crate) made: &'a HashSet<Arc<Path>>,
     /// Whether the key holds a variable already.
     pub(crate) in_key: &'a dyn Fn(&OsStr) -> bool,
 }
@@ -147,7 +148,7 @@ impl Recorder<'_> {
             return match now {
                 None => Ok(Some(self.absent(&seen.path))),
                 // Made by the process itself later, or by somebody else.
-                Some(_) if self.written.contains(&seen.path) => Ok(None),
+                Some(_) if self.was_made(&seen.path) => Ok(None),
                 Some(_) => Err(NotStored::Changed.at(&seen.path)),
             };
         };
@@ -188,6 +189,11 @@ impl Recorder<'_> {
             // Its content is not a thing that can be compared.
             FileType::Other | FileType::Link => Err(NotStored::Unreadable.at(&seen.path)),
         }
+    }
+
+    fn was_made(&self, path: &Path) -> bool {
+        let real = fs::canonicalize(path).ok();
+        self.made.contains(path) || real.is_some_and(|real| self.made.contains(&*real))
     }
 
     /// The fact that a path leads to nothing.

@@ -185,6 +185,8 @@ pub(crate) struct Summary {
     pub(crate) executed: Vec<PathBuf>,
     /// Files written by the process and its children, in order.
     pub(crate) written: Vec<PathBuf>,
+    /// The same by where they really are, with those written before.
+    pub(crate) made: HashSet<Arc<Path>>,
     /// Files written by programs that ran before the process in question (a compiler
     /// wrapper's log).
     pub(crate) written_before: Vec<PathBuf>,
@@ -449,6 +451,7 @@ impl<'a> Sorter<'a> {
         if self.resolving.is_some() && self.loaded_macro && !self.subject.starts_at_once() {
             self.summary.asked_directory = true;
         }
+        self.summary.made = self.written;
         self.summary
     }
 

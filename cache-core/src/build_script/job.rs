@@ -384,7 +384,7 @@ impl Job<'_> {
             memo: &script.memo,
             started: ran.started,
             produced: &[],
-            written: &summary.written,
+            made: &summary.made,
             in_key: &in_key,
         };
         let mut inputs = recorder.observed(&summary)?;

@@ -3,6 +3,7 @@
 //! Everything here happens after the compiler has ended well and the build has gone on;
 //! whatever goes wrong only means that nothing is stored.
 
+use std::collections::HashSet;
 use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 
@@ -55,6 +56,7 @@ impl Job<'_> {
         // Dep-info of our own is written by the compiler too, and is nobody's input.
         let ours = extra.map(Path::to_owned);
         let produced: Vec<PathBuf> = outputs.iter().cloned().chain(ours).collect();
+        let nothing = HashSet::new();
         let base = Recorder {
             cwd: self.request.cwd,
             env: self.request.env,
@@ -63,7 +65,7 @@ impl Job<'_> {
             memo: &unit.memo,
             started: ran.started,
             produced: &produced,
-            written: &written,
+            made: summary.as_ref().map_or(&nothing, |summary| &summary.made),
             in_key: &|_| false,
         };
         let recorder = Compilation {
