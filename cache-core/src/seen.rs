@@ -294,6 +294,13 @@ const INTERPRETERS: &[&str] = &[
     "qemu", "Rscript", "R", "ruby", "sbcl", "scala", "sh", "tcl", "wasmtime", "wish", "zsh",
 ];
 
+/// How the names of programs begin that make something readable which others may then run
+/// without a file between them.
+const UNPACKERS: &[&str] = &[
+    "base64", "brotli", "bunzip", "bzcat", "bzip", "gpg", "gunzip", "gzip", "lz4", "openssl",
+    "unxz", "unzip", "unzstd", "uudecode", "xz", "xzcat", "zcat", "zstd",
+];
+
 /// Programs that walk directories with gnulib's `fts`, which looks at the kind of file system.
 const WALKERS: &[&str] = &[
     "chgrp", "chmod", "chown", "cp", "du", "find", "grep", "install", "ls", "mv", "rm",
@@ -470,6 +477,7 @@ impl<'a> Sorter<'a> {
             under_compiler: self.subject.starts_at_once()
                 || parent.is_some_and(|p| p.under_compiler),
             is_script: parent.is_some_and(|p| p.is_script),
+            interprets: parent.is_some_and(|p| p.interprets),
             ..Process::default()
         };
         self.processes.insert(pid, process);
@@ -742,9 +750,9 @@ fn depends_on_user(event: &Event, asked: Permissions) -> bool {
         || (asked.execute && !everybody(0o1) && is_executable_by_some)
 }
 
-/// Whether a program is called as an interpreter is, perhaps with a version.
+/// Whether a program is called as an interpreter or an unpacker is, perhaps with a version.
 fn is_interpreter(name: &str) -> bool {
-    INTERPRETERS.iter().any(|known| {
+    INTERPRETERS.iter().chain(UNPACKERS).any(|known| {
         let rest = name.strip_prefix(known);
         rest.is_some_and(|rest| !rest.starts_with(|c: char| c.is_ascii_alphabetic()))
     })
