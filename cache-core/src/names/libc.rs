@@ -13,31 +13,7 @@ struct Row {
     functions: &'static [&'static str],
 }
 
-const LOCALE: &[&str] = &[
-    "LANG",
-    "LANGUAGE",
-    "LC_ADDRESS",
-    "LC_ALL",
-    "LC_COLLATE",
-    "LC_CTYPE",
-    "LC_IDENTIFICATION",
-    "LC_MEASUREMENT",
-    "LC_MESSAGES",
-    "LC_MONETARY",
-    "LC_NAME",
-    "LC_NUMERIC",
-    "LC_PAPER",
-    "LC_TELEPHONE",
-    "LC_TIME",
-];
-
 const ROWS: &[Row] = &[
-    Row {
-        names: LOCALE,
-        // Who calls these is recorded by the locale that is in force (see
-        // `asks`), which says less than the variables.
-        functions: &[],
-    },
     Row {
         names: &["TZ"],
         functions: &[
@@ -92,7 +68,8 @@ pub(super) fn owns(program: &Program<'_>, name: &[u8]) -> bool {
         b"gnu_get_libc_version",
         b"_ZNSt6localeC1EPKc",
     ];
-    row(name).is_some() && marks.iter().any(|mark| program.exports.contains(mark))
+    (is_of_locale(name) || row(name).is_some())
+        && marks.iter().any(|mark| program.exports.contains(mark))
 }
 
 /// Whether a function is one that only a library for users gives to others.
@@ -136,7 +113,7 @@ pub(super) fn is_language_only(
 
 /// Whether a variable says which language to talk.
 pub(super) fn is_of_locale(name: &[u8]) -> bool {
-    LOCALE.iter().any(|locale| name == locale.as_bytes())
+    name == b"LANG" || name == b"LANGUAGE" || name.starts_with(b"LC_")
 }
 
 fn row(name: &[u8]) -> Option<&'static Row> {

@@ -56,6 +56,11 @@ mod resolve;
     target_os = "linux",
     any(target_arch = "x86_64", target_arch = "aarch64")
 ))]
+mod spawn;
+#[cfg(all(
+    target_os = "linux",
+    any(target_arch = "x86_64", target_arch = "aarch64")
+))]
 mod supervise;
 #[cfg(all(
     target_os = "linux",
@@ -76,8 +81,8 @@ use std::path::Path;
 use crate::stamp::Stamp;
 
 pub(crate) use events::{Access, Event, Observation, Permissions};
+pub(crate) use spawn::{spawn, spawn_unobserved};
 pub use supervise::Depth;
-pub(crate) use supervise::{spawn, spawn_unobserved};
 pub(crate) use sys::has_writer;
 pub use sys::{die_by_signal, survive_file_size_limit};
 

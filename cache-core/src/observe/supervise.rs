@@ -16,15 +16,14 @@
 use std::collections::{HashMap, HashSet};
 use std::io;
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, ExitStatus};
-use std::sync::{Arc, mpsc};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use super::calls::{self, At, Doing, Last, Meaning, argument};
 use super::events::{Access, Event, Observation};
 use super::memory;
 use super::resolve::{self, Eyes, Resolved, Resolver, Unclear};
-use super::sys::{self, Listener, Notification, Wait};
+use super::sys::{Listener, Notification, Wait};
 use super::watchdog::Watchdog;
 use crate::fs;
 use crate::input::FileType;
@@ -39,9 +38,6 @@ const GRACE: Duration = Duration::from_millis(200);
 /// More calls than this are not kept in memory.
 const MAX_EVENTS: usize = 1_000_000;
 
-/// How the observed process ended.
-pub(crate) type Exit = io::Result<ExitStatus>;
-
 /// How closely a process is watched.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Depth {
@@ -51,79 +47,6 @@ pub enum Depth {
     /// Also what a tree of any programs may do besides: changing other properties of files,
     /// waiting for others to talk.
     Tree,
-}
-
-/// Starts `command` in `cwd` under observation, gives the child to `with_child` on a thread of
-/// its own (to read its streams), and returns when it and its descendants have ended.
-///
-/// An error means that the command was not started, or could not be observed: then too
-/// it was not started. Either way the command is of no further use.
-pub(crate) fn spawn<T: Send>(
-    command: &mut Command,
-    cwd: Option<&Path>,
-    depth: Depth,
-    with_child: impl FnOnce(&mut Child) -> T + Send,
-) -> io::Result<(Exit, T, Observation)> {
-    let (send, receive) = mpsc::channel();
-    std::thread::scope(|scope| {
-        let starter = scope.spawn(move || {
-            let listener = match Listener::install(depth) {
-                Ok(listener) => listener,
-                Err(e) => {
-                    let _ = send.send(Err(e));
-                    return None;
-                }
-            };
-            // The compiler dies with this thread, which waits for its end.
-            let prepared = sys::prepare_child(command, Some(&listener), cwd);
-            if send.send(prepared.map(|()| listener)).is_err() {
-                return None;
-            }
-            let _marks = Marks::begin();
-            let started = command.spawn();
-            Some(started.map(|mut child| {
-                let value = with_child(&mut child);
-                (child.wait(), value)
-            }))
-        });
-        let listener = receive
-            .recv()
-            .unwrap_or_else(|_| Err(io::Error::other("the starting thread ended")))?;
-        let listener = Arc::new(listener);
-        let watchdog = Watchdog::start(&listener);
-        let seen = Supervisor::new(&listener, depth, &watchdog).run();
-        watchdog.stop();
-        let ended = starter
-            .join()
-            .map_err(|_| io::Error::other("the starting thread panicked"))?
-            .ok_or_else(|| io::Error::other("not started"))?;
-        let (status, value) = ended?;
-        Ok((status, value, seen))
-    })
-}
-
-/// The calls between which the observed process runs. Their numbers tell whether the first or
-/// the last call of all was given up; the second one tells that the process has ended, also
-/// where the starting thread panics.
-struct Marks;
-
-impl Marks {
-    fn begin() -> Self {
-        sys::make_mark();
-        Self
-    }
-}
-
-impl Drop for Marks {
-    fn drop(&mut self) {
-        sys::make_mark();
-    }
-}
-
-/// Starts `command` in `cwd` unobserved; it dies with the thread that calls this.
-pub(crate) fn spawn_unobserved(command: &mut Command, cwd: Option<&Path>) -> io::Result<Child> {
-    sys::prepare_child(command, None, cwd)?;
-    command.spawn()
 }
 
 /// What tells one call from another that repeats it: who, what, and by which path to where.
@@ -138,7 +61,7 @@ struct Pending {
     program: Option<(u64, u64)>,
 }
 
-struct Supervisor<'a> {
+pub(super) struct Supervisor<'a> {
     listener: &'a Listener,
     depth: Depth,
     watchdog: &'a Watchdog,
@@ -182,7 +105,7 @@ impl View {
 }
 
 impl<'a> Supervisor<'a> {
-    fn new(listener: &'a Listener, depth: Depth, watchdog: &'a Watchdog) -> Self {
+    pub(super) fn new(listener: &'a Listener, depth: Depth, watchdog: &'a Watchdog) -> Self {
         let own_view = View::of("self");
         Self {
             listener,
@@ -210,7 +133,7 @@ impl<'a> Supervisor<'a> {
         }
     }
 
-    fn run(mut self) -> Observation {
+    pub(super) fn run(mut self) -> Observation {
         // Waiting in the call that takes the next one is quickest.
         while self.marks < 2 && !self.watchdog.has_taken_over() && !self.is_deserted {
             if let Err(e) = self.serve() {

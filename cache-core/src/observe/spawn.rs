@@ -1,0 +1,87 @@
+//! Starting a process under observation.
+
+use std::io;
+use std::path::Path;
+use std::process::{Child, Command, ExitStatus};
+use std::sync::{Arc, mpsc};
+
+use super::events::Observation;
+use super::supervise::{Depth, Supervisor};
+use super::sys::{self, Listener};
+use super::watchdog::Watchdog;
+
+/// How the observed process ended.
+pub(crate) type Exit = io::Result<ExitStatus>;
+
+/// Starts `command` in `cwd` under observation, gives the child to `with_child` on a thread of
+/// its own (to read its streams), and returns when it and its descendants have ended.
+///
+/// An error means that the command was not started, or could not be observed: then too
+/// it was not started. Either way the command is of no further use.
+pub(crate) fn spawn<T: Send>(
+    command: &mut Command,
+    cwd: Option<&Path>,
+    depth: Depth,
+    with_child: impl FnOnce(&mut Child) -> T + Send,
+) -> io::Result<(Exit, T, Observation)> {
+    let (send, receive) = mpsc::channel();
+    std::thread::scope(|scope| {
+        let starter = scope.spawn(move || {
+            let listener = match Listener::install(depth) {
+                Ok(listener) => listener,
+                Err(e) => {
+                    let _ = send.send(Err(e));
+                    return None;
+                }
+            };
+            // The compiler dies with this thread, which waits for its end.
+            let prepared = sys::prepare_child(command, Some(&listener), cwd);
+            if send.send(prepared.map(|()| listener)).is_err() {
+                return None;
+            }
+            let _marks = Marks::begin();
+            let started = command.spawn();
+            Some(started.map(|mut child| {
+                let value = with_child(&mut child);
+                (child.wait(), value)
+            }))
+        });
+        let listener = receive
+            .recv()
+            .unwrap_or_else(|_| Err(io::Error::other("the starting thread ended")))?;
+        let listener = Arc::new(listener);
+        let watchdog = Watchdog::start(&listener);
+        let seen = Supervisor::new(&listener, depth, &watchdog).run();
+        watchdog.stop();
+        let ended = starter
+            .join()
+            .map_err(|_| io::Error::other("the starting thread panicked"))?
+            .ok_or_else(|| io::Error::other("not started"))?;
+        let (status, value) = ended?;
+        Ok((status, value, seen))
+    })
+}
+
+/// The calls between which the observed process runs. Their numbers tell whether the first or
+/// the last call of all was given up; the second one tells that the process has ended, also
+/// where the starting thread panics.
+struct Marks;
+
+impl Marks {
+    fn begin() -> Self {
+        sys::make_mark();
+        Self
+    }
+}
+
+impl Drop for Marks {
+    fn drop(&mut self) {
+        sys::make_mark();
+    }
+}
+
+/// Starts `command` in `cwd` unobserved; it dies with the thread that calls this.
+pub(crate) fn spawn_unobserved(command: &mut Command, cwd: Option<&Path>) -> io::Result<Child> {
+    sys::prepare_child(command, None, cwd)?;
+    command.spawn()
+}
