@@ -259,7 +259,7 @@ mod tests {
         .unwrap();
         assert_eq!(
             paths(&summary).last(),
-            Some(&("/ws/link.sh", Use::Read, Code::Perhaps))
+            Some(&("/ws/link.sh", Use::Read, Code::Interpreted))
         );
     }
 
