@@ -183,13 +183,13 @@ impl<'a> Supervisor<'a> {
 
     fn serve(&mut self) -> io::Result<()> {
         let Some(call) = self.listener.receive()? else {
-            self.miss("a call was interrupted");
+            self.miss("a call was interrupted while it was being taken");
             // Or nobody is left to make one.
             self.is_deserted = self.listener.wait(Duration::ZERO)? == Wait::Deserted;
             return Ok(());
         };
         if self.last_id.is_some_and(|last| call.id != last + 1) {
-            self.miss("a call was interrupted");
+            self.miss("a call was interrupted before it was taken");
         }
         self.last_id = Some(call.id);
         if self.listener.is_mark(&call) {
@@ -211,7 +211,7 @@ impl<'a> Supervisor<'a> {
             }
         }
         if !self.listener.answer(call.id)? {
-            self.miss("a call was interrupted");
+            self.miss("a call was interrupted while it was looked at");
         }
         Ok(())
     }
