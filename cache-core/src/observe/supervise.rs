@@ -5,7 +5,7 @@
 //! fails with `EINTR`, or begins anew, and the process may see what it would not have seen
 //! without us. The kernel numbers calls in sequence, so one that is missing shows by a gap, and
 //! the observation ends. To make the moment short in which that can happen, everything slow
-//! is done after taking a call.
+//! is done after taking a call, by a thread that goes first.
 //!
 //! What a call is about to do is not yet what it did: it may fail. Whether a file or directory
 //! came to be, and whether a program was replaced by another, is looked at when the same
@@ -23,7 +23,7 @@ use super::calls::{self, At, Doing, Last, Meaning, argument};
 use super::events::{Access, Event, Observation};
 use super::memory;
 use super::resolve::{self, Eyes, Resolved, Resolver, Unclear};
-use super::sys::{Listener, Notification, Wait};
+use super::sys::{Listener, Notification, Urgent, Wait};
 use super::watchdog::Watchdog;
 use crate::fs;
 use crate::input::FileType;
@@ -134,6 +134,7 @@ impl<'a> Supervisor<'a> {
     }
 
     pub(super) fn run(mut self) -> Observation {
+        let _urgent = Urgent::begin();
         // Waiting in the call that takes the next one is quickest.
         while self.marks < 2 && !self.watchdog.has_taken_over() && !self.is_deserted {
             if let Err(e) = self.serve() {
