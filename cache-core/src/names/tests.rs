@@ -111,7 +111,12 @@ fn programs_in_rust_know_what_their_code_refers_to() {
         let program = scene.rust(source, flags);
         let mut expected = names[..6].to_vec();
         expected.sort_unstable();
-        assert_eq!(scene.named(&program, &names), expected, "{flags:?}");
+        let mut found = scene.named(&program, &names);
+        if flags.contains(&"-Cstrip=symbols") {
+            // Without symbols, bytes that look like an address of a text may do so by chance.
+            found.retain(|name| !matches!(name.as_str(), "CI" | "USER"));
+        }
+        assert_eq!(found, expected, "{flags:?}");
     }
 }
 
