@@ -122,7 +122,7 @@ impl JournalOutcome {
             reason: reason.name().to_owned(),
             change: change.map(JournalChange::new),
             not_stored: not_stored.map(|refusal| refusal.why.name().to_owned()),
-            about: not_stored.and_then(|refusal| Some(shortened(refusal.what.as_ref()?))),
+            about: not_stored.map(|refusal| shortened(&refusal.what)),
         }
     }
 }

@@ -278,7 +278,8 @@ impl Recorder<'_> {
         code.push((blob, seen.path.clone()));
         if let Some(interpreter) = interpreter(&start) {
             // The kernel opened it; no system call named it.
-            let stamp = Stamp::of(&interpreter).ok_or(NotStored::Unreadable)?;
+            let stamp = Stamp::of(&interpreter);
+            let stamp = stamp.ok_or_else(|| NotStored::Unreadable.at(&interpreter))?;
             let input = self.file(&interpreter, &stamp)?;
             if let Input::File { blob, .. } = &input {
                 code.push((*blob, interpreter));

@@ -1,6 +1,7 @@
 //! Running processes: the seam at which tests and embedders put their own.
 
 use std::ffi::OsString;
+use std::fmt;
 use std::io::{self, BufRead as _, BufReader, Read, Write as _};
 use std::os::unix::process::{CommandExt as _, ExitStatusExt as _};
 use std::path::PathBuf;
@@ -68,6 +69,15 @@ pub enum Status {
     Code(i32),
     /// By this signal.
     Signal(i32),
+}
+
+impl fmt::Display for Status {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Code(code) => write!(f, "exit status {code}"),
+            Self::Signal(signal) => write!(f, "signal {signal}"),
+        }
+    }
 }
 
 /// What is known of a process that has ended.

@@ -357,15 +357,17 @@ impl Job<'_> {
         #[cfg(test)]
         crate::fault::point("keeping");
         let script = &self.script;
-        let observation = ran.run.observation.as_ref().ok_or(NotStored::Incomplete)?;
+        let observation = ran.run.observation.as_ref();
+        let observation =
+            observation.ok_or_else(|| NotStored::Incomplete.of(crate::seen::NOT_OBSERVED))?;
         // What was made a link since is a place of somebody else's.
         let is_dir = fs::symlink_metadata(&script.out_dir).is_ok_and(|m| m.is_dir());
         let real = fs::canonicalize(&script.out_dir)
             .ok()
             .filter(|real| is_dir && *real == script.real_out_dir);
-        let real = real.ok_or(NotStored::UnknownOutput)?;
+        let real = real.ok_or_else(|| NotStored::UnknownOutput.at(&script.out_dir))?;
         let executable = fs::canonicalize(self.request.executable);
-        let executable = executable.map_err(|_| NotStored::UnknownOutput)?;
+        let executable = executable?;
         let known = Known {
             toolchain: &script.toolchain,
             out_dir: [&script.out_dir, &real],
@@ -468,11 +470,11 @@ impl Job<'_> {
     ) -> Result<(), Refusal> {
         for directive in directives(stdout) {
             match directive {
-                Directive::Error => return Err(NotStored::Failed.into()),
+                Directive::Error => return Err(NotStored::Failed.of("cargo::error")),
                 Directive::RerunIfChanged(path) => {
                     let path = self.request.cwd.join(path);
                     if fs::symlink_metadata(&path).is_err() {
-                        return Err(NotStored::EveryTime.into());
+                        return Err(NotStored::EveryTime.at(&path));
                     }
                     if !path.starts_with(&self.script.out_dir) {
                         inputs.insert(recorder.declared(&path)?);

@@ -179,7 +179,7 @@ impl<'a> Engine<'a> {
         self.count(&[(STORED_BYTES, blobs + named.as_ref().unwrap_or(&0))]);
         named.map(drop).map_err(|e| {
             self.fault(&e);
-            NotStored::Store.into()
+            NotStored::Store.of(e)
         })
     }
 

@@ -145,7 +145,7 @@ impl Job<'_> {
             )
             .map(Some),
             None if unit.invocation.links() || !dep_info_tells_all(&unit.invocation) => {
-                Err(NotStored::Incomplete.into())
+                Err(NotStored::Incomplete.of(crate::seen::NOT_OBSERVED))
             }
             None => Ok(None),
         }
@@ -208,7 +208,7 @@ impl Job<'_> {
             return Ok(DepInfo::default());
         }
         if let Some(path) = extra {
-            let text = fs::read(path).map_err(|_| NotStored::UnknownOutput)?;
+            let text = fs::read(path)?;
             return Ok(DepInfo::parse(&text));
         }
         let named = invocation.emits.iter().find(|e| e.kind == "dep-info");
@@ -219,14 +219,14 @@ impl Job<'_> {
                 .find(|p| p.extension() == Some("d".as_ref()))
                 .map(|p| self.request.cwd.join(p)),
         };
-        let path = match path {
-            Some(path) => path,
-            None => self
-                .unit
-                .out_dir
-                .join(self.dep_info_name().ok_or(NotStored::UnknownOutput)?),
+        let path = if let Some(path) = path {
+            path
+        } else {
+            let name = self.dep_info_name();
+            let name = name.ok_or_else(|| NotStored::UnknownOutput.of("dep-info"))?;
+            self.unit.out_dir.join(name)
         };
-        let text = fs::read(&path).map_err(|_| NotStored::UnknownOutput)?;
+        let text = fs::read(&path)?;
         Ok(DepInfo::parse(&text))
     }
 

@@ -149,11 +149,11 @@ impl Engine<'_> {
         self.count(&[(execution.time, duration_us)]);
         let status = run.status;
         let not_stored: Option<Refusal> = if status != Status::Code(0) {
-            Some(NotStored::Failed.into())
+            Some(NotStored::Failed.of(status))
         } else if !execution.writable {
-            Some(NotStored::Store.into())
+            Some(NotStored::Store.of("not writable"))
         } else if !understood {
-            Some(NotStored::Internal.into())
+            Some(NotStored::Internal.of("reading what it printed"))
         } else {
             let ran = Ran {
                 run,
@@ -163,7 +163,8 @@ impl Engine<'_> {
                 stderr: err,
             };
             let kept = catch_unwind(AssertUnwindSafe(|| keep(&ran)));
-            kept.unwrap_or(Err(NotStored::Internal.into())).err()
+            kept.unwrap_or_else(|_| Err(NotStored::Internal.of("keeping")))
+                .err()
         };
         Ok((status, not_stored))
     }

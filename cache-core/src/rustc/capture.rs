@@ -118,17 +118,19 @@ pub(crate) fn capture(
         size: 0,
     };
     for path in outputs {
-        let role = places.role(path).ok_or(NotStored::UnknownOutput)?;
-        let stamp = Stamp::of(path).ok_or(NotStored::UnknownOutput)?;
+        let role = places.role(path);
+        let role = role.ok_or_else(|| NotStored::UnknownOutput.at(path))?;
+        let stamp = Stamp::of(path);
+        let stamp = stamp.ok_or_else(|| NotStored::UnknownOutput.at(path))?;
         let content = if is_dep_info(path, &role) {
-            let text = fs::read(path).map_err(|_| NotStored::UnknownOutput)?;
+            let text = fs::read(path)?;
             Content::Text(dep_info::template(&text, roots))
         } else {
             scanner.next_content();
             let stored = store.take_in(path, 0o777, |piece| scanner.scan(piece));
             let stored = stored.map_err(|e| match e {
-                StoreError::Path(e) if e.path == *path => NotStored::UnknownOutput,
-                _ => NotStored::Store,
+                StoreError::Path(e) if e.path == *path => NotStored::UnknownOutput.of(e),
+                e => NotStored::Store.of(e),
             })?;
             let blob = stored.blob;
             // The next unit will ask for its digest.

@@ -101,9 +101,9 @@ impl Compilation<'_> {
         let mut asks = false;
         let sources = self.dep_sources(dep_info);
         for path in &sources {
-            let stamp = Stamp::of(path).ok_or(NotStored::Changed)?;
+            let stamp = Stamp::of(path).ok_or_else(|| NotStored::Changed.at(path))?;
             if stamp.is_racy(self.base.started) {
-                return Err(NotStored::Changed.into());
+                return Err(NotStored::Changed.at(path));
             }
             inputs.insert(self.base.file(path, &stamp)?);
             for twin in module_twins(path) {
@@ -114,9 +114,9 @@ impl Compilation<'_> {
             }
         }
         for path in self.invocation.externs(self.base.cwd) {
-            let stamp = Stamp::of(&path).ok_or(NotStored::Unreadable)?;
+            let stamp = Stamp::of(&path).ok_or_else(|| NotStored::Unreadable.at(&path))?;
             if stamp.mtime >= self.base.started {
-                return Err(NotStored::Changed.into());
+                return Err(NotStored::Changed.at(&path));
             }
             let input = self.base.file(&path, &stamp)?;
             if let Input::File { blob, .. } = &input

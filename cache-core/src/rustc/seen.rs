@@ -39,14 +39,17 @@ pub(crate) struct Known<'a> {
 
 /// Sorts out the observation of a compiler.
 pub(crate) fn summarise(observation: &Observation, known: &Known<'_>) -> Result<Summary, Refusal> {
-    if known.macros && observation.events.iter().any(shows_process) {
-        return Err(NotStored::Machine.into());
+    let mut events = observation.events.iter();
+    if known.macros
+        && let Some(event) = events.find(|event| shows_process(event))
+    {
+        return Err(NotStored::Machine.at(&event.path));
     }
     let summary = seen::summarise(observation, known)?;
     if summary.compiled {
         Ok(summary)
     } else {
-        Err(NotStored::Incomplete.into())
+        Err(NotStored::Incomplete.of("no compiler was seen to start"))
     }
 }
 

@@ -95,45 +95,38 @@ impl NotStored {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Refusal {
     pub(crate) why: NotStored,
-    /// A path, or what was missed; for people.
-    pub(crate) what: Option<String>,
+    /// A path, a status, an error, or what was missed; for people.
+    pub(crate) what: String,
 }
 
-impl From<NotStored> for Refusal {
-    fn from(why: NotStored) -> Self {
-        Self { why, what: None }
-    }
-}
+/// What is said of a process that was not observed, or not to its end.
+pub(crate) const NOT_OBSERVED: &str = "it was not observed";
 
 /// An input could not be read afterwards.
 impl From<PathError> for Refusal {
     fn from(error: PathError) -> Self {
-        NotStored::Unreadable.of(error.to_string())
+        NotStored::Unreadable.of(error)
     }
 }
 
 impl NotStored {
     /// Says what it is about.
-    pub(crate) fn of(self, what: impl Into<String>) -> Refusal {
+    pub(crate) fn of(self, what: impl fmt::Display) -> Refusal {
         Refusal {
             why: self,
-            what: Some(what.into()),
+            what: what.to_string(),
         }
     }
 
     /// Says which path it is about.
     pub(crate) fn at(self, path: &Path) -> Refusal {
-        self.of(path.display().to_string())
+        self.of(path.display())
     }
 }
 
 impl fmt::Display for Refusal {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(self.why.name())?;
-        match &self.what {
-            Some(what) => write!(f, ": {what}"),
-            None => Ok(()),
-        }
+        write!(f, "{}: {}", self.why.name(), self.what)
     }
 }
 

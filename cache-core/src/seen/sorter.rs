@@ -78,7 +78,7 @@ impl<'a> Sorter<'a> {
         subject: &'a dyn Subject,
     ) -> Result<Self, Refusal> {
         if let Some(missed) = &observation.missed {
-            return Err(NotStored::Incomplete.of(missed.as_str()));
+            return Err(NotStored::Incomplete.of(missed));
         }
         Ok(Self {
             subject,

@@ -89,9 +89,9 @@ pub(in crate::build_script) fn capture(
 /// Everything in a directory, which itself must be as a new one is.
 fn find(dir: &Path, umask: u32) -> Result<Vec<Found>, Refusal> {
     // What lies behind a link was there before, and is not looked at by a hit.
-    let top = fs::symlink_metadata(dir).map_err(|_| NotStored::UnknownOutput)?;
+    let top = fs::symlink_metadata(dir).map_err(|e| NotStored::UnknownOutput.of(e))?;
     if !top.is_dir() {
-        return Err(NotStored::SideEffect.into());
+        return Err(NotStored::SideEffect.at(dir));
     }
     let mut found = Vec::new();
     // Whoever may enter a directory may read what is in it, as far as that allows it.
@@ -99,10 +99,11 @@ fn find(dir: &Path, umask: u32) -> Result<Vec<Found>, Refusal> {
     // Of the directories on the way down to the present one, outermost first.
     let mut above: Vec<u32> = Vec::new();
     for entry in walkdir::WalkDir::new(dir).sort_by_file_name() {
-        let entry = entry.map_err(|_| NotStored::Unreadable)?;
-        let metadata = entry.metadata().map_err(|_| NotStored::Unreadable)?;
+        let entry = entry.map_err(|e| NotStored::Unreadable.of(e))?;
+        let metadata = entry.metadata();
+        let metadata = metadata.map_err(|e| NotStored::Unreadable.of(e))?;
         if entry.depth() == 0 && unusual_mode(&metadata, umask).is_some() {
-            return Err(NotStored::UnknownOutput.into());
+            return Err(NotStored::UnknownOutput.at(dir));
         }
         above.truncate(entry.depth());
         let reachable = above.last().copied().unwrap_or(0o777);
@@ -138,21 +139,21 @@ impl Names {
     /// An error if a file has a name elsewhere.
     fn of(found: &[Found]) -> Result<Self, Refusal> {
         let mut first = HashMap::new();
-        let mut left: HashMap<(u64, u64), u64> = HashMap::new();
-        for (at, Found { metadata, .. }) in found.iter().enumerate() {
+        let mut left: HashMap<(u64, u64), (u64, &Path)> = HashMap::new();
+        for (at, Found { metadata, path, .. }) in found.iter().enumerate() {
             if metadata.is_dir() || metadata.nlink() < 2 {
                 continue;
             }
             let file = (metadata.dev(), metadata.ino());
-            let at = u32::try_from(at).map_err(|_| NotStored::UnknownOutput)?;
+            let at = u32::try_from(at).map_err(|e| NotStored::UnknownOutput.of(e))?;
             first.entry(file).or_insert(at);
-            let left = left.entry(file).or_insert(metadata.nlink());
-            *left = left.checked_sub(1).ok_or(NotStored::Changed)?;
+            let (left, _) = left.entry(file).or_insert((metadata.nlink(), path));
+            *left = left.checked_sub(1).ok_or(NotStored::Changed.at(path))?;
         }
-        if left.values().any(|names| *names > 0) {
-            return Err(NotStored::SideEffect.into());
+        match left.values().find(|(names, _)| *names > 0) {
+            Some((_, path)) => Err(NotStored::SideEffect.at(path)),
+            None => Ok(Self(first)),
         }
-        Ok(Self(first))
     }
 
     /// The earlier output that the file at this place is another name of.
@@ -190,7 +191,7 @@ impl Capturer<'_> {
             return Ok(Content::Directory);
         }
         if metadata.is_symlink() {
-            let target = fs::read_link(path).map_err(|_| NotStored::Unreadable)?;
+            let target = fs::read_link(path)?;
             if target.is_relative() && !is_below(path, &target, self.dir) {
                 // Between two roots it leads elsewhere where they lie otherwise.
                 self.contained = Root::ALL.to_vec();
@@ -200,9 +201,9 @@ impl Capturer<'_> {
             return Ok(Content::Link(template));
         }
         if !metadata.is_file() {
-            return Err(NotStored::UnknownOutput.into());
+            return Err(NotStored::UnknownOutput.at(path));
         }
-        let start = fs::read_start(path, 8).map_err(|_| NotStored::Unreadable)?;
+        let start = fs::read_start(path, 8)?;
         if COMPRESSED.iter().any(|magic| start.starts_with(magic)) {
             self.contained = Root::ALL.to_vec();
         }
@@ -219,8 +220,8 @@ impl Capturer<'_> {
             .store
             .take_in(path, found.reachable, |piece| scanner.scan(piece))
             .map_err(|e| match e {
-                StoreError::Path(e) if e.path == *path => NotStored::Unreadable,
-                _ => NotStored::Store,
+                StoreError::Path(e) if e.path == *path => NotStored::Unreadable.of(e),
+                e => NotStored::Store.of(e),
             })?;
         self.size += stored.size;
         Ok(if stored.has_holes {
@@ -232,7 +233,7 @@ impl Capturer<'_> {
 
     /// Text that names roots and nothing but whole paths of them.
     fn text(&mut self, path: &Path) -> Result<Option<Template>, Refusal> {
-        let bytes = fs::read(path).map_err(|_| NotStored::Unreadable)?;
+        let bytes = fs::read(path)?;
         let is_text = !bytes.contains(&0) && std::str::from_utf8(&bytes).is_ok();
         if !is_text {
             return Ok(None);
