@@ -278,9 +278,14 @@ impl Recorder<'_> {
         code.push((blob, seen.path.clone()));
         if let Some(interpreter) = interpreter(&start) {
             // The kernel opened it; no system call named it.
-            let stamp = Stamp::of(&interpreter);
-            let stamp = stamp.ok_or_else(|| NotStored::Unreadable.at(&interpreter))?;
-            let input = self.file(&interpreter, &stamp)?;
+            let input = match Stamp::at(&interpreter) {
+                Ok(stamp) => self.file(&interpreter, &stamp)?,
+                // What was only copied, say, need not be able to run here.
+                Err(e) if e.is_missing() => Input::Absent {
+                    path: self.roots.relativize(&interpreter),
+                },
+                Err(e) => return Err(e.into()),
+            };
             if let Input::File { blob, .. } = &input {
                 code.push((*blob, interpreter));
             }

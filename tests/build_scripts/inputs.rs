@@ -526,3 +526,14 @@ fn a_file_that_was_handed_down_open() {
     case.write("words", "two\n");
     is_cached(&case, "two");
 }
+
+#[test]
+fn a_copied_script_whose_interpreter_is_not_there() {
+    let interpreter = "/tmp/cachewrap-test-no-interpreter";
+    let case = project(
+        "run(\"cp\", &[\"tool\", \"copy\"].map(|n| if n == \"copy\" { out.join(n) } \
+        else { n.into() }).each_ref().map(|p| p.to_str().unwrap())); leave(\"copied\");",
+    );
+    case.write("tool", format!("#!{interpreter}\necho 1\n"));
+    is_cached(&case, "copied");
+}
