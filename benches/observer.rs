@@ -70,18 +70,23 @@ fn main() {
 
 fn count_missed(command: &Command, runs: usize) {
     let mut missed: BTreeMap<String, usize> = BTreeMap::new();
-    let mut failed = 0;
+    let (mut failed, mut calls) = (0, (0, 0));
     for _ in 0..runs {
         let run = SystemRunner
             .run(command, Some(Depth::Tree), &mut |_| (), &mut |_| ())
             .expect("the command should start");
         failed += usize::from(run.status != Status::Code(0));
+        calls = run.calls().unwrap_or(calls);
         if let Some(why) = run.missed() {
             *missed.entry(why.to_owned()).or_default() += 1;
         }
     }
     println!("runs               {runs}");
     println!("failed             {failed}");
+    println!(
+        "calls of the last  {} announced, {} noted",
+        calls.0, calls.1
+    );
     println!("not seen whole     {}", missed.values().sum::<usize>());
     for (why, count) in &missed {
         println!("  {count:5}  {why}");

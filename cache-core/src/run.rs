@@ -28,6 +28,8 @@ pub struct Command {
     pub cwd: PathBuf,
     /// What it reads from standard input; ours if not given.
     pub stdin: Option<Vec<u8>>,
+    /// The observer's object to load into it and what it starts (`observe::preload`).
+    pub(crate) preload: Option<PathBuf>,
 }
 
 impl Command {
@@ -40,6 +42,7 @@ impl Command {
             env,
             cwd: cwd.into(),
             stdin: None,
+            preload: None,
         }
     }
 
@@ -98,6 +101,13 @@ impl Run {
         self.observation.as_ref()?.missed.as_deref()
     }
 
+    /// How many calls of the process and its children waited for the observer, and how many were only
+    /// noted, where that was counted.
+    pub fn calls(&self) -> Option<(u64, u64)> {
+        let seen = self.observation.as_ref()?;
+        Some((seen.announced, seen.noted))
+    }
+
     /// A run that was not observed.
     pub fn unobserved(status: Status, duration: Duration) -> Self {
         Self {
@@ -154,7 +164,8 @@ impl Runner for SystemRunner {
                     forward(child, stdin, stdout, stderr);
                 }
             };
-            match observe::spawn(&mut command.process(), cwd, depth, with_child) {
+            let object = command.preload.as_deref();
+            match observe::spawn(&mut command.process(), cwd, depth, object, with_child) {
                 Ok((status, (), observation)) => {
                     return Ok(Run {
                         status: exit(status?),

@@ -11,6 +11,7 @@ mod left_behind;
 mod names;
 mod outputs;
 mod places;
+mod preloaded;
 mod side_effects;
 mod where_paths_lead;
 

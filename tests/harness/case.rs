@@ -303,6 +303,7 @@ impl Case {
             .env("CARGO_TERM_COLOR", "never")
             .env("RUSTC", self.bin().join("rustc"))
             .env("CACHEWRAP_DIR", self.root.join("cache"))
+            .envs(std::env::var_os("CACHEWRAP_TEST_PRELOAD").map(|v| ("CACHEWRAP_PRELOAD", v)))
             .envs(&self.env);
         command
     }

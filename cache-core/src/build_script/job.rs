@@ -339,8 +339,12 @@ impl Job<'_> {
         let mut command = Command::new(request.executable, request.env.clone(), request.cwd);
         command.arg0 = Some(request.arg0.to_owned());
         command.args = request.args.to_vec();
+        if writable {
+            command.preload = self.engine.preloaded_object(request.config);
+        }
         let execution = Execution {
             reason,
+            name: &self.script.name,
             runner: request.runner,
             command: &command,
             observe: writable.then_some(Depth::Tree),

@@ -160,7 +160,7 @@ mod tests {
         let observation = Observation {
             events: events.collect(),
             parents: vec![(1, 0)],
-            missed: None,
+            ..Observation::default()
         };
         let summary = summarise(&observation, &known).map_err(|refusal| refusal.why)?;
         let relative = |path: PathBuf| path.strip_prefix(&root).unwrap().to_owned();

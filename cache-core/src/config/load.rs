@@ -157,6 +157,7 @@ impl Loader {
             SettingName::Env => put(&mut config.env, values::names(text()?)?, origin),
             SettingName::KeySalt => put(&mut config.key_salt, value.to_owned(), origin),
             SettingName::Observe => put(&mut config.observe, values::auto_or_off(text()?)?, origin),
+            SettingName::Preload => put(&mut config.preload, values::auto_or_off(text()?)?, origin),
             SettingName::Gc => put(&mut config.gc, values::auto_or_off(text()?)?, origin),
             SettingName::BuildScripts => {
                 let value = values::build_scripts(text()?)?;
@@ -221,6 +222,7 @@ fn defaults(env: &Environment, home: Option<&Path>) -> Config {
         env: Setting::default(Vec::new()),
         key_salt: Setting::default(OsString::new()),
         observe: Setting::default(true),
+        preload: Setting::default(true),
         gc: Setting::default(true),
         build_scripts: Setting::default(BuildScripts::Deps),
         tool_caches: Setting::default(Vec::new()),

@@ -12,6 +12,7 @@
 //! CACHEWRAP_ENV          env               names, separated by commas or blanks
 //! CACHEWRAP_KEY_SALT     key-salt          any text
 //! CACHEWRAP_OBSERVE      observe           "auto" | "off"                        auto
+//! CACHEWRAP_PRELOAD      preload           "auto" | "off"                        auto
 //! CACHEWRAP_GC           gc                "auto" | "off"                        auto
 //! CACHEWRAP_BUILD_SCRIPTS build-scripts    "deps" | "all" | "off"               deps
 //! CACHEWRAP_TOOL_CACHES  tool-caches       paths, separated by commas or colons
@@ -76,6 +77,8 @@ pub struct Config {
     pub key_salt: Setting<OsString>,
     /// Whether compilations may be observed.
     pub observe: Setting<bool>,
+    /// Whether an object may be loaded into what build scripts start, which makes watching it cheaper.
+    pub preload: Setting<bool>,
     /// Whether a store that crosses the bound starts a collection in the background.
     pub gc: Setting<bool>,
     /// The packages whose build scripts' runs are cached.
@@ -209,6 +212,8 @@ pub enum SettingName {
     KeySalt,
     /// [`Config::observe`].
     Observe,
+    /// [`Config::preload`].
+    Preload,
     /// [`Config::gc`].
     Gc,
     /// [`Config::build_scripts`].
@@ -219,7 +224,7 @@ pub enum SettingName {
 
 impl SettingName {
     /// All names, in the order in which they are shown.
-    pub const ALL: [Self; 13] = [
+    pub const ALL: [Self; 14] = [
         Self::Dir,
         Self::MaxSize,
         Self::TrimPaths,
@@ -230,6 +235,7 @@ impl SettingName {
         Self::Env,
         Self::KeySalt,
         Self::Observe,
+        Self::Preload,
         Self::Gc,
         Self::BuildScripts,
         Self::ToolCaches,
@@ -281,6 +287,7 @@ impl SettingName {
             ),
             Self::KeySalt => ("CACHEWRAP_KEY_SALT", "key-salt", "text"),
             Self::Observe => ("CACHEWRAP_OBSERVE", "observe", AUTO),
+            Self::Preload => ("CACHEWRAP_PRELOAD", "preload", AUTO),
             Self::Gc => ("CACHEWRAP_GC", "gc", AUTO),
             Self::BuildScripts => (
                 "CACHEWRAP_BUILD_SCRIPTS",
@@ -326,6 +333,7 @@ impl Config {
             SettingName::Env => (self.env.join(","), &self.env.origin),
             SettingName::KeySalt => (self.key_salt.display().to_string(), &self.key_salt.origin),
             SettingName::Observe => (auto(*self.observe), &self.observe.origin),
+            SettingName::Preload => (auto(*self.preload), &self.preload.origin),
             SettingName::Gc => (auto(*self.gc), &self.gc.origin),
             SettingName::BuildScripts => {
                 (self.build_scripts.to_string(), &self.build_scripts.origin)

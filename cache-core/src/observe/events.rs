@@ -126,6 +126,10 @@ pub(crate) struct Observation {
     pub(crate) events: Vec<Event>,
     /// Parents of the processes, child first.
     pub(crate) parents: Vec<(u32, u32)>,
+    /// How many calls waited for the observer.
+    pub(crate) announced: u64,
+    /// How many were noted by the processes that made them.
+    pub(crate) noted: u64,
     /// Why it is not complete; nothing was noted after that. `None`: nothing was missed.
     pub(crate) missed: Option<String>,
 }

@@ -12,6 +12,10 @@
 //!
 //! See `seccomp_unotify(2)` for the interface.
 //!
+//! Programs that look at many files do so without waiting, where an object of ours can be loaded into
+//! them (`preload`): it notes what is looked at in memory that it shares with us ([`notes`]), and the
+//! filter lets its calls pass by the address that they are made from.
+//!
 //! What can go wrong, and what is done about it (an observation that is not complete is never
 //! stored, and nothing more is noted then):
 //! - The filter cannot be installed (old kernel, another listener already active, a
@@ -51,7 +55,25 @@ mod memory;
     target_os = "linux",
     any(target_arch = "x86_64", target_arch = "aarch64")
 ))]
+mod notes;
+#[cfg(all(
+    target_os = "linux",
+    any(target_arch = "x86_64", target_arch = "aarch64")
+))]
+mod preload;
+#[cfg(all(
+    target_os = "linux",
+    any(target_arch = "x86_64", target_arch = "aarch64")
+))]
 mod resolve;
+#[cfg(all(
+    target_os = "linux",
+    any(target_arch = "x86_64", target_arch = "aarch64")
+))]
+#[path = "../../preload/ring.rs"]
+#[expect(unsafe_code, reason = "memory that processes share")]
+#[expect(dead_code, reason = "most who write there are other programs")]
+mod ring;
 #[cfg(all(
     target_os = "linux",
     any(target_arch = "x86_64", target_arch = "aarch64")
@@ -81,6 +103,7 @@ use std::path::Path;
 use crate::stamp::Stamp;
 
 pub(crate) use events::{Access, Event, Observation, Permissions};
+pub(crate) use preload::{OBJECT as PRELOADED_OBJECT, is_loadable};
 pub(crate) use spawn::{spawn, spawn_unobserved};
 pub use supervise::Depth;
 pub(crate) use sys::has_writer;
@@ -130,7 +153,7 @@ fn parent_of(pid: u32) -> Option<u32> {
 pub fn probe() -> Result<(), String> {
     let mut command = std::process::Command::new("true");
     command.stdout(std::process::Stdio::null());
-    match spawn(&mut command, None, Depth::Usual, |_| ()) {
+    match spawn(&mut command, None, Depth::Usual, None, |_| ()) {
         Ok((_, (), observation)) if observation.is_complete() => Ok(()),
         Ok(_) => Err("paths of the observed process cannot be read".to_owned()),
         Err(e) => Err(e.to_string()),

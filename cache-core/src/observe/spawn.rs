@@ -6,6 +6,8 @@ use std::process::{Child, Command, ExitStatus};
 use std::sync::{Arc, mpsc};
 
 use super::events::Observation;
+use super::notes::Notes;
+use super::preload;
 use super::supervise::{Depth, Supervisor};
 use super::sys::{self, Listener};
 use super::watchdog::Watchdog;
@@ -13,7 +15,7 @@ use super::watchdog::Watchdog;
 /// How the observed process ended.
 pub(crate) type Exit = io::Result<ExitStatus>;
 
-/// Starts `command` in `cwd` under observation, gives the child to `with_child` on a thread of
+/// Starts `command` in `cwd` under observation, with this object loaded into it where it can be, gives the child to `with_child` on a thread of
 /// its own (to read its streams), and returns when it and its descendants have ended.
 ///
 /// An error means that the command was not started, or could not be observed: then too
@@ -22,12 +24,19 @@ pub(crate) fn spawn<T: Send>(
     command: &mut Command,
     cwd: Option<&Path>,
     depth: Depth,
+    object: Option<&Path>,
     with_child: impl FnOnce(&mut Child) -> T + Send,
 ) -> io::Result<(Exit, T, Observation)> {
+    let object = object.filter(|_| preload::is_taken_by(command));
+    let notes = object.and_then(|object| {
+        command.env(preload::VARIABLE, object);
+        Notes::new().ok()
+    });
+    let trusts_page = notes.is_some();
     let (send, receive) = mpsc::channel();
     std::thread::scope(|scope| {
         let starter = scope.spawn(move || {
-            let listener = match Listener::install(depth) {
+            let listener = match Listener::install(depth, trusts_page) {
                 Ok(listener) => listener,
                 Err(e) => {
                     let _ = send.send(Err(e));
@@ -51,7 +60,7 @@ pub(crate) fn spawn<T: Send>(
             .unwrap_or_else(|_| Err(io::Error::other("the starting thread ended")))?;
         let listener = Arc::new(listener);
         let watchdog = Watchdog::start(&listener);
-        let seen = Supervisor::new(&listener, depth, &watchdog).run();
+        let seen = Supervisor::new(&listener, depth, &watchdog, notes, object).run();
         watchdog.stop();
         let ended = starter
             .join()

@@ -11,6 +11,10 @@
 //! came to be, and whether a program was replaced by another, is looked at when the same
 //! thread calls again, or before anything else could take it away again.
 //!
+//! Calls that processes note themselves are taken in before each announced call, so that they are seen
+//! as things were when they were made: whatever changes paths is announced. A call that was
+//! interrupted and then made again by the preloaded object is not missed.
+//!
 //! Once something was missed, nothing is noted any more, and calls are let go on at once.
 
 use std::collections::{HashMap, HashSet};
@@ -22,6 +26,7 @@ use std::time::{Duration, Instant};
 use super::calls::{self, At, Doing, Last, Meaning, argument};
 use super::events::{Access, Event, Observation};
 use super::memory;
+use super::notes::{Noted, Notes};
 use super::resolve::{self, Eyes, Resolved, Resolver, Unclear};
 use super::sys::{Listener, Notification, Urgent, Wait};
 use super::watchdog::Watchdog;
@@ -77,7 +82,15 @@ pub(super) struct Supervisor<'a> {
     pending: HashMap<u32, Pending>,
     /// Threads that were about to change links or directories.
     moving: HashSet<u32>,
+    /// What processes note themselves.
+    notes: Option<Notes>,
+    /// The object that was loaded for that.
+    object: Option<&'a Path>,
     last_id: Option<u64>,
+    /// How many calls were given up before they were taken, by the numbers of the others.
+    lost: u64,
+    /// How many were found to be gone when they were to be taken.
+    gone: u64,
     /// How many marks came.
     marks: u32,
     /// Whether no process is left to announce anything.
@@ -105,7 +118,13 @@ impl View {
 }
 
 impl<'a> Supervisor<'a> {
-    pub(super) fn new(listener: &'a Listener, depth: Depth, watchdog: &'a Watchdog) -> Self {
+    pub(super) fn new(
+        listener: &'a Listener,
+        depth: Depth,
+        watchdog: &'a Watchdog,
+        notes: Option<Notes>,
+        object: Option<&'a Path>,
+    ) -> Self {
         let own_view = View::of("self");
         Self {
             listener,
@@ -122,7 +141,11 @@ impl<'a> Supervisor<'a> {
             latest: HashMap::new(),
             pending: HashMap::new(),
             moving: HashSet::new(),
+            notes,
+            object,
             last_id: None,
+            lost: 0,
+            gone: 0,
             marks: 0,
             is_deserted: false,
             own_pid: std::process::id(),
@@ -164,8 +187,12 @@ impl<'a> Supervisor<'a> {
                 break;
             }
         }
-        if let Err(why) = self.settle_all() {
+        if let Err(why) = self.take_in(true).and_then(|()| self.settle_all()) {
             self.miss(why);
+        }
+        let repeated = self.notes.as_ref().map_or(0, Notes::repeated);
+        if self.lost.max(self.gone) != repeated {
+            self.miss(INTERRUPTED);
         }
         if self.watchdog.has_taken_over() {
             self.miss("looking at a file took too long");
@@ -184,15 +211,19 @@ impl<'a> Supervisor<'a> {
 
     fn serve(&mut self) -> io::Result<()> {
         let Some(call) = self.listener.receive()? else {
-            self.miss("a call was interrupted while it was being taken");
             // Or nobody is left to make one.
             self.is_deserted = self.listener.wait(Duration::ZERO)? == Wait::Deserted;
+            self.gone += 1;
+            self.lost_one();
             return Ok(());
         };
-        if self.last_id.is_some_and(|last| call.id != last + 1) {
-            self.miss("a call was interrupted before it was taken");
+        let expected = self.last_id.map_or(call.id, |last| last + 1);
+        if call.id != expected {
+            self.lost += call.id.wrapping_sub(expected);
+            self.lost_one();
         }
         self.last_id = Some(call.id);
+        self.seen.announced += 1;
         if self.listener.is_mark(&call) {
             self.marks += 1;
         }
@@ -202,6 +233,7 @@ impl<'a> Supervisor<'a> {
             let noted = std::panic::AssertUnwindSafe(|| {
                 #[cfg(test)]
                 crate::fault::point("observing");
+                self.take_in(false)?;
                 self.note(&call)
             });
             let noted = std::panic::catch_unwind(noted);
@@ -211,10 +243,66 @@ impl<'a> Supervisor<'a> {
                 self.miss(why);
             }
         }
+        let gives_notes = self.seen.is_complete()
+            && !self.watchdog.has_taken_over()
+            && Listener::asks_for_notes(&call);
+        if let Some(notes) = self.notes.as_ref().filter(|_| gives_notes)
+            && self.listener.give(call.id, notes.file())
+        {
+            return Ok(());
+        }
         if !self.listener.answer(call.id)? {
             self.miss("a call was interrupted while it was looked at");
         }
         Ok(())
+    }
+
+    /// A call was given up. If it is not made again by one who tells so, it was missed.
+    fn lost_one(&mut self) {
+        if self.notes.is_none() {
+            self.miss(INTERRUPTED);
+        }
+    }
+
+    /// Takes in what processes have noted themselves.
+    fn take_in(&mut self, at_end: bool) -> Result<(), Unclear> {
+        let Some(notes) = &self.notes else {
+            return Ok(());
+        };
+        let calls = notes.take(at_end).ok_or("notes make no sense")?;
+        calls.iter().try_for_each(|call| self.note_noted(call))
+    }
+
+    fn note_noted(&mut self, noted: &Noted) -> Result<(), Unclear> {
+        let Noted { pid, call, .. } = noted;
+        self.seen.noted += 1;
+        if !self.pids.contains(pid) {
+            return Err("a note of an unknown process".to_owned());
+        }
+        self.processes.entry(call.tid).or_insert(*pid);
+        if self.moving.remove(&call.tid) {
+            self.resolver.forget();
+        }
+        let Some(Meaning::Path(_, last, doing)) = calls::meaning(call.call) else {
+            return Err(format!("a note of another call: {}", call.call));
+        };
+        let intent = calls::intent(call, last, doing).ok_or_else(unreadable)?;
+        let access = intent.access.filter(|a| a.is_look() || *a == Access::Read);
+        let access = access.ok_or_else(|| format!("a note of a change: {}", call.call))?;
+        let eyes = Eyes {
+            pid: *pid,
+            tid: call.tid,
+        };
+        let resolved = self.resolver.resolve(&noted.path, intent.follows, eyes)?;
+        let is_there = match noted.answer {
+            Some(answer) if answer >= 0 => Some(true),
+            Some(answer) if answer == -libc::ENOENT => Some(false),
+            _ => None,
+        };
+        if is_there.is_some_and(|is_there| is_there != resolved.found.is_some()) {
+            return Err(format!("changed meanwhile: {}", noted.path.display()));
+        }
+        self.push(eyes, access, &noted.path, resolved, noted.at)
     }
 
     fn note(&mut self, call: &Notification) -> Result<(), Unclear> {
@@ -227,6 +315,9 @@ impl<'a> Supervisor<'a> {
             return Err("a program of another architecture".to_owned());
         }
         self.settle(call.tid)?;
+        if Listener::asks_for_notes(call) || Listener::appears(call) {
+            return Ok(());
+        }
         if self.moving.remove(&call.tid) {
             self.resolver.forget();
         }
@@ -257,7 +348,7 @@ impl<'a> Supervisor<'a> {
             }),
             Some(Meaning::Talk(address)) => return self.note_talk(call, eyes, address),
         };
-        self.push(eyes, access, path, Resolved::nowhere())
+        self.push(eyes, access, path, Resolved::nowhere(), stamp::now())
     }
 
     fn note_path(
@@ -285,6 +376,10 @@ impl<'a> Supervisor<'a> {
         }
         let path = spelled(call.tid, directory, &text, intent.in_root)?;
         let mut resolved = self.resolver.resolve(&path, intent.follows, eyes)?;
+        if access == Access::Read && self.object == Some(path.as_path()) {
+            // Part of the observer, as is what the loader does with it.
+            return Ok(());
+        }
         if intent.in_root && resolved.real != path {
             return Err(format!("a root of its own: {}", path.display()));
         }
@@ -295,7 +390,7 @@ impl<'a> Supervisor<'a> {
             // Writing to what was handed down is not seen where it needs no path either.
             resolved.real = descriptor;
         }
-        self.push(eyes, access, &path, resolved)
+        self.push(eyes, access, &path, resolved, stamp::now())
     }
 
     fn note_pair(
@@ -342,7 +437,7 @@ impl<'a> Supervisor<'a> {
         match resolved {
             Ok(resolved) => {
                 let path = resolved.real.clone();
-                self.push(eyes, access, &path, resolved)
+                self.push(eyes, access, &path, resolved, stamp::now())
             }
             // Changing or asking about what has no name any more is nobody's business.
             Err(_) if access != Access::Execute => Ok(()),
@@ -363,7 +458,7 @@ impl<'a> Supervisor<'a> {
                 .ok_or_else(unreadable)?,
         };
         if peer.as_os_str().is_empty() {
-            return self.push(eyes, Access::Talk, &peer, Resolved::nowhere());
+            return self.push(eyes, Access::Talk, &peer, Resolved::nowhere(), stamp::now());
         }
         let path = spelled(call.tid, None, &peer, false)?;
         let resolved = self.resolver.resolve(&path, true, eyes)?;
@@ -371,7 +466,7 @@ impl<'a> Supervisor<'a> {
             None => Access::Stat,
             Some(_) => Access::Talk,
         };
-        self.push(eyes, access, &path, resolved)
+        self.push(eyes, access, &path, resolved, stamp::now())
     }
 
     fn push(
@@ -380,6 +475,7 @@ impl<'a> Supervisor<'a> {
         access: Access,
         path: &Path,
         resolved: Resolved,
+        at: i128,
     ) -> Result<(), Unclear> {
         let Resolved { real, found, .. } = resolved;
         if access.takes_away() {
@@ -436,7 +532,7 @@ impl<'a> Supervisor<'a> {
             real,
             found,
             failed: false,
-            at: stamp::now(),
+            at,
         });
         if self.seen.events.len() > MAX_EVENTS {
             return Err("too many calls".to_owned());
@@ -493,7 +589,8 @@ impl<'a> Supervisor<'a> {
             return Err(format!("could not be made: {}", real.display()));
         };
         let nothing = Resolved::missing(missing.clone());
-        self.push(Eyes { pid, tid }, Access::Stat, &missing, nothing)
+        let eyes = Eyes { pid, tid };
+        self.push(eyes, Access::Stat, &missing, nothing, stamp::now())
     }
 
     fn intern(&mut self, path: &Path) -> Arc<Path> {
@@ -534,6 +631,9 @@ impl<'a> Supervisor<'a> {
         Ok(pid)
     }
 }
+
+/// Why an observation is not complete that met signals.
+const INTERRUPTED: &str = "a call was interrupted before it was taken";
 
 fn unreadable() -> Unclear {
     "what a call names cannot be read".to_owned()

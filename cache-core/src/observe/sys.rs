@@ -3,7 +3,7 @@
 use std::ffi::CString;
 use std::fs::File;
 use std::io;
-use std::os::fd::{AsRawFd as _, FromRawFd as _, OwnedFd};
+use std::os::fd::{AsRawFd, FromRawFd as _, OwnedFd};
 use std::os::unix::ffi::OsStrExt as _;
 use std::os::unix::fs::FileExt as _;
 use std::os::unix::process::CommandExt as _;
@@ -16,6 +16,7 @@ use libc::{c_int, c_long, c_uint, c_ulong};
 
 use super::Depth;
 use super::filter::{ARCH, X32, program};
+use super::ring::{self, Call, Note, Ring};
 
 /// A waiting system call.
 #[derive(Clone, Copy, Debug)]
@@ -39,8 +40,8 @@ pub(super) struct Listener {
 
 impl Listener {
     /// Installs the filter on the calling thread, for good, and returns its listener.
-    pub(super) fn install(depth: Depth) -> io::Result<Self> {
-        let program = program(depth);
+    pub(super) fn install(depth: Depth, trusts_page: bool) -> io::Result<Self> {
+        let program = program(depth, trusts_page);
         let fprog = libc::sock_fprog {
             len: u16::try_from(program.len()).unwrap_or(u16::MAX),
             filter: program.as_ptr().cast_mut(),
@@ -87,11 +88,40 @@ impl Listener {
     /// Whether a call is a mark that the thread which installed the filter made with
     /// [`make_mark`].
     pub(super) fn is_mark(&self, call: &Notification) -> bool {
-        let [_, path, mode, ..] = call.args;
-        call.tid == self.thread
-            && call.call == libc::SYS_faccessat
-            && path == 0
-            && mode == u64::from(NO_MODE.unsigned_abs())
+        call.tid == self.thread && is_without_path(call, NO_MODE)
+    }
+
+    /// Whether a call asks for the memory for notes.
+    pub(super) fn asks_for_notes(call: &Notification) -> bool {
+        is_without_path(call, ring::ASK)
+    }
+
+    /// Whether a call tells of a process that has the memory already.
+    pub(super) fn appears(call: &Notification) -> bool {
+        is_without_path(call, ring::APPEAR)
+    }
+
+    /// Answers a call with a new descriptor for a file, closed on exec. `false` if that cannot be done:
+    /// the call still waits.
+    pub(super) fn give(&self, id: u64, file: &impl AsRawFd) -> bool {
+        /// `SECCOMP_ADDFD_FLAG_SEND` (Linux 5.14).
+        const SEND: u32 = 1 << 1;
+        let mut request = libc::seccomp_notif_addfd {
+            id,
+            flags: SEND,
+            srcfd: file.as_raw_fd().unsigned_abs(),
+            newfd: 0,
+            newfd_flags: libc::O_CLOEXEC.unsigned_abs(),
+        };
+        // SAFETY: `request` is the structure that this ioctl reads.
+        let answer = unsafe {
+            libc::ioctl(
+                self.fd.as_raw_fd(),
+                libc::SECCOMP_IOCTL_NOTIF_ADDFD,
+                &raw mut request,
+            )
+        };
+        answer >= 0
     }
 
     /// Waits until a call can be taken.
@@ -221,6 +251,12 @@ impl Listener {
             }
         }
     }
+}
+
+/// Whether a call asks for access in this mode, to nothing: it says something to us.
+fn is_without_path(call: &Notification, meant: c_int) -> bool {
+    let [_, path, mode, ..] = call.args;
+    call.call == libc::SYS_faccessat && path == 0 && mode == u64::from(meant.unsigned_abs())
 }
 
 /// Once an announced call was taken, its thread waits for the answer without minding signals
@@ -411,6 +447,98 @@ pub(super) fn prepare_child(
         });
     }
     Ok(())
+}
+
+/// Memory for notes, shared by its file. It cannot be made shorter, so that it can be read whatever
+/// happens.
+pub(super) struct SharedRing {
+    file: OwnedFd,
+    ring: std::ptr::NonNull<Ring>,
+}
+
+impl SharedRing {
+    pub(super) fn new() -> io::Result<Self> {
+        let check = |answer: c_int| match answer {
+            -1 => Err(io::Error::last_os_error()),
+            answer => Ok(answer),
+        };
+        let flags = libc::MFD_CLOEXEC | libc::MFD_ALLOW_SEALING;
+        // SAFETY: the name ends with a zero.
+        let fd = check(unsafe { libc::memfd_create(c"notes".as_ptr(), flags) })?;
+        // SAFETY: the kernel has just given us this descriptor; nobody else owns it.
+        let file = unsafe { OwnedFd::from_raw_fd(fd) };
+        let size = size_of::<Ring>();
+        let length = libc::off_t::try_from(size).map_err(io::Error::other)?;
+        let seals = libc::F_SEAL_SHRINK | libc::F_SEAL_GROW | libc::F_SEAL_SEAL;
+        // SAFETY: these calls take no pointers but that of a new mapping, to a place of the kernel's choice.
+        let at = unsafe {
+            check(libc::ftruncate(fd, length))?;
+            check(libc::fcntl(fd, libc::F_ADD_SEALS, seals))?;
+            let protection = libc::PROT_READ | libc::PROT_WRITE;
+            libc::mmap(
+                std::ptr::null_mut(),
+                size,
+                protection,
+                libc::MAP_SHARED,
+                fd,
+                0,
+            )
+        };
+        if at == libc::MAP_FAILED {
+            return Err(io::Error::last_os_error());
+        }
+        let ring = std::ptr::NonNull::new(at.cast()).ok_or_else(io::Error::last_os_error)?;
+        Ok(Self { file, ring })
+    }
+
+    pub(super) fn file(&self) -> &OwnedFd {
+        &self.file
+    }
+
+    pub(super) fn ring(&self) -> &Ring {
+        // SAFETY: it is mapped for as long as this lives, and zeroes are a ring.
+        unsafe { self.ring.as_ref() }
+    }
+
+    /// Copies a note whose writer is done with it, or has ended.
+    pub(super) fn read(note: &Note) -> (Call, i32) {
+        // SAFETY: it holds plain numbers, whatever was written there.
+        unsafe { (note.call.get().read_volatile(), note.answer.get().read()) }
+    }
+
+    /// Fills in a note.
+    #[cfg(test)]
+    pub(super) fn write(note: &Note, path: &[u8]) {
+        // SAFETY: a note that was just taken is the taker's.
+        let call = unsafe { &mut *note.call.get() };
+        call.length = path.len().try_into().unwrap();
+        call.path[..path.len()].copy_from_slice(path);
+    }
+}
+
+impl Drop for SharedRing {
+    fn drop(&mut self) {
+        // SAFETY: it was mapped with this size, and nobody has a reference any more.
+        unsafe { libc::munmap(self.ring.as_ptr().cast(), size_of::<Ring>()) };
+    }
+}
+
+/// Whether a file may be mapped as code.
+pub(super) fn is_loadable(file: &File) -> bool {
+    const PAGE: usize = 4096;
+    let protection = libc::PROT_READ | libc::PROT_EXEC;
+    // SAFETY: a new mapping, which nobody uses, and which goes again at once.
+    unsafe {
+        let at = libc::mmap(
+            std::ptr::null_mut(),
+            PAGE,
+            protection,
+            libc::MAP_PRIVATE,
+            file.as_raw_fd(),
+            0,
+        );
+        at != libc::MAP_FAILED && libc::munmap(at, PAGE) == 0
+    }
 }
 
 /// Whether this process has a system call filter.

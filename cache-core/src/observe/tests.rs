@@ -11,7 +11,7 @@ const DIRECTORY: &str = "CACHEWRAP_TEST_DIRECTORY";
 
 fn observe(command: &mut Command) -> Observation {
     command.stdout(Stdio::null()).stderr(Stdio::null());
-    let (status, (), observation) = spawn(command, None, Depth::Usual, |_| ()).unwrap();
+    let (status, (), observation) = spawn(command, None, Depth::Usual, None, |_| ()).unwrap();
     assert!(status.unwrap().success());
     assert_eq!(observation.missed, None);
     observation
@@ -72,7 +72,7 @@ fn hundreds_of_processes_at_once_are_all_heard() {
     command.stdout(Stdio::null()).stderr(Stdio::null());
     // The end of one of them may interrupt a call of the shell, and then not all was seen.
     let observation = (0..20).find_map(|_| {
-        let (_, (), observation) = spawn(&mut command, None, Depth::Usual, |_| ()).unwrap();
+        let (_, (), observation) = spawn(&mut command, None, Depth::Usual, None, |_| ()).unwrap();
         observation.is_complete().then_some(observation)
     });
     let observation = observation.unwrap();
@@ -93,7 +93,7 @@ fn a_call_that_a_signal_interrupts_does_not_go_unnoticed() {
          while [ $n -lt 3000 ]; do [ -e /etc ] || lost=$((lost + 1)); n=$((n + 1)); done
          kill -9 $!; wait; echo $lost >lost",
     ]);
-    let (status, (), observation) = spawn(&mut command, None, Depth::Tree, |_| ()).unwrap();
+    let (status, (), observation) = spawn(&mut command, None, Depth::Tree, None, |_| ()).unwrap();
     assert!(status.unwrap().success());
     let lost = std::fs::read_to_string(dir.path().join("lost")).unwrap();
     assert!(lost.trim() == "0" || observation.missed.is_some(), "{lost}");
@@ -104,7 +104,8 @@ fn a_process_with_another_view_of_the_file_system_ends_the_observation() {
     for words in [["unshare", "-m", "true"], ["chroot", "/", "true"]] {
         let mut command = Command::new(words[0]);
         command.args(&words[1..]).stderr(Stdio::null());
-        let (status, (), observation) = spawn(&mut command, None, Depth::Usual, |_| ()).unwrap();
+        let (status, (), observation) =
+            spawn(&mut command, None, Depth::Usual, None, |_| ()).unwrap();
         // It may not be permitted; it was tried all the same.
         let _ = status.unwrap();
         assert!(observation.missed.is_some(), "{words:?}");
@@ -119,7 +120,7 @@ fn looking_at_one_path_for_ever_takes_no_memory() {
         "n=0; while [ $n -lt 20000 ]; do [ -e /nonexistent ]; n=$((n + 1)); done",
     ]);
     command.stdout(Stdio::null());
-    let (status, (), observation) = spawn(&mut command, None, Depth::Tree, |_| ()).unwrap();
+    let (status, (), observation) = spawn(&mut command, None, Depth::Tree, None, |_| ()).unwrap();
     assert!(status.unwrap().success());
     assert_eq!(observation.missed, None);
     assert!(
@@ -127,4 +128,141 @@ fn looking_at_one_path_for_ever_takes_no_memory() {
         "{}",
         observation.events.len()
     );
+}
+
+/// The preloaded object as a file.
+fn object(dir: &Path) -> std::path::PathBuf {
+    let object = dir.join("object.so");
+    let bytes = super::PRELOADED_OBJECT.expect("there should be one for this system");
+    std::fs::write(&object, bytes).unwrap();
+    object
+}
+
+/// What is seen of a shell's script that runs in `dir`, and what it prints; calls below `dir` only,
+/// sorted.
+fn seen_below(dir: &Path, script: &str, object: Option<&Path>) -> (Vec<String>, Vec<u8>) {
+    use std::io::Read as _;
+    let mut command = Command::new("/bin/bash");
+    command.args(["-ec", script]).stdout(Stdio::piped());
+    let (status, printed, observation) =
+        spawn(&mut command, Some(dir), Depth::Tree, object, |child| {
+            let mut printed = Vec::new();
+            let out = child.stdout.as_mut().unwrap();
+            out.read_to_end(&mut printed).unwrap();
+            printed
+        })
+        .unwrap();
+    assert!(status.unwrap().success(), "{script}");
+    assert_eq!(observation.missed, None, "{script}");
+    assert_eq!(observation.noted > 0, object.is_some(), "{script}");
+    let events = observation.events.iter();
+    let below = events.filter(|event| event.real.starts_with(dir));
+    let mut seen: Vec<String> = below
+        .map(|event| {
+            let (access, there) = (event.access, event.found.is_some());
+            format!(
+                "{access:?} {} {} {there}",
+                event.path.display(),
+                event.real.display()
+            )
+        })
+        .collect();
+    seen.sort();
+    seen.dedup();
+    (seen, printed)
+}
+
+#[cfg(preload)]
+#[test]
+fn what_processes_note_themselves_is_what_they_would_be_seen_to_do() {
+    let scripts = [
+        "read -r x <f; echo $x; [ -e none ] || [ -d sub/ ]; [ -x f ] || [ -r sub/../link ]",
+        "cd sub; cat <../f; . ./g; [ ! -e ../none ]; test ../f -nt g || true",
+        "mv sub moved; read -r x <moved/g; [ ! -e sub/g ]; mv moved sub; read -r x <sub/g",
+        "(cd sub; [ -e g ] && read -r x <g) & wait; (cd sub; exec sh -c '. ./g; [ -e ../f ]')",
+        "ln -s f new; [ -L new ]; read -r x <new; rm new; [ ! -e new ]",
+        "mkdir made; echo 1 >made/a; read -r x <made/a; rm -r made; [ ! -e made/a ]",
+        "perl -e 'opendir(D, q(sub)) or die; print sort readdir D; print -s q(f), readlink q(link)'",
+        "perl -e 'use Cwd q(realpath); print realpath(q(sub/../link)), -e q(none) ? 1 : 0'",
+        "python3 -c 'import os; print(os.path.realpath(\"link\"), sorted(os.listdir(\"sub\")), \
+         open(\"f\").read(), os.access(\"f\", os.X_OK), os.path.exists(\"none\"))'",
+        "printf 'all: f\n\t@cat f sub/g\n-include none\ninclude sub/rules\n' >M; make -sf M; rm M",
+        "printf '#include \"h.h\"\nint a = H;' >c.c; gcc -I none -I sub -c c.c -o c.o; rm c.c c.o",
+        "printf '#!/bin/sh\n. ./sub/g; cat f\n' >s; chmod +x s; ./s; rm s",
+    ];
+    for script in scripts {
+        let directory = tempfile::tempdir().unwrap();
+        let dir = directory.path().canonicalize().unwrap();
+        std::fs::create_dir(dir.join("sub")).unwrap();
+        std::fs::write(dir.join("f"), "of f\n").unwrap();
+        std::fs::write(dir.join("sub/g"), ": of g\n").unwrap();
+        std::fs::write(dir.join("sub/h.h"), "#define H 1\n").unwrap();
+        std::fs::write(dir.join("sub/rules"), "X = 1\n").unwrap();
+        std::os::unix::fs::symlink("f", dir.join("link")).unwrap();
+        let elsewhere = tempfile::tempdir().unwrap();
+        let object = object(elsewhere.path());
+        let announced = seen_below(&dir, script, None);
+        let noted = seen_below(&dir, script, Some(&object));
+        assert!(announced.0.len() > 3, "{script}: {announced:#?}");
+        // Where a path leads is asked of the kernel at once, instead of link by link.
+        let (links, at_once) = ("ReadLink ", "Enter ");
+        let is_same = |line: &&String| !line.starts_with(links) && !line.starts_with(at_once);
+        let [announced_calls, noted_calls] =
+            [&announced.0, &noted.0].map(|seen| seen.iter().filter(is_same).collect::<Vec<_>>());
+        if script.contains("realpath") {
+            assert!(
+                noted.0.iter().any(|line| line.starts_with(at_once)),
+                "{noted:#?}"
+            );
+        } else {
+            assert_eq!(announced_calls, noted_calls, "{script}");
+        }
+        assert_eq!(announced.1, noted.1, "{script}");
+    }
+}
+
+#[cfg(preload)]
+#[test]
+fn more_is_noted_than_there_is_room_for() {
+    let directory = tempfile::tempdir().unwrap();
+    let dir = directory.path().canonicalize().unwrap();
+    let object = object(&dir);
+    let script = "perl -e 'for (1 .. 30000) { -e qq(none$_) and die }'";
+    let (seen, _) = seen_below(&dir, script, Some(&object));
+    let missing = seen.iter().filter(|line| line.ends_with("false"));
+    assert_eq!(missing.count(), 30000);
+}
+
+#[cfg(preload)]
+#[test]
+fn nobody_sees_the_object_in_the_environment() {
+    let directory = tempfile::tempdir().unwrap();
+    let dir = directory.path().canonicalize().unwrap();
+    let object = object(&dir);
+    let script = "env | grep -c LD_PRELOAD; echo \"<$LD_PRELOAD>\"; \
+        perl -e 'print grep /PRELOAD/, %ENV; print `env | grep LD_PRELOAD`'; \
+        python3 -c 'import os, subprocess; print(os.environ.get(\"LD_PRELOAD\")); \
+        subprocess.run([\"sh\", \"-c\", \"echo =$LD_PRELOAD; env | grep LD_PRE\"])'; \
+        LD_PRELOAD=libm.so.6 sh -c 'echo \"<$LD_PRELOAD>\"'; env -i sh -c env | grep LD_PRE; true";
+    let (_, announced) = seen_below(&dir, &format!("set +e; {script}"), None);
+    let (_, noted) = seen_below(&dir, &format!("set +e; {script}"), Some(&object));
+    let text = String::from_utf8(noted.clone()).unwrap();
+    assert_eq!(announced, noted, "{text}");
+    assert!(text.starts_with("0\n<>\n"), "{text}");
+}
+
+#[cfg(preload)]
+#[test]
+fn a_shell_with_children_is_not_interrupted() {
+    let directory = tempfile::tempdir().unwrap();
+    let dir = directory.path().canonicalize().unwrap();
+    let object = object(&dir);
+    let script = "n=0; while [ $n -lt 300 ]; do (exit 0) & [ -e /etc/passwd ] || exit 1; \
+        read -r x </etc/passwd; echo $x >f; n=$((n + 1)); done; wait";
+    let mut command = Command::new("/bin/dash");
+    command.args(["-c", script]).stdout(Stdio::null());
+    let (status, (), observation) =
+        spawn(&mut command, Some(&dir), Depth::Tree, Some(&object), |_| ()).unwrap();
+    assert!(status.unwrap().success());
+    assert_eq!(observation.missed, None);
 }

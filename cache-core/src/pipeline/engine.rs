@@ -1,13 +1,16 @@
 //! What every kind of unit does with the store: looking up, keeping, counting.
 
+use std::path::PathBuf;
 use std::time::SystemTime;
 
 use crate::check::{Checker, MissReason, World};
 use crate::config::{Config, LogLevel};
-use crate::digest::{ManifestKey, ResultKey};
+use crate::digest::{Digest, ManifestKey, ResultKey};
+use crate::fs;
 use crate::input::Input;
 use crate::log::Log;
 use crate::manifest::{InputManifest, result_key};
+use crate::observe;
 use crate::restore::RestoreError;
 use crate::result::CompileResult;
 use crate::seen::{NotStored, Refusal};
@@ -48,6 +51,22 @@ impl<'a> Engine<'a> {
             }
         }
         found
+    }
+
+    /// The observer's object, to be loaded into processes that are watched; put into the store if it
+    /// is not there. `None` where it cannot be loaded from there.
+    pub(crate) fn preloaded_object(&self, config: &Config) -> Option<PathBuf> {
+        let bytes = observe::PRELOADED_OBJECT.filter(|_| *config.preload)?;
+        let name = format!("preload-{}.so", Digest::of(bytes).to_hex().get(..16)?);
+        // The loader reads it by its path, wherever the process is.
+        let path = fs::canonicalize(self.store.layout().format_dir())
+            .ok()?
+            .join(&name);
+        let own = self.store.layout().part(&name);
+        if self.store.read_plain(&own).ok().as_deref() != Some(bytes) {
+            self.store.replace(&own, bytes).ok()?;
+        }
+        observe::is_loadable(&path).then_some(path)
     }
 
     /// Counts. It is never worth a failure.

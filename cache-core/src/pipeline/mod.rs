@@ -324,6 +324,7 @@ impl Job<'_> {
         let restorer = Restorer::new(&names, unit.invocation.json_messages);
         let execution = Execution {
             reason,
+            name: &unit.invocation.unit(),
             runner: self.request.runner,
             command: &self.command(extra),
             observe: (writable && *self.request.config.observe).then_some(Depth::Usual),

@@ -19,6 +19,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, PoisonError};
 
 use crate::check::MissReason;
+use crate::config::LogLevel;
 use crate::observe::Depth;
 use crate::run::{Command, Run, Runner, Sink, Status};
 use crate::rustc::invocation::BypassReason;
@@ -59,6 +60,8 @@ impl Progress {
 /// A process to run because it was not served, and how.
 pub(crate) struct Execution<'a> {
     pub(crate) reason: &'a MissReason,
+    /// What the unit is called.
+    pub(crate) name: &'a str,
     pub(crate) runner: &'a dyn Runner,
     pub(crate) command: &'a Command,
     pub(crate) observe: Option<Depth>,
@@ -145,6 +148,12 @@ impl Engine<'_> {
             },
         )?;
         progress.has_run(execution.reason, run.status);
+        if let Some((announced, noted)) = run.calls() {
+            self.log.say(LogLevel::Debug, || {
+                let name = execution.name;
+                format!("{name}: observed: {announced} calls announced, {noted} noted")
+            });
+        }
         let duration_us = u64::try_from(run.duration.as_micros()).unwrap_or(u64::MAX);
         self.count(&[(execution.time, duration_us)]);
         let status = run.status;

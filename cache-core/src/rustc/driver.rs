@@ -128,7 +128,7 @@ mod tests {
                 event(3, Access::Read, library, true),
             ],
             parents: vec![(1, 0), (2, 1), (3, 2)],
-            missed: None,
+            ..Observation::default()
         };
         let found = compilers(&observation);
         assert_eq!(found, [("/tc/bin/rustc.true".into(), "/tc/lib".into())]);

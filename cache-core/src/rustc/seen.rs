@@ -191,7 +191,7 @@ mod tests {
         let observation = Observation {
             events: events.collect(),
             parents: vec![(1, 0), (2, 1)],
-            missed: None,
+            ..Observation::default()
         };
         summarise(&observation, &known).map_err(|refusal| refusal.why)
     }

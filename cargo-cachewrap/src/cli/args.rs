@@ -44,6 +44,8 @@ or what CACHEWRAP_CONFIG names. Its keys are those shown here, for instance:
   env         CACHEWRAP_ENV         Further variables that outcomes depend on
   key-salt    CACHEWRAP_KEY_SALT    Text that separates one cache from another
   observe     CACHEWRAP_OBSERVE     auto, or off: do not watch what compilations read
+  preload     CACHEWRAP_PRELOAD     auto, or off: load nothing into what build scripts start,
+                                    though watching it costs more then
   gc          CACHEWRAP_GC          auto, or off: do not enforce the bound by itself
   build-scripts  CACHEWRAP_BUILD_SCRIPTS
                                     Whose build scripts' runs are cached: deps (of

@@ -1,0 +1,391 @@
+//! Getting from one program into the next.
+
+use core::ffi::{c_char, c_int, c_void};
+use core::ptr;
+use core::sync::atomic::{AtomicBool, Ordering};
+
+use crate::libc::{self, bytes, returned};
+use crate::looks::{self, Stat};
+use crate::next;
+use crate::sys::{self, HERE, plain, trusted};
+
+const VARIABLE: &[u8] = b"LD_PRELOAD=";
+
+/// The variable as it was given to this process, with a zero at its end.
+static mut ENTRY: [u8; 4096] = [0; 4096];
+
+/// Whether there is one.
+static IS_PASSED_ON: AtomicBool = AtomicBool::new(false);
+
+/// Programs that look at many files, or start those that do, as the last part of their names is
+/// without versions (`x86_64-linux-gnu-gcc-12`).
+const NAMES: [&[u8]; 24] = [
+    b"bash",
+    b"c++",
+    b"cc",
+    b"cc1",
+    b"cc1plus",
+    b"clang",
+    b"clang++",
+    b"cmake",
+    b"collect2",
+    b"cpp",
+    b"dash",
+    b"g++",
+    b"gcc",
+    b"gfortran",
+    b"gmake",
+    b"ld",
+    b"lld",
+    b"lto1",
+    b"make",
+    b"meson",
+    b"ninja",
+    b"perl",
+    b"python",
+    b"sh",
+];
+
+/// Libraries of sanitizers, which must be loaded first.
+const SANITIZERS: [&[u8]; 6] = [
+    b"libasan",
+    b"libclang_rt",
+    b"libhwasan",
+    b"liblsan",
+    b"libtsan",
+    b"libubsan",
+];
+
+type Text = *const c_char;
+type Texts = *const *mut c_char;
+
+/// Takes the variable out of the environment.
+pub(crate) unsafe fn hide(environment: *mut *mut c_char) {
+    // SAFETY: an array of strings with a null at its end, and `ENTRY` before anybody else runs.
+    unsafe {
+        let mut entry = environment;
+        while let Some(text) = (*entry).as_ref() {
+            let text = bytes(text, 4095);
+            if !text.starts_with(VARIABLE) {
+                entry = entry.add(1);
+                continue;
+            }
+            if text.len() < 4095 {
+                ptr::copy_nonoverlapping(text.as_ptr(), (&raw mut ENTRY).cast(), text.len());
+                IS_PASSED_ON.store(true, Ordering::Release);
+            }
+            let mut to = entry;
+            while !(*to).is_null() {
+                *to = *to.add(1);
+                to = to.add(1);
+            }
+        }
+    }
+}
+
+/// Calls with an environment that has the variable, if the program should have the object.
+unsafe fn pass_on(
+    file: Text,
+    by_path: bool,
+    env: Texts,
+    call: impl FnOnce(Texts) -> c_int,
+) -> c_int {
+    // SAFETY: the program's arguments.
+    unsafe {
+        if env.is_null() || looks::ring().is_none() || !IS_PASSED_ON.load(Ordering::Acquire) {
+            return call(env);
+        }
+        let mut count = 0;
+        while let Some(text) = (*env.add(count)).as_ref() {
+            if bytes(text, VARIABLE.len()) == VARIABLE {
+                // Something else is preloaded.
+                return call(env);
+            }
+            count += 1;
+        }
+        if count > 2040 || !is_wanted(file, by_path) {
+            return call(env);
+        }
+        match count {
+            0..120 => with_entry::<128>(env, count, call),
+            120..500 => with_entry::<512>(env, count, call),
+            _ => with_entry::<2048>(env, count, call),
+        }
+    }
+}
+
+/// On the stack: a child of `vfork` has its parent's heap.
+#[inline(never)]
+unsafe fn with_entry<const ROOM: usize>(
+    env: Texts,
+    count: usize,
+    call: impl FnOnce(Texts) -> c_int,
+) -> c_int {
+    let mut longer = [ptr::null_mut::<c_char>(); ROOM];
+    // SAFETY: the array has room for the entries, one more, and a null.
+    unsafe {
+        ptr::copy_nonoverlapping(env, longer.as_mut_ptr(), count);
+        *longer.as_mut_ptr().add(count) = (&raw mut ENTRY).cast();
+    }
+    call(longer.as_ptr())
+}
+
+unsafe fn is_wanted(file: Text, by_path: bool) -> bool {
+    // SAFETY: the program's string, and `ENTRY` with the object's path after the name.
+    unsafe {
+        let object = (&raw const ENTRY).cast::<u8>().add(VARIABLE.len());
+        let may_read = [HERE, object as usize, 4, 0, 0];
+        trusted(sys::FACCESSAT, may_read) == 0 && is_of_use(file, by_path).unwrap_or(false)
+    }
+}
+
+/// How much of a program is read at first: an ELF file has its program headers there, a script its first
+/// line. Small, since who executes something may have little stack left.
+const START: usize = 1024;
+
+/// Whether a program is a known one, or a script that such a one runs, and takes the object.
+unsafe fn is_of_use(file: Text, by_path: bool) -> Option<bool> {
+    let mut start = [0; START];
+    // SAFETY: the program's string, as `open` wants it.
+    unsafe {
+        let program = open(file, by_path)?;
+        let length = program.start(&mut start)?;
+        if !start.starts_with(b"#!") {
+            let start = start.get(..length)?;
+            return Some(is_known(bytes(file, 4096)) && program.takes_object(start)?);
+        }
+        let end = length.min(START - 1);
+        *start.get_mut(end)? = b'\n';
+        let line = start.get(2..)?;
+        let from = 2 + line.iter().position(|byte| !matches!(byte, b' ' | b'\t'))?;
+        let word = start.get_mut(from..)?;
+        let end = word.iter().position(u8::is_ascii_whitespace)?;
+        *word.get_mut(end)? = 0;
+        if !is_known(word.get(..end)?) {
+            return None;
+        }
+        let program = open_at(word.as_ptr().cast())?;
+        let length = program.start(&mut start)?;
+        program.takes_object(start.get(..length)?)
+    }
+}
+
+fn is_known(file: &[u8]) -> bool {
+    let mut name = file;
+    if let Some(slash) = name.iter().rposition(|byte| *byte == b'/') {
+        name = name.get(slash + 1..).unwrap_or_default();
+    }
+    while let [rest @ .., b'0'..=b'9' | b'.' | b'-'] = name {
+        // `cc1` ends so by itself.
+        if NAMES.contains(&name) {
+            return true;
+        }
+        name = rest;
+    }
+    if let Some(dash) = name.iter().rposition(|byte| *byte == b'-') {
+        name = name.get(dash + 1..).unwrap_or_default();
+    }
+    NAMES.contains(&name)
+}
+
+/// A file that is open for looking into it. That is not noted: what the program does with it is.
+struct Program(usize);
+
+impl Drop for Program {
+    fn drop(&mut self) {
+        // SAFETY: it is ours.
+        unsafe { plain(sys::CLOSE, [self.0, 0, 0, 0, 0]) };
+    }
+}
+
+/// Opens a program as it would be found.
+unsafe fn open(file: Text, by_path: bool) -> Option<Program> {
+    // SAFETY: the program's string and its environment, as `execvp` looks at it.
+    unsafe {
+        let name = bytes(file, 4096);
+        if !by_path || name.contains(&b'/') {
+            return open_at(file);
+        }
+        let mut entry = libc::environ;
+        let path = loop {
+            let text = (*entry).as_ref()?;
+            if let Some(path) = bytes(text, 8192).strip_prefix(b"PATH=") {
+                break path;
+            }
+            entry = entry.add(1);
+        };
+        let mut directories = path.split(|byte| *byte == b':');
+        directories.find_map(|directory| open_in(directory, name))
+    }
+}
+
+#[inline(never)]
+unsafe fn open_in(directory: &[u8], name: &[u8]) -> Option<Program> {
+    let mut path = [0; 1024];
+    let mut length = 0;
+    for part in [directory, b"/", name] {
+        let end = length + part.len();
+        path.get_mut(length..end)?.copy_from_slice(part);
+        length = end;
+    }
+    // SAFETY: it ends with a zero, or is too long.
+    (length < path.len()).then(|| unsafe { open_at(path.as_ptr().cast()) })?
+}
+
+unsafe fn open_at(path: Text) -> Option<Program> {
+    const CLOSE_ON_EXEC: usize = 0o200_0000;
+    let args = [HERE, path as usize, CLOSE_ON_EXEC, 0, 0];
+    // SAFETY: the caller's: a string.
+    let fd = unsafe { trusted(sys::OPENAT, args) };
+    usize::try_from(fd).ok().map(Program)
+}
+
+impl Program {
+    fn read(&self, at: usize, into: &mut [u8]) -> Option<usize> {
+        let args = [self.0, into.as_mut_ptr() as usize, into.len(), at, 0];
+        // SAFETY: there is that much room.
+        usize::try_from(unsafe { plain(sys::PREAD, args) }).ok()
+    }
+
+    /// Reads its first bytes, if it is a plain file that runs as its user.
+    fn start(&self, into: &mut [u8; START]) -> Option<usize> {
+        let mut stat = Stat::new();
+        // SAFETY: there is room.
+        let looked = unsafe { plain(sys::FSTAT, [self.0, stat.at(), 0, 0, 0]) };
+        let is_usual = looked == 0 && stat.is_file() && !stat.sets_id();
+        is_usual.then(|| self.read(0, into))?
+    }
+
+    /// Whether the loader will take the object without a word.
+    fn takes_object(&self, start: &[u8]) -> Option<bool> {
+        // 64 bits, little end first; a program or a library that can be run; for x86-64.
+        let is_ours = start.starts_with(b"\x7fELF\x02\x01")
+            && matches!(start.get(16..20)?, [2 | 3, 0, 62, 0]);
+        if !is_ours {
+            return None;
+        }
+        let headers = start.get(word(start, 32)?..)?;
+        let count = u16::from_le_bytes([*start.get(56)?, *start.get(57)?]);
+        let headers = headers.chunks_exact(56).take(usize::from(count));
+        if headers.len() != usize::from(count) {
+            return None;
+        }
+        let kind = |header: &[u8]| header.first().copied().unwrap_or(0);
+        let interpreter = headers.clone().find(|header| kind(header) == 3)?;
+        let mut name = [0; 256];
+        let length = word(interpreter, 32)?.min(name.len());
+        let read = self.read(word(interpreter, 8)?, name.get_mut(..length)?)?;
+        if !name.get(..read)?.ends_with(b"/ld-linux-x86-64.so.2\0") {
+            return None;
+        }
+        let dynamic = headers.clone().find(|header| kind(header) == 2)?;
+        let mut entries = [0; 1024];
+        let length = word(dynamic, 32)?;
+        let read = self.read(word(dynamic, 8)?, entries.get_mut(..length)?)?;
+        let entries = entries.get(..read)?.chunks_exact(16);
+        let values = |tag: usize| {
+            let entries = entries.clone();
+            entries.filter_map(move |e| (word(e, 0)? == tag).then(|| word(e, 8))?)
+        };
+        let strings = values(5).next()?;
+        let loaded = headers.clone().filter(|header| kind(header) == 1);
+        let mut offsets = loaded.filter_map(|header| {
+            let inside = strings.checked_sub(word(header, 16)?)?;
+            (inside < word(header, 32)?).then(|| Some(word(header, 8)? + inside))?
+        });
+        let strings = offsets.next()?;
+        for needed in values(1) {
+            let mut name = [0; 16];
+            self.read(strings + needed, &mut name)?;
+            if SANITIZERS.iter().any(|known| name.starts_with(known)) {
+                return None;
+            }
+        }
+        Some(true)
+    }
+}
+
+fn word(bytes: &[u8], at: usize) -> Option<usize> {
+    let bytes = bytes.get(at..at + 8)?.try_into().ok()?;
+    Some(usize::from_le_bytes(bytes))
+}
+
+/// Executing is announced. What interrupts that has been dealt with when it is tried again.
+unsafe fn execute(path: Text, args: Texts, env: Texts) -> c_int {
+    loop {
+        let call = [path as usize, args as usize, env as usize, 0, 0];
+        // SAFETY: the program's call.
+        let answer = unsafe { plain(sys::EXECVE, call) };
+        match looks::ring() {
+            Some(ring) if answer == sys::EINTR => ring.is_repeated(),
+            _ => return returned(answer) as c_int,
+        }
+    }
+}
+
+#[unsafe(no_mangle)]
+unsafe extern "C" fn execve(path: Text, args: Texts, env: Texts) -> c_int {
+    // SAFETY: as the function of that name.
+    unsafe { pass_on(path, false, env, |env| execute(path, args, env)) }
+}
+
+#[unsafe(no_mangle)]
+unsafe extern "C" fn execv(path: Text, args: Texts) -> c_int {
+    // SAFETY: as the function of that name.
+    unsafe { execve(path, args, libc::environ) }
+}
+
+#[unsafe(no_mangle)]
+unsafe extern "C" fn execvp(file: Text, args: Texts) -> c_int {
+    // SAFETY: as the function of that name.
+    unsafe {
+        pass_on(file, true, libc::environ, |env| {
+            libc::execvpe(file, args, env)
+        })
+    }
+}
+
+type Spawn =
+    unsafe extern "C" fn(*mut c_int, Text, *const c_void, *const c_void, Texts, Texts) -> c_int;
+
+const NOT_THERE: c_int = 38;
+
+#[unsafe(no_mangle)]
+unsafe extern "C" fn posix_spawn(
+    pid: *mut c_int,
+    path: Text,
+    actions: *const c_void,
+    attributes: *const c_void,
+    args: Texts,
+    env: Texts,
+) -> c_int {
+    // SAFETY: as the function of that name.
+    unsafe {
+        match next::SPAWN.get::<Spawn>() {
+            Some(spawn) => pass_on(path, false, env, |env| {
+                spawn(pid, path, actions, attributes, args, env)
+            }),
+            None => NOT_THERE,
+        }
+    }
+}
+
+#[unsafe(no_mangle)]
+unsafe extern "C" fn posix_spawnp(
+    pid: *mut c_int,
+    file: Text,
+    actions: *const c_void,
+    attributes: *const c_void,
+    args: Texts,
+    env: Texts,
+) -> c_int {
+    // SAFETY: as the function of that name.
+    unsafe {
+        match next::SPAWN_BY_PATH.get::<Spawn>() {
+            Some(spawn) => pass_on(file, true, env, |env| {
+                spawn(pid, file, actions, attributes, args, env)
+            }),
+            None => NOT_THERE,
+        }
+    }
+}

@@ -1,0 +1,515 @@
+//! The functions that look at files, each noted and then made from the trusted page; and some that
+//! change files, which are announced, but without being interrupted by signals.
+
+use core::ffi::{c_char, c_int, c_uint, c_void};
+use core::ptr;
+use core::sync::atomic::{AtomicPtr, AtomicU32, Ordering};
+
+use crate::libc::{self, Timespec, bytes, returned};
+use crate::next;
+use crate::ring::{self, Call, Ring};
+use crate::sys::{self, HERE, plain, quietly, trusted};
+
+static RING: AtomicPtr<Ring> = AtomicPtr::new(ptr::null_mut());
+
+/// The process that the observer knows of. A child of it has the same memory, or a copy.
+static KNOWN: AtomicU32 = AtomicU32::new(0);
+
+const NOT_FOUND: isize = -2;
+
+/// From now on calls are noted.
+pub(crate) unsafe fn begin(ring: *mut Ring) {
+    KNOWN.store(pid(), Ordering::Relaxed);
+    RING.store(ring, Ordering::Release);
+}
+
+pub(crate) fn ring() -> Option<&'static Ring> {
+    // SAFETY: it stays mapped for as long as the process runs this program.
+    unsafe { RING.load(Ordering::Acquire).as_ref() }
+}
+
+/// Makes the announced call that means this to the observer.
+pub(crate) fn tell(meaning: c_int) -> isize {
+    // SAFETY: without a path, the call fails.
+    quietly(|| unsafe { plain(sys::FACCESSAT, [HERE, 0, meaning as usize, 0, 0]) })
+}
+
+fn pid() -> u32 {
+    // SAFETY: takes nothing.
+    unsafe { trusted(sys::GETPID, [0; 5]) as u32 }
+}
+
+/// A call that looks at a path.
+struct Look {
+    number: usize,
+    /// What it amounts to for the observer.
+    amounts_to: usize,
+    directory: usize,
+    path: *const c_char,
+    rest: [usize; 3],
+}
+
+impl Look {
+    fn new(number: usize, directory: c_int, path: *const c_char, rest: [usize; 3]) -> Self {
+        Self {
+            number,
+            amounts_to: number,
+            directory: directory as isize as usize,
+            path,
+            rest,
+        }
+    }
+
+    fn args(&self) -> [usize; 5] {
+        let [c, d, e] = self.rest;
+        [self.directory, self.path as usize, c, d, e]
+    }
+
+    /// Notes and makes it. `None`: it cannot be noted, and was not made.
+    unsafe fn fast(&self) -> Option<isize> {
+        let ring = ring()?;
+        if self.path.is_null() {
+            return None;
+        }
+        // SAFETY: the program's path ends with a zero.
+        let path = unsafe { bytes(self.path, ring::PATH) };
+        let is_absolute = path.first() == Some(&b'/');
+        let is_relative_to_other = !is_absolute && self.directory as c_int != HERE as c_int;
+        if path.is_empty() || path.len() == ring::PATH || is_relative_to_other {
+            return None;
+        }
+        let pid = pid();
+        if KNOWN.load(Ordering::Relaxed) != pid {
+            tell(ring::APPEAR);
+            KNOWN.store(pid, Ordering::Relaxed);
+        }
+        let note = ring.take()?;
+        // SAFETY: a note that was taken is this thread's alone.
+        let call = unsafe { &mut *note.call.get() };
+        let Some(length) = spell(path, is_absolute, &mut call.path) else {
+            note.drop();
+            return None;
+        };
+        // SAFETY: takes nothing.
+        let tid = unsafe { trusted(sys::GETTID, [0; 5]) as u32 };
+        let [c, d, e] = self.rest.map(|value| value as u64);
+        let path = call.path;
+        *call = Call {
+            number: self.amounts_to as u32,
+            pid,
+            tid,
+            length,
+            at: now(),
+            args: [HERE as u64, 0, c, d, e, 0],
+            path,
+        };
+        note.is_called();
+        // SAFETY: the program's call.
+        let answer = unsafe { trusted(self.number, self.args()) };
+        note.is_answered(answer as i32);
+        Some(answer)
+    }
+
+    /// Makes it, noted or announced. It waits for nothing.
+    unsafe fn make(&self) -> isize {
+        // SAFETY: the program's call.
+        unsafe {
+            match self.fast() {
+                Some(answer) => answer,
+                None => quietly(|| plain(self.number, self.args())),
+            }
+        }
+    }
+}
+
+fn now() -> i64 {
+    let mut time = Timespec {
+        seconds: 0,
+        nanoseconds: 0,
+    };
+    // SAFETY: writes the time.
+    unsafe { libc::clock_gettime(0, &raw mut time) };
+    time.seconds * 1_000_000_000 + time.nanoseconds
+}
+
+/// Writes a path down as an absolute one, and says how long that is. `None` if it is too long, or
+/// if what is there depends on who asks.
+fn spell(path: &[u8], is_absolute: bool, into: &mut [u8; ring::PATH]) -> Option<u32> {
+    let mut length = 0;
+    if !is_absolute {
+        let args = [into.as_mut_ptr() as usize, into.len(), 0, 0, 0];
+        // SAFETY: writes at most that many bytes. The answer counts the zero.
+        let written = usize::try_from(unsafe { trusted(sys::GETCWD, args) }).ok()?;
+        length = written.checked_sub(1)?;
+        if into.first() != Some(&b'/') {
+            // A directory out of reach.
+            return None;
+        }
+        if length > 1 {
+            *into.get_mut(length)? = b'/';
+            length += 1;
+        }
+    }
+    let end = length + path.len();
+    into.get_mut(length..end)?.copy_from_slice(path);
+    let spelled = into.get(..end)?;
+    let is_below = |top: &[u8]| {
+        let rest = spelled.strip_prefix(top);
+        rest.is_some_and(|rest| rest.first().is_none_or(|byte| *byte == b'/'))
+    };
+    let is_null = spelled == b"/dev/null";
+    if is_below(b"/proc") || is_below(b"/sys") || (is_below(b"/dev") && !is_null) {
+        return None;
+    }
+    u32::try_from(end).ok()
+}
+
+// Opening.
+
+const WRITES: c_int = 0o3;
+const CREATES: c_int = 0o100;
+const TRUNCATES: c_int = 0o1000;
+const WITHOUT_NAME: c_int = 0o2000_0000;
+const CLOSE_ON_EXEC: c_int = 0o200_0000;
+const DIRECTORY: c_int = 0o20_0000;
+const NOT_BLOCKING: c_int = 0o4000;
+const PATH_ONLY: c_int = 0o1000_0000;
+
+type OpenAt = unsafe extern "C" fn(c_int, *const c_char, c_int, c_uint) -> c_int;
+type Open = unsafe extern "C" fn(*const c_char, c_int, c_uint) -> c_int;
+
+unsafe fn open_any(directory: c_int, path: *const c_char, flags: c_int, mode: c_uint) -> c_int {
+    let rest = [flags as usize, mode as usize, 0];
+    let look = Look::new(sys::OPENAT, directory, path, rest);
+    let reads = flags & (WRITES | CREATES | TRUNCATES | WITHOUT_NAME) == 0;
+    // SAFETY: the program's call.
+    unsafe {
+        if reads && let Some(answer) = look.fast() {
+            return returned(answer) as c_int;
+        }
+        if !reads && ring().is_some() && waits_for_nothing(directory, path) {
+            return returned(quietly(|| plain(look.number, look.args()))) as c_int;
+        }
+        if directory as isize == HERE as isize
+            && let Some(open) = next::OPEN.get::<Open>()
+        {
+            return open(path, flags, mode);
+        }
+        match next::OPENAT.get::<OpenAt>() {
+            Some(open_at) => open_at(directory, path, flags, mode),
+            None => returned(plain(look.number, look.args())) as c_int,
+        }
+    }
+}
+
+/// Whether a file can be opened at once: it is a plain one, or not there yet.
+unsafe fn waits_for_nothing(directory: c_int, path: *const c_char) -> bool {
+    let mut stat = Stat::new();
+    let args = [directory as isize as usize, path as usize, stat.at(), 0, 0];
+    // SAFETY: the kernel checks the path; `stat` has room.
+    let answer = unsafe { trusted(sys::NEWFSTATAT, args) };
+    answer == NOT_FOUND || (answer == 0 && stat.is_file())
+}
+
+/// Room for a `struct stat`.
+#[repr(C, align(8))]
+pub(crate) struct Stat([u32; 36]);
+
+impl Stat {
+    pub(crate) fn new() -> Self {
+        Self([0; 36])
+    }
+
+    pub(crate) fn at(&mut self) -> usize {
+        self.0.as_mut_ptr() as usize
+    }
+
+    fn mode(&self) -> u32 {
+        // After device, inode and number of links.
+        self.0.get(6).copied().unwrap_or(0)
+    }
+
+    pub(crate) fn is_file(&self) -> bool {
+        self.mode() & 0o17_0000 == 0o10_0000
+    }
+
+    pub(crate) fn sets_id(&self) -> bool {
+        self.mode() & 0o6000 != 0
+    }
+}
+
+macro_rules! functions {
+    ($(fn [$($name:ident)+] $args:tt -> $answer:ty $body:block)*) => {
+        $($(
+            #[unsafe(no_mangle)]
+            unsafe extern "C" fn $name $args -> $answer {
+                // SAFETY: as the function of that name.
+                unsafe { $body }
+            }
+        )+)*
+    };
+}
+
+type Path = *const c_char;
+const CURRENT: c_int = HERE as c_int;
+const ITSELF: c_int = 0x100;
+const EMPTY_PATH: c_int = 0x1000;
+
+unsafe fn stat_any(directory: c_int, path: Path, to: *mut c_void, flags: c_int) -> c_int {
+    let look = Look::new(
+        sys::NEWFSTATAT,
+        directory,
+        path,
+        [to as usize, flags as usize, 0],
+    );
+    // SAFETY: the program's call. Of a descriptor alone, nothing is to be noted.
+    let answer = unsafe {
+        if is_of_descriptor(path, flags) {
+            trusted(look.number, look.args())
+        } else {
+            look.make()
+        }
+    };
+    returned(answer) as c_int
+}
+
+unsafe fn is_of_descriptor(path: Path, flags: c_int) -> bool {
+    // SAFETY: a string has a first byte.
+    flags & EMPTY_PATH != 0 && ring().is_some() && !path.is_null() && unsafe { *path == 0 }
+}
+
+unsafe fn stat_open(fd: c_int, to: *mut c_void) -> c_int {
+    let args = [fd as isize as usize, to as usize, 0, 0, 0];
+    // SAFETY: the program's call.
+    returned(unsafe { plain(sys::FSTAT, args) }) as c_int
+}
+
+unsafe fn read_link(directory: c_int, path: Path, to: *mut c_char, size: usize) -> isize {
+    let look = Look::new(sys::READLINKAT, directory, path, [to as usize, size, 0]);
+    // SAFETY: the program's call.
+    returned(unsafe { look.make() })
+}
+
+/// Makes an announced call that changes something and waits for nothing.
+unsafe fn change(number: usize, args: [usize; 5]) -> c_int {
+    // SAFETY: the program's call.
+    returned(quietly(|| unsafe { plain(number, args) })) as c_int
+}
+
+functions! {
+    fn [open open64 __open __open64](path: Path, flags: c_int, mode: c_uint) -> c_int {
+        open_any(CURRENT, path, flags, mode)
+    }
+    fn [__open_2 __open64_2](path: Path, flags: c_int) -> c_int {
+        open_any(CURRENT, path, flags, 0)
+    }
+    fn [openat openat64](directory: c_int, path: Path, flags: c_int, mode: c_uint) -> c_int {
+        open_any(directory, path, flags, mode)
+    }
+    fn [__openat_2 __openat64_2](directory: c_int, path: Path, flags: c_int) -> c_int {
+        open_any(directory, path, flags, 0)
+    }
+    fn [stat stat64](path: Path, to: *mut c_void) -> c_int {
+        stat_any(CURRENT, path, to, 0)
+    }
+    fn [lstat lstat64](path: Path, to: *mut c_void) -> c_int {
+        stat_any(CURRENT, path, to, ITSELF)
+    }
+    fn [fstatat fstatat64](directory: c_int, path: Path, to: *mut c_void, flags: c_int) -> c_int {
+        stat_any(directory, path, to, flags)
+    }
+    fn [fstat fstat64](fd: c_int, to: *mut c_void) -> c_int {
+        stat_open(fd, to)
+    }
+    fn [__xstat __xstat64](_version: c_int, path: Path, to: *mut c_void) -> c_int {
+        stat_any(CURRENT, path, to, 0)
+    }
+    fn [__lxstat __lxstat64](_version: c_int, path: Path, to: *mut c_void) -> c_int {
+        stat_any(CURRENT, path, to, ITSELF)
+    }
+    fn [__fxstat __fxstat64](_version: c_int, fd: c_int, to: *mut c_void) -> c_int {
+        stat_open(fd, to)
+    }
+    fn [statx](directory: c_int, path: Path, flags: c_int, mask: c_uint, to: *mut c_void) -> c_int {
+        let rest = [flags as usize, mask as usize, to as usize];
+        let look = Look::new(sys::STATX, directory, path, rest);
+        let answer = if is_of_descriptor(path, flags) {
+            trusted(look.number, look.args())
+        } else {
+            look.make()
+        };
+        returned(answer) as c_int
+    }
+    fn [access](path: Path, mode: c_int) -> c_int {
+        returned(Look::new(sys::FACCESSAT, CURRENT, path, [mode as usize, 0, 0]).make()) as c_int
+    }
+    fn [faccessat](directory: c_int, path: Path, mode: c_int, flags: c_int) -> c_int {
+        type Function = unsafe extern "C" fn(c_int, Path, c_int, c_int) -> c_int;
+        match next::FACCESSAT.get::<Function>() {
+            Some(function) if flags != 0 => function(directory, path, mode, flags),
+            _ => {
+                let look = Look::new(sys::FACCESSAT, directory, path, [mode as usize, 0, 0]);
+                returned(look.make()) as c_int
+            }
+        }
+    }
+    fn [readlink](path: Path, to: *mut c_char, size: usize) -> isize {
+        read_link(CURRENT, path, to, size)
+    }
+    fn [readlinkat](directory: c_int, path: Path, to: *mut c_char, size: usize) -> isize {
+        read_link(directory, path, to, size)
+    }
+    fn [__readlink_chk](path: Path, to: *mut c_char, size: usize, room: usize) -> isize {
+        if size > room {
+            sys::abort();
+        }
+        read_link(CURRENT, path, to, size)
+    }
+    fn [realpath](path: Path, to: *mut c_char) -> *mut c_char {
+        real_path(path, to)
+    }
+    fn [__realpath_chk](path: Path, to: *mut c_char, room: usize) -> *mut c_char {
+        if room < 4096 {
+            sys::abort();
+        }
+        real_path(path, to)
+    }
+    fn [canonicalize_file_name](path: Path) -> *mut c_char {
+        real_path(path, ptr::null_mut())
+    }
+    fn [fopen fopen64](path: Path, mode: Path) -> *mut c_void {
+        if ring().is_some()
+            && !mode.is_null()
+            && let Some(flags) = flags_of(bytes(mode, 16))
+        {
+            let fd = open_any(CURRENT, path, flags, 0);
+            return if fd < 0 { ptr::null_mut() } else { owned(fd, libc::fdopen(fd, mode)) };
+        }
+        type Function = unsafe extern "C" fn(Path, Path) -> *mut c_void;
+        match next::FOPEN.get::<Function>() {
+            Some(function) => function(path, mode),
+            None => ptr::null_mut(),
+        }
+    }
+    fn [opendir](path: Path) -> *mut c_void {
+        let flags = DIRECTORY | NOT_BLOCKING | CLOSE_ON_EXEC;
+        let look = Look::new(sys::OPENAT, CURRENT, path, [flags as usize, 0, 0]);
+        if let Some(answer) = look.fast() {
+            let fd = returned(answer) as c_int;
+            return if fd < 0 { ptr::null_mut() } else { owned(fd, libc::fdopendir(fd)) };
+        }
+        type Function = unsafe extern "C" fn(Path) -> *mut c_void;
+        match next::OPENDIR.get::<Function>() {
+            Some(function) => function(path),
+            None => ptr::null_mut(),
+        }
+    }
+    fn [chdir](path: Path) -> c_int {
+        change(sys::CHDIR, [path as usize, 0, 0, 0, 0])
+    }
+    fn [mkdir](path: Path, mode: c_uint) -> c_int {
+        change(sys::MKDIRAT, [HERE, path as usize, mode as usize, 0, 0])
+    }
+    fn [unlink](path: Path) -> c_int {
+        change(sys::UNLINKAT, [HERE, path as usize, 0, 0, 0])
+    }
+    fn [rmdir](path: Path) -> c_int {
+        change(sys::UNLINKAT, [HERE, path as usize, 0x200, 0, 0])
+    }
+    fn [rename](from: Path, to: Path) -> c_int {
+        change(sys::RENAMEAT, [HERE, from as usize, HERE, to as usize, 0])
+    }
+}
+
+/// What a stream was made of a descriptor, which is closed if there is none.
+unsafe fn owned(fd: c_int, stream: *mut c_void) -> *mut c_void {
+    if stream.is_null() {
+        // SAFETY: it is nobody's yet.
+        unsafe { plain(sys::CLOSE, [fd as usize, 0, 0, 0, 0]) };
+    }
+    stream
+}
+
+/// The open flags of a mode that only reads, and asks for nothing special.
+fn flags_of(mode: &[u8]) -> Option<c_int> {
+    let rest = mode.strip_prefix(b"r")?;
+    rest.iter().try_fold(0, |flags, letter| match letter {
+        b'b' => Some(flags),
+        b'e' => Some(flags | CLOSE_ON_EXEC),
+        _ => None,
+    })
+}
+
+/// Where a path leads, as the kernel says of an open file. The C library would read each part of the path
+/// as a link.
+unsafe fn real_path(path: Path, to: *mut c_char) -> *mut c_char {
+    type Function = unsafe extern "C" fn(Path, *mut c_char) -> *mut c_char;
+    // SAFETY: as the function of that name.
+    unsafe {
+        match real_path_of_open(path) {
+            Some(Ok((real, length))) => {
+                let to = if to.is_null() {
+                    libc::malloc(length + 1).cast()
+                } else {
+                    to
+                };
+                if !to.is_null() {
+                    ptr::copy_nonoverlapping(real.as_ptr().cast(), to, length);
+                    *to.add(length) = 0;
+                }
+                to
+            }
+            Some(Err(error)) => {
+                returned(error);
+                ptr::null_mut()
+            }
+            None => match next::REALPATH.get::<Function>() {
+                Some(function) => function(path, to),
+                None => ptr::null_mut(),
+            },
+        }
+    }
+}
+
+/// `None`: it has to be found out otherwise.
+unsafe fn real_path_of_open(path: Path) -> Option<Result<([u8; 4096], usize), isize>> {
+    const NOT_A_DIRECTORY: isize = -20;
+    let flags = PATH_ONLY | CLOSE_ON_EXEC;
+    let mut look = Look::new(sys::OPENAT, CURRENT, path, [flags as usize, 0, 0]);
+    // Every link on the way counts, and that something is there.
+    look.amounts_to = sys::CHDIR;
+    // SAFETY: the program's path.
+    let fd = match unsafe { look.fast()? } {
+        error @ (NOT_FOUND | NOT_A_DIRECTORY) => return Some(Err(error)),
+        fd => usize::try_from(fd).ok()?,
+    };
+    let mut name = *b"/proc/self/fd/\0\0\0\0\0\0\0\0\0\0\0";
+    write_number(fd, name.get_mut(14..24)?);
+    let mut real = [0; 4096];
+    let args = [
+        HERE,
+        name.as_ptr() as usize,
+        real.as_mut_ptr() as usize,
+        real.len(),
+        0,
+    ];
+    // SAFETY: the descriptor is ours, and there is room for as much as is said.
+    let length = unsafe {
+        let length = trusted(sys::READLINKAT, args);
+        plain(sys::CLOSE, [fd, 0, 0, 0, 0]);
+        usize::try_from(length).ok()?
+    };
+    let text = real.get(..length)?;
+    let is_usual = text.first() == Some(&b'/') && length < 4096 && !text.ends_with(b" (deleted)");
+    is_usual.then_some(Ok((real, length)))
+}
+
+/// In decimal digits.
+fn write_number(number: usize, into: &mut [u8]) {
+    let digits = number.checked_ilog10().unwrap_or(0) as usize + 1;
+    let mut rest = number;
+    for place in into.iter_mut().take(digits).rev() {
+        *place = b'0' + (rest % 10) as u8;
+        rest /= 10;
+    }
+}

@@ -1,0 +1,158 @@
+//! Reading what observed processes have noted themselves (`ring`).
+//!
+//! Their memory is not ours alone: what is read there is checked before it is used, and whatever a
+//! process writes there by mistake spoils its own observation at most.
+
+use std::ffi::OsStr;
+use std::io;
+use std::os::fd::AsRawFd;
+use std::os::unix::ffi::OsStrExt as _;
+use std::path::{Path, PathBuf};
+use std::sync::atomic::Ordering;
+
+use super::ring::{self, State};
+use super::sys::{Notification, SharedRing};
+
+/// A call that was noted.
+pub(super) struct Noted {
+    pub(super) pid: u32,
+    /// As if it had been announced.
+    pub(super) call: Notification,
+    /// An absolute path.
+    pub(super) path: PathBuf,
+    /// What the kernel answered, if it did: an error is negative.
+    pub(super) answer: Option<i32>,
+    /// When it was made, nanoseconds since the epoch.
+    pub(super) at: i128,
+}
+
+/// The notes of all processes.
+pub(super) struct Notes(SharedRing);
+
+impl Notes {
+    pub(super) fn new() -> io::Result<Self> {
+        SharedRing::new().map(Self)
+    }
+
+    /// What processes get the memory by.
+    pub(super) fn file(&self) -> &impl AsRawFd {
+        self.0.file()
+    }
+
+    /// How many interrupted calls were made again.
+    pub(super) fn repeated(&self) -> u64 {
+        self.0.ring().repeated.load(Ordering::Relaxed)
+    }
+
+    /// Takes the notes of calls that have come back; at the end, also those of calls that never
+    /// did. `None`: they make no sense.
+    pub(super) fn take(&self, at_end: bool) -> Option<Vec<Noted>> {
+        let ring = self.0.ring();
+        let freed = ring.freed.load(Ordering::Relaxed);
+        let taken = ring.taken.load(Ordering::Acquire);
+        let mut found = Vec::new();
+        if freed == taken {
+            return Some(found);
+        }
+        if taken.wrapping_sub(freed) > ring::NOTES as u64 {
+            return None;
+        }
+        let (mut now_freed, mut is_first) = (freed, true);
+        for number in freed..taken {
+            let note = ring.note(number)?;
+            let state = note.state();
+            if state == State::Answered || (state == State::Called && at_end) {
+                let (call, answer) = SharedRing::read(note);
+                found.push(noted(&call, (state == State::Answered).then_some(answer))?);
+                note.drop();
+            }
+            is_first &= note.state() == State::Done;
+            if is_first {
+                note.free();
+                now_freed = number + 1;
+            }
+        }
+        ring.freed.store(now_freed, Ordering::Release);
+        Some(found)
+    }
+}
+
+fn noted(call: &ring::Call, answer: Option<i32>) -> Option<Noted> {
+    let length = usize::try_from(call.length).ok()?;
+    let path = Path::new(OsStr::from_bytes(call.path.get(..length)?));
+    path.is_absolute().then(|| Noted {
+        pid: call.pid,
+        call: Notification {
+            id: 0,
+            tid: call.tid,
+            native: true,
+            call: call.number.into(),
+            args: call.args,
+        },
+        path: path.to_owned(),
+        answer,
+        at: call.at.into(),
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn write(notes: &Notes, path: &[u8], answer: Option<i32>) -> bool {
+        let Some(note) = notes.0.ring().take() else {
+            return false;
+        };
+        SharedRing::write(note, path);
+        note.is_called();
+        if let Some(answer) = answer {
+            note.is_answered(answer);
+        }
+        true
+    }
+
+    fn paths(found: &[Noted]) -> Vec<&str> {
+        found.iter().map(|n| n.path.to_str().unwrap()).collect()
+    }
+
+    #[test]
+    fn notes_are_taken_when_their_calls_have_come_back() {
+        let notes = Notes::new().unwrap();
+        assert!(write(&notes, b"/a", Some(3)));
+        assert!(write(&notes, b"/b", None));
+        assert!(write(&notes, b"/c", Some(-2)));
+        let found = notes.take(false).unwrap();
+        assert_eq!(paths(&found), ["/a", "/c"]);
+        assert_eq!(
+            found.iter().map(|n| n.answer).collect::<Vec<_>>(),
+            [Some(3), Some(-2)]
+        );
+        assert!(notes.take(false).unwrap().is_empty());
+        let found = notes.take(true).unwrap();
+        assert_eq!(paths(&found), ["/b"]);
+        assert_eq!(found[0].answer, None);
+        assert!(notes.take(true).unwrap().is_empty());
+    }
+
+    #[test]
+    fn there_is_room_again_when_they_were_taken() {
+        let notes = Notes::new().unwrap();
+        for round in 0..3 {
+            for _ in 0..ring::NOTES {
+                assert!(write(&notes, b"/a", Some(0)), "{round}");
+            }
+            assert!(!write(&notes, b"/a", Some(0)));
+            assert_eq!(notes.take(false).unwrap().len(), ring::NOTES);
+        }
+    }
+
+    #[test]
+    fn nonsense_is_told() {
+        let notes = Notes::new().unwrap();
+        assert!(write(&notes, b"relative", Some(0)));
+        assert!(notes.take(false).is_none());
+        let notes = Notes::new().unwrap();
+        notes.0.ring().taken.store(u64::MAX, Ordering::Relaxed);
+        assert!(notes.take(false).is_none());
+    }
+}
