@@ -12,6 +12,7 @@
 
 use std::collections::BTreeMap;
 
+use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
 
 use crate::codec::{self, Kind};
@@ -44,8 +45,35 @@ impl Known {
     }
 }
 
+/// How many files are searched at a time: each may be in memory as a whole.
+const AT_A_TIME: usize = 4;
+
+/// What is known of each file, some names included. Those that nobody searched yet are searched
+/// side by side.
+pub(super) fn all_known(
+    store: &Store,
+    code: &[Code<'_>],
+    names: &[&[u8]],
+) -> Result<Vec<Known>, PathError> {
+    let is_new = |code: &&Code<'_>| {
+        let known = recall(store, code);
+        !known.opaque && names.iter().any(|name| !known.named.contains_key(*name))
+    };
+    let look = |code: &Code<'_>| known(store, code, names);
+    let processors = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
+    let threads = processors.min(AT_A_TIME);
+    let pool = (threads > 1 && code.iter().filter(is_new).nth(1).is_some()).then(|| {
+        let builder = rayon::ThreadPoolBuilder::new().num_threads(threads);
+        builder.build().ok()
+    });
+    match pool.flatten() {
+        Some(pool) => pool.install(|| code.par_iter().map(look).collect()),
+        None => code.iter().map(look).collect(),
+    }
+}
+
 /// What is known of a file, some names included.
-pub(super) fn known(store: &Store, code: &Code<'_>, names: &[&[u8]]) -> Result<Known, PathError> {
+fn known(store: &Store, code: &Code<'_>, names: &[&[u8]]) -> Result<Known, PathError> {
     let mut known = recall(store, code);
     if known.opaque {
         return Ok(known);

@@ -128,10 +128,10 @@ pub(crate) fn variables(
         .collect();
     let names: Vec<&[u8]> = candidates.iter().map(|(name, _)| name.as_bytes()).collect();
     let mut read = vec![false; names.len()];
-    for code in code {
+    let all_known = memo::all_known(store, code, &names)?;
+    for (code, known) in code.iter().zip(all_known) {
         let is_of_system = noise::is_of_system(code.path);
         let speaks = is_of_system && noise::speaks_for_others(code.path);
-        let known = memo::known(store, code, &names)?;
         for (read, name) in read.iter_mut().zip(&names) {
             *read = *read
                 || match known.naming(name) {
@@ -158,8 +158,7 @@ pub(crate) fn named(
     names: &[&[u8]],
 ) -> Result<Vec<bool>, PathError> {
     let mut any = vec![false; names.len()];
-    for code in code {
-        let known = memo::known(store, code, names)?;
+    for known in memo::all_known(store, code, names)? {
         for (any, name) in any.iter_mut().zip(names) {
             *any |= known.naming(name) != Naming::No;
         }
