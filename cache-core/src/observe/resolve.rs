@@ -21,6 +21,7 @@ use std::os::unix::ffi::{OsStrExt as _, OsStringExt as _};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use super::events::Access;
 use crate::fs;
 use crate::input::FileType;
 use crate::stamp::Stamp;
@@ -49,6 +50,11 @@ impl Resolved {
     /// What a call without a path leads to.
     pub(super) fn nowhere() -> Self {
         Self::missing(PathBuf::new())
+    }
+
+    /// Whether a call lists a directory there: what it holds may change without a change of paths.
+    pub(super) fn is_listing(&self, access: Access) -> bool {
+        access == Access::Read && self.found.is_some_and(|f| f.file_type == FileType::Dir)
     }
 
     /// A path without links at which nothing is.

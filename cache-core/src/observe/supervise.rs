@@ -17,7 +17,10 @@
 //!
 //! Once something was missed, nothing is noted any more, and calls are let go on at once.
 
+use std::borrow::Borrow;
 use std::collections::{HashMap, HashSet};
+use std::ffi::OsStr;
+use std::hash::{Hash, Hasher};
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -54,8 +57,36 @@ pub enum Depth {
     Tree,
 }
 
-/// What tells one call from another that repeats it: who, what, and by which path to where.
+/// What tells one call from another that repeats it: by which program, what, and by which path to
+/// where.
 type Repeated = (u32, Access, usize, usize);
+
+/// The same before it is known where the path leads, and whether a link at its end is followed.
+type Asked = (u32, Access, usize, bool);
+
+/// A path by its spelling: as paths, those with and without a final slash are equal, to which calls
+/// answer differently.
+struct Spelled(Arc<Path>);
+
+impl Borrow<OsStr> for Spelled {
+    fn borrow(&self) -> &OsStr {
+        self.0.as_os_str()
+    }
+}
+
+impl Hash for Spelled {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        self.0.as_os_str().hash(state);
+    }
+}
+
+impl PartialEq for Spelled {
+    fn eq(&self, other: &Self) -> bool {
+        self.0.as_os_str() == other.0.as_os_str()
+    }
+}
+
+impl Eq for Spelled {}
 
 /// A call of which it is not yet known what it did.
 #[derive(Clone, Copy)]
@@ -75,10 +106,16 @@ pub(super) struct Supervisor<'a> {
     processes: HashMap<u32, u32>,
     pids: HashSet<u32>,
     /// The paths met so far.
-    paths: HashSet<Arc<Path>>,
+    paths: HashSet<Spelled>,
     resolver: Resolver,
     /// The latest event of each kind.
     latest: HashMap<Repeated, usize>,
+    /// Whether something was there, of calls that processes noted since links or directories changed.
+    answered: HashMap<Asked, bool>,
+    /// The program that each process runs: the number of those that were met before.
+    programs: HashMap<u32, u32>,
+    /// How many programs were met.
+    executed: u32,
     pending: HashMap<u32, Pending>,
     /// Threads that were about to change links or directories.
     moving: HashSet<u32>,
@@ -139,6 +176,9 @@ impl<'a> Supervisor<'a> {
             paths: HashSet::new(),
             resolver: Resolver::new(),
             latest: HashMap::new(),
+            answered: HashMap::new(),
+            programs: HashMap::new(),
+            executed: 0,
             pending: HashMap::new(),
             moving: HashSet::new(),
             notes,
@@ -205,6 +245,7 @@ impl<'a> Supervisor<'a> {
             self.seen.missed = Some(why.into());
             self.seen.events = Vec::new();
             self.latest = HashMap::new();
+            self.answered = HashMap::new();
             self.pending = HashMap::new();
         }
     }
@@ -281,7 +322,7 @@ impl<'a> Supervisor<'a> {
         }
         self.processes.entry(call.tid).or_insert(*pid);
         if self.moving.remove(&call.tid) {
-            self.resolver.forget();
+            self.forget();
         }
         let Some(Meaning::Path(_, last, doing)) = calls::meaning(call.call) else {
             return Err(format!("a note of another call: {}", call.call));
@@ -293,16 +334,48 @@ impl<'a> Supervisor<'a> {
             pid: *pid,
             tid: call.tid,
         };
-        let resolved = self.resolver.resolve(&noted.path, intent.follows, eyes)?;
         let is_there = match noted.answer {
             Some(answer) if answer >= 0 => Some(true),
             Some(answer) if answer == -libc::ENOENT => Some(false),
             _ => None,
         };
-        if is_there.is_some_and(|is_there| is_there != resolved.found.is_some()) {
-            return Err(format!("changed meanwhile: {}", noted.path.display()));
+        // Compilers look for the same headers again and again. What was answered as before needs no look
+        // of ours: what the processes make or change themselves is seen elsewhere.
+        let path = self.intern(&noted.path);
+        let asked = (
+            self.who(*pid, access),
+            access,
+            address(&path),
+            intent.follows,
+        );
+        if is_there.is_some() && self.answered.get(&asked).copied() == is_there {
+            return Ok(());
         }
-        self.push(eyes, access, &noted.path, resolved, noted.at)
+        let resolved = self.resolver.resolve(&path, intent.follows, eyes)?;
+        if is_there.is_some_and(|is_there| is_there != resolved.found.is_some()) {
+            return Err(format!("changed meanwhile: {}", path.display()));
+        }
+        if let Some(is_there) = is_there.filter(|_| !resolved.is_listing(access)) {
+            self.answered.insert(asked, is_there);
+        }
+        self.push(eyes, access, &path, resolved, noted.at)
+    }
+
+    /// The program that a call is told apart by. In a tree of any programs it does not matter who looks.
+    fn who(&mut self, pid: u32, access: Access) -> u32 {
+        if self.depth == Depth::Tree && access.is_look() {
+            return 0;
+        }
+        *self.programs.entry(pid).or_insert_with(|| {
+            self.executed += 1;
+            self.executed
+        })
+    }
+
+    /// Links or directories are about to change, or have changed.
+    fn forget(&mut self) {
+        self.resolver.forget();
+        self.answered.clear();
     }
 
     fn note(&mut self, call: &Notification) -> Result<(), Unclear> {
@@ -319,7 +392,7 @@ impl<'a> Supervisor<'a> {
             return Ok(());
         }
         if self.moving.remove(&call.tid) {
-            self.resolver.forget();
+            self.forget();
         }
         let eyes = Eyes { pid, tid: call.tid };
         let ask = |access| (access, Path::new(""));
@@ -480,11 +553,12 @@ impl<'a> Supervisor<'a> {
         let Resolved { real, found, .. } = resolved;
         if access.takes_away() {
             self.settle_what_is_there();
-            if found.is_some_and(|f| f.file_type != FileType::File) {
-                self.resolver.forget();
-                // Others may call before this is done.
-                self.moving.insert(eyes.tid);
-            }
+        }
+        let is_file = found.is_none_or(|f| f.file_type == FileType::File);
+        if access == Access::Symlink || (access.takes_away() && !is_file) {
+            self.forget();
+            // Others may call before this is done.
+            self.moving.insert(eyes.tid);
         }
         let path = self.intern(path);
         let real = if *real == *path && real.as_os_str() == path.as_os_str() {
@@ -493,12 +567,7 @@ impl<'a> Supervisor<'a> {
             self.intern(&real)
         };
         if access.is_look() || access == Access::Read {
-            // In a tree of any programs it does not matter who looks.
-            let who = match self.depth {
-                Depth::Tree if access.is_look() => 0,
-                _ => eyes.pid,
-            };
-            let address = |path: &Arc<Path>| Arc::as_ptr(path).cast::<u8>() as usize;
+            let who = self.who(eyes.pid, access);
             let key = (who, access, address(&path), address(&real));
             let before = self
                 .latest
@@ -513,7 +582,8 @@ impl<'a> Supervisor<'a> {
             self.latest.insert(key, self.seen.events.len());
         }
         if access == Access::Execute {
-            self.latest.retain(|(who, ..), _| *who != eyes.pid);
+            self.executed += 1;
+            self.programs.insert(eyes.pid, self.executed);
         }
         if access.may_fail_unseen() {
             let program = (access == Access::Execute).then(|| program_of(eyes.pid));
@@ -594,17 +664,11 @@ impl<'a> Supervisor<'a> {
     }
 
     fn intern(&mut self, path: &Path) -> Arc<Path> {
-        // Paths are equal with and without a final slash, to which calls answer differently.
-        let same = |known: &&Arc<Path>| known.as_os_str() == path.as_os_str();
-        if let Some(known) = self.paths.get(path).filter(same) {
+        if let Some(Spelled(known)) = self.paths.get(path.as_os_str()) {
             return Arc::clone(known);
         }
         let path: Arc<Path> = path.into();
-        // The one in the set stays, so that its address is its own.
-        if !self.paths.insert(Arc::clone(&path)) {
-            self.paths.replace(Arc::clone(&path));
-            self.latest.clear();
-        }
+        self.paths.insert(Spelled(Arc::clone(&path)));
         path
     }
 
@@ -634,6 +698,11 @@ impl<'a> Supervisor<'a> {
 
 /// Why an observation is not complete that met signals.
 const INTERRUPTED: &str = "a call was interrupted before it was taken";
+
+/// Tells a path that was met from all others.
+fn address(path: &Arc<Path>) -> usize {
+    Arc::as_ptr(path).cast::<u8>() as usize
+}
 
 fn unreadable() -> Unclear {
     "what a call names cannot be read".to_owned()

@@ -151,7 +151,8 @@ impl Engine<'_> {
         if let Some((announced, noted)) = run.calls() {
             self.log.say(LogLevel::Debug, || {
                 let name = execution.name;
-                format!("{name}: observed: {announced} calls announced, {noted} noted")
+                let took = run.duration;
+                format!("{name}: ran {took:.2?}, {announced} calls announced, {noted} noted")
             });
         }
         let duration_us = u64::try_from(run.duration.as_micros()).unwrap_or(u64::MAX);
