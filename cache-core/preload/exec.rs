@@ -84,12 +84,7 @@ pub(crate) unsafe fn hide(environment: *mut *mut c_char) {
 }
 
 /// Calls with an environment that has the variable, if the program should have the object.
-unsafe fn pass_on(
-    file: Text,
-    by_path: bool,
-    env: Texts,
-    call: impl FnOnce(Texts) -> c_int,
-) -> c_int {
+unsafe fn pass_on(file: Text, by_path: bool, env: Texts, call: impl Fn(Texts) -> c_int) -> c_int {
     // SAFETY: the program's arguments.
     unsafe {
         if env.is_null() || looks::ring().is_none() || !IS_PASSED_ON.load(Ordering::Acquire) {
@@ -103,14 +98,26 @@ unsafe fn pass_on(
             }
             count += 1;
         }
-        if count > 2040 || !is_wanted(file, by_path) {
+        if count > 1020 || !is_wanted(file, by_path) {
             return call(env);
         }
-        match count {
-            0..120 => with_entry::<128>(env, count, call),
-            120..500 => with_entry::<512>(env, count, call),
-            _ => with_entry::<2048>(env, count, call),
+        let answer = match count {
+            0..120 => with_entry::<128>(env, count, &call),
+            120..500 => with_entry::<512>(env, count, &call),
+            // The stack of a thread may have no more than 16 KiB.
+            _ => with_entry::<1024>(env, count, &call),
+        };
+        // Spawning returns the error itself.
+        let error = if answer == -1 {
+            *libc::__errno_location()
+        } else {
+            answer
+        };
+        if error == TOO_LONG {
+            // It may be the variable that is too much.
+            return call(env);
         }
+        answer
     }
 }
 
@@ -119,7 +126,7 @@ unsafe fn pass_on(
 unsafe fn with_entry<const ROOM: usize>(
     env: Texts,
     count: usize,
-    call: impl FnOnce(Texts) -> c_int,
+    call: &impl Fn(Texts) -> c_int,
 ) -> c_int {
     let mut longer = [ptr::null_mut::<c_char>(); ROOM];
     // SAFETY: the array has room for the entries, one more, and a null.
@@ -207,6 +214,9 @@ unsafe fn open(file: Text, by_path: bool) -> Option<Program> {
             return open_at(file);
         }
         let mut entry = libc::environ;
+        if entry.is_null() {
+            return None;
+        }
         let path = loop {
             let text = (*entry).as_ref()?;
             if let Some(path) = bytes(text, 8192).strip_prefix(b"PATH=") {
@@ -223,6 +233,12 @@ unsafe fn open(file: Text, by_path: bool) -> Option<Program> {
 unsafe fn open_in(directory: &[u8], name: &[u8]) -> Option<Program> {
     let mut path = [0; 1024];
     let mut length = 0;
+    // An empty one is the current directory.
+    let directory = if directory.is_empty() {
+        b"."
+    } else {
+        directory
+    };
     for part in [directory, b"/", name] {
         let end = length + part.len();
         path.get_mut(length..end)?.copy_from_slice(part);
@@ -233,8 +249,9 @@ unsafe fn open_in(directory: &[u8], name: &[u8]) -> Option<Program> {
 }
 
 unsafe fn open_at(path: Text) -> Option<Program> {
-    const CLOSE_ON_EXEC: usize = 0o200_0000;
-    let args = [HERE, path as usize, CLOSE_ON_EXEC, 0, 0];
+    // What is no plain file might be a pipe, which is not to be waited for.
+    const FLAGS: usize = 0o200_4400; // O_CLOEXEC | O_NONBLOCK | O_NOCTTY
+    let args = [HERE, path as usize, FLAGS, 0, 0];
     // SAFETY: the caller's: a string.
     let fd = unsafe { trusted(sys::OPENAT, args) };
     usize::try_from(fd).ok().map(Program)
@@ -344,6 +361,9 @@ unsafe extern "C" fn execvp(file: Text, args: Texts) -> c_int {
         })
     }
 }
+
+/// `E2BIG`.
+const TOO_LONG: c_int = 7;
 
 type Spawn =
     unsafe extern "C" fn(*mut c_int, Text, *const c_void, *const c_void, Texts, Texts) -> c_int;

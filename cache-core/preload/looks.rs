@@ -184,11 +184,13 @@ unsafe fn open_any(directory: c_int, path: *const c_char, flags: c_int, mode: c_
     let reads = flags & (WRITES | CREATES | TRUNCATES | WITHOUT_NAME) == 0;
     // SAFETY: the program's call.
     unsafe {
-        if reads && let Some(answer) = look.fast() {
-            return returned(answer) as c_int;
-        }
-        if !reads && ring().is_some() && waits_for_nothing(directory, path) {
-            return returned(quietly(|| plain(look.number, look.args()))) as c_int;
+        if ring().is_some() && waits_for_nothing(directory, path, reads) {
+            if !reads {
+                return returned(quietly(|| plain(look.number, look.args()))) as c_int;
+            }
+            if let Some(answer) = look.fast() {
+                return returned(answer) as c_int;
+            }
         }
         if directory as isize == HERE as isize
             && let Some(open) = next::OPEN.get::<Open>()
@@ -202,13 +204,17 @@ unsafe fn open_any(directory: c_int, path: *const c_char, flags: c_int, mode: c_
     }
 }
 
-/// Whether a file can be opened at once: it is a plain one, or not there yet.
-unsafe fn waits_for_nothing(directory: c_int, path: *const c_char) -> bool {
+/// Whether a file can be opened at once, or not at all. Reading waits for the other end of a pipe, and
+/// who waits can be cancelled, or jump out of it in what a signal calls; writing may wait for more.
+unsafe fn waits_for_nothing(directory: c_int, path: *const c_char, reads: bool) -> bool {
     let mut stat = Stat::new();
     let args = [directory as isize as usize, path as usize, stat.at(), 0, 0];
     // SAFETY: the kernel checks the path; `stat` has room.
-    let answer = unsafe { trusted(sys::NEWFSTATAT, args) };
-    answer == NOT_FOUND || (answer == 0 && stat.is_file())
+    match unsafe { trusted(sys::NEWFSTATAT, args) } {
+        0 if reads => !stat.is_pipe(),
+        0 => stat.is_file(),
+        error => reads || error == NOT_FOUND,
+    }
 }
 
 /// Room for a `struct stat`.
@@ -231,6 +237,10 @@ impl Stat {
 
     pub(crate) fn is_file(&self) -> bool {
         self.mode() & 0o17_0000 == 0o10_0000
+    }
+
+    fn is_pipe(&self) -> bool {
+        self.mode() & 0o17_0000 == 0o01_0000
     }
 
     pub(crate) fn sets_id(&self) -> bool {
@@ -459,11 +469,12 @@ unsafe fn real_path(path: Path, to: *mut c_char) -> *mut c_char {
                 }
                 to
             }
-            Some(Err(error)) => {
+            Some(Err(error)) if to.is_null() => {
                 returned(error);
                 ptr::null_mut()
             }
-            None => match next::REALPATH.get::<Function>() {
+            // Where it fails, the C library leaves in the buffer how far it came.
+            _ => match next::REALPATH.get::<Function>() {
                 Some(function) => function(path, to),
                 None => ptr::null_mut(),
             },

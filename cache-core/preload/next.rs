@@ -3,11 +3,12 @@
 //!
 //! `dlsym` would find them, but is not in every program: before 2.34, glibc had it in a library of its own.
 //! They are looked for once, before `main`, since the loader's locks may be held at any other moment by a
-//! thread that is not there any more after a fork.
+//! thread that is not there any more after a fork: when this object begins, or before that when the
+//! constructor of a library needs one of them. Those of other libraries run first.
 
 use core::ffi::{c_char, c_int, c_void};
 use core::ptr;
-use core::sync::atomic::{AtomicPtr, Ordering};
+use core::sync::atomic::{AtomicBool, AtomicPtr, Ordering};
 
 use crate::libc::{self, Header, Loaded, bytes};
 
@@ -27,6 +28,10 @@ impl Next {
 
     /// As a function of its type; `None` if there is none.
     pub(crate) unsafe fn get<F: Copy>(&self) -> Option<F> {
+        if !IS_FOUND.load(Ordering::Acquire) {
+            // SAFETY: the loader has loaded everything before it lets any code run.
+            unsafe { find() };
+        }
         let at = self.at.load(Ordering::Relaxed);
         if at.is_null() || size_of::<F>() != size_of::<*mut c_void>() {
             return None;
@@ -62,11 +67,15 @@ static ALL: [&Next; 8] = [
     &SPAWN_BY_PATH,
 ];
 
+/// Whether they were looked for.
+static IS_FOUND: AtomicBool = AtomicBool::new(false);
+
 /// Finds all of them.
 pub(crate) unsafe fn find() {
     let mut passed = false;
     // SAFETY: `each` gets what it expects.
     unsafe { libc::dl_iterate_phdr(each, (&raw mut passed).cast()) };
+    IS_FOUND.store(true, Ordering::Release);
 }
 
 unsafe extern "C" fn each(object: *const Loaded, _: usize, passed: *mut c_void) -> c_int {

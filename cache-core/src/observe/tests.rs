@@ -266,3 +266,105 @@ fn a_shell_with_children_is_not_interrupted() {
     assert!(status.unwrap().success());
     assert_eq!(observation.missed, None);
 }
+
+/// Compiles a program with a name for which the object is loaded.
+#[cfg(preload)]
+fn compile(dir: &Path, name: &str, source: &str, flags: &[&str]) {
+    let from = dir.join(format!("{name}.c"));
+    std::fs::write(&from, source).unwrap();
+    let mut gcc = Command::new("gcc");
+    gcc.args(["-w", "-o"]).arg(dir.join(name)).arg(&from);
+    assert!(gcc.args(flags).status().unwrap().success(), "{source}");
+    std::fs::remove_file(from).unwrap();
+}
+
+/// What a program prints is the same with the object.
+#[cfg(preload)]
+#[track_caller]
+fn prints_the_same(main: &str, before: &str, expected: &str) {
+    let directory = tempfile::tempdir().unwrap();
+    let dir = directory.path().canonicalize().unwrap();
+    let elsewhere = tempfile::tempdir().unwrap();
+    let object = object(elsewhere.path());
+    let headers = "#define _GNU_SOURCE\n#include <dirent.h>\n#include <errno.h>\n#include <fcntl.h>\n\
+        #include <limits.h>\n#include <pthread.h>\n#include <signal.h>\n#include <spawn.h>\n\
+        #include <stdio.h>\n#include <stdlib.h>\n#include <string.h>\n#include <sys/stat.h>\n\
+        #include <sys/wait.h>\n#include <unistd.h>\n";
+    let library = format!("{headers}{before}\nvoid of_library(void) {{}}");
+    compile(
+        elsewhere.path(),
+        "libbefore.so",
+        &library,
+        &["-shared", "-fPIC"],
+    );
+    let program =
+        format!("{headers}{before}\nint main(void) {{ of_library(); {main}; return 0; }}");
+    let library_path = format!("-L{0} -Wl,-rpath,{0}", elsewhere.path().display());
+    let mut flags: Vec<&str> = library_path.split(' ').collect();
+    flags.extend(["-lbefore", "-lpthread"]);
+    compile(elsewhere.path(), "x-perl", &program, &flags);
+    let script = format!(
+        "{}/x-perl || echo \"ended with $?\"",
+        elsewhere.path().display()
+    );
+    for object in [None, Some(&*object)] {
+        let mut command = Command::new("/bin/bash");
+        command.args(["-c", &script]).stdout(Stdio::piped());
+        let (_, printed, _) = spawn(&mut command, Some(&dir), Depth::Tree, object, |child| {
+            std::io::read_to_string(child.stdout.take().unwrap()).unwrap()
+        })
+        .unwrap();
+        let printed = printed.replace(dir.to_str().unwrap(), "<dir>");
+        assert_eq!(printed, expected, "{main} {object:?}");
+    }
+}
+
+#[cfg(preload)]
+#[test]
+fn what_a_library_does_before_the_object_begins() {
+    let constructor = "__attribute__((constructor)) static void early(void) {\
+        FILE *f = fopen(\"/etc/passwd\", \"r\"); DIR *d = opendir(\"/etc\"); pid_t p; int s;\
+        char *real = realpath(\"/etc/..\", 0), *words[] = {\"true\", 0};\
+        if (getenv(\"AGAIN\")) return; setenv(\"AGAIN\", \"1\", 1);\
+        int e = posix_spawnp(&p, \"true\", 0, 0, words, environ); waitpid(p, &s, 0);\
+        printf(\"%d%d%d%d%s \", f != 0, d != 0, e, s, real); }";
+    prints_the_same("puts(\"main\")", constructor, "1100/ main\n");
+}
+
+#[cfg(preload)]
+#[test]
+fn functions_fail_as_they_would() {
+    // How far it came is left in the buffer.
+    let real = "char b[PATH_MAX] = \"?\"; char *r = realpath(\"none/x\", b); printf(\"%p %d %s\", r, errno, b)";
+    prints_the_same(real, "", "(nil) 2 <dir>/none");
+    let pipe = "char *words[] = {\"cc\", 0}; mkfifo(\"cc\", 0755); alarm(9); execv(\"./cc\", words); \
+        printf(\"%d\", errno)";
+    prints_the_same(pipe, "", "13");
+    // There is no environment to find the program by.
+    let cleared = "char *words[] = {\"sh\", \"-c\", \"echo $A\", 0}, *env[] = {\"A=1\", 0}; pid_t p; clearenv(); \
+        int e = posix_spawnp(&p, \"sh\", 0, 0, words, env); waitpid(p, 0, 0); printf(\"%d\", e)";
+    prints_the_same(cleared, "", "1\n0");
+}
+
+#[cfg(preload)]
+#[test]
+fn a_thread_that_waits_for_a_pipe_can_be_cancelled() {
+    let open = "static void *wait_for_it(void *p) { open(\"fifo\", O_RDONLY); return 0; }";
+    let main = "pthread_t t; void *r; mkfifo(\"fifo\", 0600); pthread_create(&t, 0, wait_for_it, 0); \
+        usleep(200000); pthread_cancel(t); alarm(9); pthread_join(t, &r); \
+        printf(\"%d\", r == PTHREAD_CANCELED)";
+    prints_the_same(main, open, "1");
+}
+
+#[cfg(preload)]
+#[test]
+fn a_small_stack_and_a_large_environment() {
+    let start = "static void *start(void *p) { char *words[] = {\"sh\", \"-c\", \"echo $V599\", 0};\
+        pid_t k = vfork(); if (!k) { execvp(\"sh\", words); _exit(3); }\
+        waitpid(k, 0, 0); char *real = realpath(\"/etc/..\", 0); printf(\"%s\", real); return 0; }";
+    let main = "pthread_t t; pthread_attr_t a; pthread_attr_init(&a); \
+        pthread_attr_setstacksize(&a, PTHREAD_STACK_MIN); char n[9]; \
+        for (int i = 0; i < 600; i++) { sprintf(n, \"V%d\", i); setenv(n, \"1\", 1); } \
+        pthread_create(&t, &a, start, 0); pthread_join(t, 0)";
+    prints_the_same(main, start, "1\n/");
+}
