@@ -161,6 +161,9 @@ impl Recorder<'_> {
             }
             return Ok(Some(Input::Exists { path, file_type }));
         }
+        // Files of the target directory are replaced, not rewritten, and come
+        // into being just before they are used.
+        let racy = seen.racy && path.root != Some(Root::Target);
         match found.file_type {
             FileType::File => {
                 // Cargo links outputs under a second name at any time, which changes
@@ -169,9 +172,6 @@ impl Recorder<'_> {
                     Some(Root::Target) => now.same_content(&found),
                     _ => now == found,
                 };
-                // Files of the target directory are replaced, not rewritten, and come
-                // into being just before they are used.
-                let racy = seen.racy && path.root != Some(Root::Target);
                 if !same || racy {
                     return Err(NotStored::Changed.at(&seen.path));
                 }
@@ -180,7 +180,7 @@ impl Recorder<'_> {
             FileType::Dir => {
                 let listing = listing::digest(&seen.path)?;
                 let same = Stamp::of(&seen.path).is_some_and(|s| s.same_content(&found));
-                if same {
+                if same && !racy {
                     Ok(Some(Input::Dir { path, listing }))
                 } else {
                     Err(NotStored::Changed.at(&seen.path))

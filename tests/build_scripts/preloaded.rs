@@ -137,6 +137,41 @@ fn headers_on_the_way_to_the_one_that_is_found() {
 }
 
 #[test]
+fn a_directory_that_somebody_else_changes_after_a_tool_has_listed_it() {
+    let case = project(&tool(
+        "",
+        "cp \"$1\" \"$1-perl\"; \"$1-perl\" \"$1-go\"; rm \"$1-perl\" \"$1-go\"",
+    ));
+    // Nothing is announced between the listing and the end.
+    case.write(
+        "tool.c",
+        "#define _GNU_SOURCE\n#include <fcntl.h>\n#include <unistd.h>\n#include <sys/syscall.h>\n\
+        int main(int c, char **v) { char buf[4096], said; int n = 0;\n\
+        int go = open(v[1], O_CREAT | O_WRONLY, 0600), d = open(\"dir\", O_RDONLY | O_DIRECTORY);\n\
+        long all = syscall(SYS_getdents64, d, buf, sizeof buf);\n\
+        for (long at = 0; at < all; at += *(unsigned short *)(buf + at + 16)) n++;\n\
+        write(go, \"1\", 1); said = '0' + n - 2; write(1, &said, 1); sleep(1); return 0; }\n",
+    )
+    .write("dir/first", "");
+    let has_listed = || {
+        let scripts = fs::read_dir(case.target().join("debug/build")).ok()?;
+        let go = |script: fs::DirEntry| fs::metadata(script.path().join("out/tool-go")).ok();
+        scripts.flatten().find_map(go).filter(|go| go.len() > 0)
+    };
+    std::thread::scope(|scope| {
+        let building = scope.spawn(|| case.cargo(&["build"]).ok());
+        while has_listed().is_none() && !building.is_finished() {
+            std::thread::sleep(std::time::Duration::from_millis(5));
+        }
+        std::thread::sleep(std::time::Duration::from_millis(50));
+        case.write("dir/second", "");
+    });
+    assert_eq!(case.printed("debug/app"), "1");
+    case.wipe().cargo(&["build"]).ok();
+    assert_eq!(case.printed("debug/app"), "2");
+}
+
+#[test]
 fn where_a_link_leads_that_a_tool_resolves() {
     let body = "leave(&run(\"perl\", &[\"-MCwd=realpath\", \"-e\",\
         \"print realpath(q(link/x)) =~ m{([^/]+/[^/]+)$}\"]));";

@@ -93,6 +93,8 @@ pub(super) struct Resolver {
     directories: HashMap<Vec<u8>, Arc<Path>>,
     /// The device of `/proc`.
     proc_device: u64,
+    /// When the youngest link was made that the latest path was seen to lead through.
+    link_made: i128,
 }
 
 impl Resolver {
@@ -100,6 +102,7 @@ impl Resolver {
         Self {
             directories: HashMap::new(),
             proc_device: Stamp::of(Path::new("/proc")).map_or(0, |s| s.dev),
+            link_made: 0,
         }
     }
 
@@ -115,7 +118,13 @@ impl Resolver {
         follows: bool,
         eyes: Eyes,
     ) -> Result<Resolved, Unclear> {
+        self.link_made = 0;
         self.walk(path, follows, eyes, &mut 0)
+    }
+
+    /// Whether a link that the latest path was seen to lead through is younger than that moment.
+    pub(super) fn led_elsewhere(&self, at: i128) -> bool {
+        self.link_made > at
     }
 
     fn walk(
@@ -177,6 +186,9 @@ impl Resolver {
             return Err(format!("too many links: {}", path.display()));
         }
         let of_process = link.dev == self.proc_device;
+        if !of_process {
+            self.link_made = self.link_made.max(link.ctime);
+        }
         let target = match kernels_link(directory, name, eyes) {
             Link::Leads(target) if of_process => target,
             Link::Kernels if of_process => return kernels(path),

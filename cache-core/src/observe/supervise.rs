@@ -352,7 +352,8 @@ impl<'a> Supervisor<'a> {
             return Ok(());
         }
         let resolved = self.resolver.resolve(&path, intent.follows, eyes)?;
-        if is_there.is_some_and(|is_there| is_there != resolved.found.is_some()) {
+        let is_other = is_there.is_some_and(|is_there| is_there != resolved.found.is_some());
+        if is_other || self.resolver.led_elsewhere(noted.at) {
             return Err(format!("changed meanwhile: {}", path.display()));
         }
         if let Some(is_there) = is_there.filter(|_| !resolved.is_listing(access)) {

@@ -368,3 +368,55 @@ fn a_small_stack_and_a_large_environment() {
         pthread_create(&t, &a, start, 0); pthread_join(t, 0)";
     prints_the_same(main, start, "1\n/");
 }
+
+#[cfg(preload)]
+#[test]
+fn a_link_that_leads_elsewhere_after_it_was_looked_through_is_told() {
+    use std::io::{Read as _, Write as _};
+    use std::os::unix::fs::symlink;
+
+    let directory = tempfile::tempdir().unwrap();
+    let dir = directory.path().canonicalize().unwrap();
+    let object = object(&dir);
+    for name in ["old", "new"] {
+        std::fs::create_dir(dir.join(name)).unwrap();
+        std::fs::write(dir.join(name).join("f"), name).unwrap();
+    }
+    let main = "char c; open(\"now/f\", O_RDONLY); write(1, \"1\", 1); read(0, &c, 1);";
+    let source = format!("#include <fcntl.h>\n#include <unistd.h>\nint main(void) {{ {main} }}");
+    compile(&dir, "x-perl", &source, &[]);
+    for changes in [false, true] {
+        let _ = std::fs::remove_file(dir.join("now"));
+        symlink("old", dir.join("now")).unwrap();
+        let mut command = Command::new(dir.join("x-perl"));
+        command.stdin(Stdio::piped()).stdout(Stdio::piped());
+        let (looked, is_looked) = std::sync::mpsc::channel();
+        let (done, is_done) = std::sync::mpsc::channel();
+        let change = || {
+            // The kernel's clock for files ticks slowly.
+            std::thread::sleep(std::time::Duration::from_millis(30));
+            symlink("new", dir.join("next")).unwrap();
+            std::fs::rename(dir.join("next"), dir.join("now")).unwrap();
+        };
+        let observation = std::thread::scope(|scope| {
+            // On a thread that is not observed, as the one is that has the child.
+            scope.spawn(move || {
+                is_looked.recv().unwrap();
+                changes.then(change);
+                done.send(()).unwrap();
+            });
+            let with_child = move |child: &mut std::process::Child| {
+                let mut said = [0];
+                child.stdout.take().unwrap().read_exact(&mut said).unwrap();
+                looked.send(()).unwrap();
+                is_done.recv().unwrap();
+                child.stdin.take().unwrap().write_all(b"1").unwrap();
+            };
+            let (dir, object) = (Some(&*dir), Some(&*object));
+            let spawned = spawn(&mut command, dir, Depth::Tree, object, with_child);
+            spawned.unwrap().2
+        });
+        let missed = observation.missed;
+        assert_eq!(missed.is_some(), changes, "{missed:?}");
+    }
+}
