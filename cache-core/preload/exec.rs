@@ -11,6 +11,14 @@ use crate::sys::{self, HERE, plain, trusted};
 
 const VARIABLE: &[u8] = b"LD_PRELOAD=";
 
+/// With one of these, something else is preloaded, or the loader tells of what it loads.
+const FOR_LOADER: [&[u8]; 4] = [
+    VARIABLE,
+    b"LD_AUDIT=",
+    b"LD_DEBUG=",
+    b"LD_TRACE_LOADED_OBJECTS=",
+];
+
 /// The variable as it was given to this process, with a zero at its end.
 static mut ENTRY: [u8; 4096] = [0; 4096];
 
@@ -92,8 +100,10 @@ unsafe fn pass_on(file: Text, by_path: bool, env: Texts, call: impl Fn(Texts) ->
         }
         let mut count = 0;
         while let Some(text) = (*env.add(count)).as_ref() {
-            if bytes(text, VARIABLE.len()) == VARIABLE {
-                // Something else is preloaded.
+            if FOR_LOADER
+                .iter()
+                .any(|name| bytes(text, name.len()) == *name)
+            {
                 return call(env);
             }
             count += 1;

@@ -29,6 +29,9 @@ pub(crate) const OBJECT: Option<&[u8]> = {
 /// The variable by which the loader is told.
 pub(super) const VARIABLE: &str = "LD_PRELOAD";
 
+/// With one of these, the loader is told otherwise, or tells of what it loads.
+const FOR_LOADER: [&str; 4] = [VARIABLE, "LD_AUDIT", "LD_DEBUG", "LD_TRACE_LOADED_OBJECTS"];
+
 /// How the loader of programs with the GNU C library is called.
 const LOADER: &[u8] = b"/ld-linux-x86-64.so.2";
 
@@ -56,7 +59,8 @@ pub(crate) fn is_loadable(object: &Path) -> bool {
 /// preloaded. The object itself asks the same of every program that it is passed on to.
 pub(super) fn is_taken_by(command: &Command) -> bool {
     let mut variables = command.get_envs();
-    let has_other = variables.any(|(name, value)| name == VARIABLE && value.is_some());
+    let has_other = variables
+        .any(|(name, value)| value.is_some() && FOR_LOADER.iter().any(|known| name == *known));
     !has_other && takes_object(Path::new(command.get_program()))
 }
 
@@ -96,9 +100,11 @@ mod tests {
         for other in ["/dev/null", "/etc/passwd", "/nonexistent", "/"] {
             assert!(!takes_object(Path::new(other)), "{other}");
         }
-        let mut command = Command::new(&own);
-        command.env(VARIABLE, "/lib/other.so");
-        assert!(!is_taken_by(&command));
+        for variable in FOR_LOADER {
+            let mut command = Command::new(&own);
+            command.env(variable, "/lib/other.so");
+            assert!(!is_taken_by(&command), "{variable}");
+        }
     }
 
     #[test]

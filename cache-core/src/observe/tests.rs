@@ -243,6 +243,7 @@ fn nobody_sees_the_object_in_the_environment() {
         perl -e 'print grep /PRELOAD/, %ENV; print `env | grep LD_PRELOAD`'; \
         python3 -c 'import os, subprocess; print(os.environ.get(\"LD_PRELOAD\")); \
         subprocess.run([\"sh\", \"-c\", \"echo =$LD_PRELOAD; env | grep LD_PRE\"])'; \
+        LD_TRACE_LOADED_OBJECTS=1 /bin/bash | grep -c object; LD_DEBUG=files sh -c : 2>&1 | grep object.so; \
         LD_PRELOAD=libm.so.6 sh -c 'echo \"<$LD_PRELOAD>\"'; env -i sh -c env | grep LD_PRE; true";
     let (_, announced) = seen_below(&dir, &format!("set +e; {script}"), None);
     let (_, noted) = seen_below(&dir, &format!("set +e; {script}"), Some(&object));
