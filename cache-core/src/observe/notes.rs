@@ -3,6 +3,7 @@
 //! Their memory is not ours alone: what is read there is checked before it is used, and whatever a
 //! process writes there by mistake spoils its own observation at most.
 
+use std::cell::Cell;
 use std::ffi::OsStr;
 use std::io;
 use std::os::fd::AsRawFd;
@@ -27,28 +28,38 @@ pub(super) struct Noted {
 }
 
 /// The notes of all processes.
-pub(super) struct Notes(SharedRing);
+pub(super) struct Notes {
+    ring: SharedRing,
+    /// How many of them are free again. Who overwrites what processes are told of it is found out.
+    freed: Cell<u64>,
+}
 
 impl Notes {
     pub(super) fn new() -> io::Result<Self> {
-        SharedRing::new().map(Self)
+        Ok(Self {
+            ring: SharedRing::new()?,
+            freed: Cell::new(0),
+        })
     }
 
     /// What processes get the memory by.
     pub(super) fn file(&self) -> &impl AsRawFd {
-        self.0.file()
+        self.ring.file()
     }
 
     /// How many interrupted calls were made again.
     pub(super) fn repeated(&self) -> u64 {
-        self.0.ring().repeated.load(Ordering::Relaxed)
+        self.ring.ring().repeated.load(Ordering::Relaxed)
     }
 
     /// Takes the notes of calls that have come back; at the end, also those of calls that never
     /// did. `None`: they make no sense.
     pub(super) fn take(&self, at_end: bool) -> Option<Vec<Noted>> {
-        let ring = self.0.ring();
-        let freed = ring.freed.load(Ordering::Relaxed);
+        let ring = self.ring.ring();
+        let freed = self.freed.get();
+        if ring.freed.load(Ordering::Relaxed) != freed {
+            return None;
+        }
         let taken = ring.taken.load(Ordering::Acquire);
         let mut found = Vec::new();
         if freed == taken {
@@ -72,6 +83,7 @@ impl Notes {
                 now_freed = number + 1;
             }
         }
+        self.freed.set(now_freed);
         ring.freed.store(now_freed, Ordering::Release);
         Some(found)
     }
@@ -100,7 +112,7 @@ mod tests {
     use super::*;
 
     fn write(notes: &Notes, path: &[u8], answer: Option<i32>) -> bool {
-        let Some(note) = notes.0.ring().take() else {
+        let Some(note) = notes.ring.ring().take() else {
             return false;
         };
         SharedRing::write(note, path);
@@ -152,7 +164,15 @@ mod tests {
         assert!(write(&notes, b"relative", Some(0)));
         assert!(notes.take(false).is_none());
         let notes = Notes::new().unwrap();
-        notes.0.ring().taken.store(u64::MAX, Ordering::Relaxed);
+        notes.ring.ring().taken.store(u64::MAX, Ordering::Relaxed);
+        assert!(notes.take(false).is_none());
+        // All of it is overwritten.
+        let notes = Notes::new().unwrap();
+        assert!(write(&notes, b"/a", Some(0)));
+        assert_eq!(notes.take(false).unwrap().len(), 1);
+        assert!(write(&notes, b"/b", Some(0)));
+        notes.ring.ring().taken.store(0, Ordering::Relaxed);
+        notes.ring.ring().freed.store(0, Ordering::Relaxed);
         assert!(notes.take(false).is_none());
     }
 }
