@@ -3,7 +3,7 @@
 //! Their memory is not ours alone: what is read there is checked before it is used, and whatever a
 //! process writes there by mistake spoils its own observation at most.
 
-use std::cell::Cell;
+use std::cell::{Cell, RefCell};
 use std::ffi::OsStr;
 use std::io;
 use std::os::fd::AsRawFd;
@@ -32,6 +32,10 @@ pub(super) struct Notes {
     ring: SharedRing,
     /// How many of them are free again. Who overwrites what processes are told of it is found out.
     freed: Cell<u64>,
+    /// How far they were looked through.
+    read: Cell<u64>,
+    /// Those before that which were not done.
+    pending: RefCell<Vec<u64>>,
 }
 
 impl Notes {
@@ -39,6 +43,8 @@ impl Notes {
         Ok(Self {
             ring: SharedRing::new()?,
             freed: Cell::new(0),
+            read: Cell::new(0),
+            pending: RefCell::default(),
         })
     }
 
@@ -68,21 +74,27 @@ impl Notes {
         if taken.wrapping_sub(freed) > ring::NOTES as u64 {
             return None;
         }
-        let (mut now_freed, mut is_first) = (freed, true);
-        for number in freed..taken {
+        // One that is never done must not have all those behind it looked through each time.
+        let mut pending = self.pending.borrow_mut();
+        let mut left = Vec::new();
+        for number in pending.drain(..).chain(self.read.get()..taken) {
             let note = ring.note(number)?;
             let state = note.state();
             if state == State::Answered || (state == State::Called && at_end) {
                 let (call, answer) = SharedRing::read(note);
                 found.push(noted(&call, (state == State::Answered).then_some(answer))?);
-                note.drop();
+            } else if state != State::Done {
+                left.push(number);
+                continue;
             }
-            is_first &= note.state() == State::Done;
-            if is_first {
-                note.free();
-                now_freed = number + 1;
-            }
+            note.drop();
         }
+        let now_freed = left.first().copied().unwrap_or(taken);
+        for number in freed..now_freed {
+            ring.note(number)?.free();
+        }
+        *pending = left;
+        self.read.set(taken);
         self.freed.set(now_freed);
         ring.freed.store(now_freed, Ordering::Release);
         Some(found)
@@ -156,6 +168,26 @@ mod tests {
             assert!(!write(&notes, b"/a", Some(0)));
             assert_eq!(notes.take(false).unwrap().len(), ring::NOTES);
         }
+    }
+
+    #[test]
+    fn one_that_is_never_done_is_passed_over() {
+        let notes = Notes::new().unwrap();
+        assert!(write(&notes, b"/stuck", None));
+        for _ in 1..ring::NOTES {
+            assert!(write(&notes, b"/a", Some(0)));
+        }
+        assert_eq!(notes.take(false).unwrap().len(), ring::NOTES - 1);
+        assert_eq!(*notes.pending.borrow(), [0]);
+        assert!(!write(&notes, b"/a", Some(0)));
+        assert!(notes.take(false).unwrap().is_empty());
+        assert_eq!(*notes.pending.borrow(), [0]);
+        notes.ring.ring().note(0).unwrap().is_answered(0);
+        assert_eq!(paths(&notes.take(false).unwrap()), ["/stuck"]);
+        for _ in 0..ring::NOTES {
+            assert!(write(&notes, b"/a", Some(0)));
+        }
+        assert_eq!(notes.take(false).unwrap().len(), ring::NOTES);
     }
 
     #[test]
