@@ -453,37 +453,50 @@ fn flags_of(mode: &[u8]) -> Option<c_int> {
 /// Where a path leads, as the kernel says of an open file. The C library would read each part of the path
 /// as a link.
 unsafe fn real_path(path: Path, to: *mut c_char) -> *mut c_char {
-    type Function = unsafe extern "C" fn(Path, *mut c_char) -> *mut c_char;
     // SAFETY: as the function of that name.
     unsafe {
-        match real_path_of_open(path) {
-            Some(Ok((real, length))) => {
-                let to = if to.is_null() {
-                    libc::malloc(length + 1).cast()
-                } else {
-                    to
-                };
+        if !to.is_null() {
+            // There is room for as much as a path may have.
+            let room = core::slice::from_raw_parts_mut(to.cast::<u8>(), 4096);
+            return match real_path_of_open(path, room) {
+                Some(Ok(_)) => to,
+                Some(Err(error)) if error != NOT_FOUND || leave_missing(path, room).is_some() => {
+                    returned(error);
+                    ptr::null_mut()
+                }
+                _ => other_real_path(path, to),
+            };
+        }
+        let mut room = [0; 4096];
+        match real_path_of_open(path, &mut room) {
+            Some(Ok(length)) => {
+                let to = libc::malloc(length + 1).cast::<c_char>();
                 if !to.is_null() {
-                    ptr::copy_nonoverlapping(real.as_ptr().cast(), to, length);
-                    *to.add(length) = 0;
+                    ptr::copy_nonoverlapping(room.as_ptr().cast(), to, length + 1);
                 }
                 to
             }
-            Some(Err(error)) if to.is_null() => {
+            Some(Err(error)) => {
                 returned(error);
                 ptr::null_mut()
             }
-            // Where it fails, the C library leaves in the buffer how far it came.
-            _ => match next::REALPATH.get::<Function>() {
-                Some(function) => function(path, to),
-                None => ptr::null_mut(),
-            },
+            None => other_real_path(path, to),
         }
     }
 }
 
-/// `None`: it has to be found out otherwise.
-unsafe fn real_path_of_open(path: Path) -> Option<Result<([u8; 4096], usize), isize>> {
+unsafe fn other_real_path(path: Path, to: *mut c_char) -> *mut c_char {
+    type Function = unsafe extern "C" fn(Path, *mut c_char) -> *mut c_char;
+    // SAFETY: as the function of that name.
+    match unsafe { next::REALPATH.get::<Function>() } {
+        Some(function) => unsafe { function(path, to) },
+        None => ptr::null_mut(),
+    }
+}
+
+/// Writes down where a path leads, with a zero at its end, and says how long that is. `None`: it has to be
+/// found out otherwise.
+unsafe fn real_path_of_open(path: Path, room: &mut [u8]) -> Option<Result<usize, isize>> {
     const NOT_A_DIRECTORY: isize = -20;
     let flags = PATH_ONLY | CLOSE_ON_EXEC;
     let mut look = Look::new(sys::OPENAT, CURRENT, path, [flags as usize, 0, 0]);
@@ -496,12 +509,12 @@ unsafe fn real_path_of_open(path: Path) -> Option<Result<([u8; 4096], usize), is
     };
     let mut name = *b"/proc/self/fd/\0\0\0\0\0\0\0\0\0\0\0";
     write_number(fd, name.get_mut(14..24)?);
-    let mut real = [0; 4096];
+    let size = room.len();
     let args = [
         HERE,
         name.as_ptr() as usize,
-        real.as_mut_ptr() as usize,
-        real.len(),
+        room.as_mut_ptr() as usize,
+        size,
         0,
     ];
     // SAFETY: the descriptor is ours, and there is room for as much as is said.
@@ -510,9 +523,54 @@ unsafe fn real_path_of_open(path: Path) -> Option<Result<([u8; 4096], usize), is
         plain(sys::CLOSE, [fd, 0, 0, 0, 0]);
         usize::try_from(length).ok()?
     };
-    let text = real.get(..length)?;
-    let is_usual = text.first() == Some(&b'/') && length < 4096 && !text.ends_with(b" (deleted)");
-    is_usual.then_some(Ok((real, length)))
+    *room.get_mut(length)? = 0;
+    let real = room.get(..length)?;
+    let is_usual = real.first() == Some(&b'/') && !real.ends_with(b" (deleted)");
+    is_usual.then_some(Ok(length))
+}
+
+/// Writes down how far a path leads that leads to nothing, as the C library does: the first name that
+/// is missing, below where the way to it leads. `None`: that has to be found out otherwise.
+unsafe fn leave_missing(path: Path, room: &mut [u8]) -> Option<()> {
+    // SAFETY: the program's path.
+    let mut path = unsafe { bytes(path, ring::PATH) };
+    loop {
+        let end = path.iter().rposition(|byte| *byte != b'/')? + 1;
+        path = path.get(..end)?;
+        let at = path.iter().rposition(|byte| *byte == b'/');
+        let name = path.get(at.map_or(0, |at| at + 1)..)?;
+        let above = match at {
+            Some(at) => path.get(..at.max(1))?,
+            None => b".",
+        };
+        if name == b"." || name == b".." {
+            return None;
+        }
+        let mut text = [0; ring::PATH + 1];
+        text.get_mut(..path.len())?.copy_from_slice(path);
+        let mut stat = Stat::new();
+        let rest = [stat.at(), ITSELF as usize, 0];
+        let look = Look::new(sys::NEWFSTATAT, CURRENT, text.as_ptr().cast(), rest);
+        // SAFETY: the text ends with a zero. A link that leads nowhere is there.
+        if unsafe { look.fast()? } != NOT_FOUND {
+            return None;
+        }
+        text.fill(0);
+        text.get_mut(..above.len())?.copy_from_slice(above);
+        // SAFETY: as before.
+        match unsafe { real_path_of_open(text.as_ptr().cast(), room)? } {
+            Ok(length) => {
+                let mut at = if length == 1 { 0 } else { length };
+                for part in [b"/", name, b"\0"] {
+                    room.get_mut(at..at + part.len())?.copy_from_slice(part);
+                    at += part.len();
+                }
+                return Some(());
+            }
+            Err(NOT_FOUND) => path = above,
+            Err(_) => return None,
+        }
+    }
 }
 
 /// In decimal digits.

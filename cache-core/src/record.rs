@@ -92,6 +92,16 @@ impl Recorder<'_> {
         for path in &summary.followed {
             links.follow(path);
         }
+        for (path, file_type) in &summary.met {
+            // What holds a root is there wherever that is.
+            let holds_root = |root| self.roots.get(root).is_some_and(|r| r.starts_with(path));
+            if !Root::ALL.into_iter().any(holds_root) {
+                inputs.insert(Input::Exists {
+                    path: self.roots.relativize(path),
+                    file_type: *file_type,
+                });
+            }
+        }
         for (path, target) in links.found {
             inputs.insert(Input::Link {
                 path: self.roots.relativize(&path),

@@ -4,7 +4,7 @@
 use std::fs;
 use std::os::unix::fs::symlink;
 
-use super::{builds, follows, project};
+use super::{builds, follows, is_cached, project};
 use crate::harness::Case;
 
 /// The script reads `input.txt` in a way of its own, and follows its content.
@@ -292,4 +292,32 @@ fn whether_it_may_be_read_depends_on_who_asks() {
         builds(&other, &["app"]);
         assert_eq!(other.printed("debug/app"), "no");
     }
+}
+
+#[test]
+fn what_was_resolved_is_gone_or_something_else() {
+    let mut case = project(
+        "let is = |name: &str| fs::canonicalize(name).is_ok();\
+         leave(&format!(\"{} {} {}\", is(\"directory\"), is(\"file\"), is(\"directory/file\")));",
+    );
+    let make = |case: &Case| {
+        case.write("directory/file", "").write("file", "");
+    };
+    make(&case);
+    is_cached(&case, "true true true");
+    case.remove("file");
+    is_cached(&case, "true false true");
+    fs::remove_dir_all(case.path("directory")).unwrap();
+    is_cached(&case, "false false false");
+    make(&case);
+    builds(&case, &[]);
+    assert_eq!(case.printed("debug/app"), "true true true");
+    // In another place too, where what lies above has other names.
+    case.copy_project("elsewhere/project");
+    builds(&case, &[]);
+    case.env("CACHEWRAP_PRELOAD", "off");
+    case.write("file", "").remove("directory/file");
+    is_cached(&case, "true true false");
+    case.copy_project("again/project");
+    builds(&case, &[]);
 }

@@ -39,6 +39,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use crate::error::PathError;
+use crate::input::FileType;
 use crate::kernel::Fact;
 use crate::observe::{Event, Observation, Permissions};
 use crate::stamp::Stamp;
@@ -171,6 +172,8 @@ pub(crate) struct Summary {
     pub(crate) seen: Vec<Seen>,
     /// Paths that were resolved or entered; links along them count.
     pub(crate) followed: Vec<PathBuf>,
+    /// Those of them that were there and no links, and what they were.
+    pub(crate) met: Vec<(PathBuf, FileType)>,
     /// Paths whose extended attributes were asked for.
     pub(crate) attributes: Vec<PathBuf>,
     /// Paths that it was asked for whether they may be used, where the answer is not the same

@@ -132,7 +132,7 @@ impl<'a> Sorter<'a> {
             Access::Alter => self.alter(event, process)?,
             Access::Execute => self.execute(event, process),
             Access::Read => self.read(event, process),
-            Access::ReadLink | Access::Enter => self.follow(event),
+            Access::ReadLink | Access::Enter => self.follow(event, process),
             Access::Stat => self.look(event, process),
             Access::Ask(permissions) => {
                 let matters = self.is_foreign(process) && depends_on_user(event, permissions);
@@ -388,12 +388,20 @@ impl<'a> Sorter<'a> {
     }
 
     /// A path was resolved, or entered as a directory.
-    fn follow(&mut self, event: &Event) {
-        if event.found.is_none() {
+    fn follow(&mut self, event: &Event, process: Process) {
+        let Some(found) = event.found else {
             self.note(event, Use::Looked, Code::No);
-        } else if !self.is_made_here(event) && !self.subject.is_fixed(&event.real) {
-            let path = self.recorded(event);
-            self.summary.followed.push(path.to_path_buf());
+            return;
+        };
+        if self.is_made_here(event) || self.subject.is_fixed(&event.real) {
+            return;
+        }
+        let path = self.recorded(event);
+        self.summary.followed.push(path.to_path_buf());
+        // That it is no link was told by its being there. A compiler goes on to read it.
+        let is_link = found.file_type == FileType::Link;
+        if !is_link && self.is_foreign(process) && !self.subject.is_covered(event) {
+            self.summary.met.push((path.to_path_buf(), found.file_type));
         }
     }
 
