@@ -398,9 +398,10 @@ impl<'a> Sorter<'a> {
         }
         let path = self.recorded(event);
         self.summary.followed.push(path.to_path_buf());
-        // That it is no link was told by its being there. A compiler goes on to read it.
+        // That it is there was told. A compiler resolves what it is about to read or replace.
         let is_link = found.file_type == FileType::Link;
-        if !is_link && self.is_foreign(process) && !self.subject.is_covered(event) {
+        let is_known = self.subject.is_output(&event.real) || self.subject.is_covered(event);
+        if !is_link && !is_known && !process.is_compiler {
             self.summary.met.push((path.to_path_buf(), found.file_type));
         }
     }
