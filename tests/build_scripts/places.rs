@@ -1,6 +1,8 @@
 //! Runs in other checkouts and target directories.
 
-use super::{builds, project};
+use std::fs;
+
+use super::{builds, is_cached, project};
 use crate::harness::{Case, Mode};
 
 #[test]
@@ -134,4 +136,16 @@ fn where_cargo_was_started_counts_for_scripts_that_ask() {
         case.path("").display().to_string().trim_end_matches('/')
     );
     assert_eq!(texts[0], texts[2]);
+}
+
+#[test]
+fn a_shell_that_is_told_where_it_is() {
+    let mut case = project("leave(&run(\"sh\", &[\"-c\", \"echo said\"]));");
+    let elsewhere = case.root().join("elsewhere");
+    fs::create_dir(&elsewhere).unwrap();
+    case.env("PWD", &elsewhere);
+    is_cached(&case, "said");
+    fs::remove_dir(&elsewhere).unwrap();
+    case.unset("PWD");
+    builds(&case, &[]);
 }

@@ -373,6 +373,7 @@ impl Job<'_> {
         let executable = fs::canonicalize(self.request.executable);
         let executable = executable?;
         let known = Known {
+            env: self.request.env,
             toolchain: &script.toolchain,
             out_dir: [&script.out_dir, &real],
             executable: &executable,

@@ -21,6 +21,7 @@ const SOURCES: &[&str] = &[
 
 /// Places and programs that need no recording.
 pub(super) struct Known<'a> {
+    pub(super) env: &'a Environment,
     pub(super) toolchain: &'a Toolchain,
     /// `OUT_DIR`, as given and as it really is.
     pub(super) out_dir: [&'a Path; 2],
@@ -91,7 +92,7 @@ impl Subject for Known<'_> {
     }
 
     fn is_covered(&self, event: &Event) -> bool {
-        self.toolchain.settles(event)
+        self.toolchain.settles(event) || crate::seen::is_look_at_pwd(event, self.env)
     }
 
     fn is_fixed(&self, path: &Path) -> bool {
@@ -148,6 +149,7 @@ mod tests {
         std::os::unix::fs::symlink(&root, out.join("away")).unwrap();
         let toolchain = Toolchain::for_tests(Digest::of(b""), Path::new("/tc"));
         let known = Known {
+            env: &Environment::default(),
             toolchain: &toolchain,
             out_dir: [&out, &out],
             executable: Path::new("/t/build-script"),

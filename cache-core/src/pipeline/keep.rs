@@ -131,6 +131,7 @@ impl Job<'_> {
             Some(observation) => seen::summarise(
                 observation,
                 &Known {
+                    env: self.request.env,
                     toolchain: &unit.toolchain,
                     out_dir: [&unit.out_dir, &real_out_dir],
                     source: &source,

@@ -6,6 +6,7 @@
 
 use std::path::{Path, PathBuf};
 
+use crate::env::Environment;
 use crate::input::FileType;
 use crate::observe::{Access, Event, Observation};
 use crate::seen::{self, NotStored, Program, Refusal, Subject, Summary};
@@ -15,6 +16,7 @@ use super::toolchain::Toolchain;
 
 /// Places and programs that need no recording.
 pub(crate) struct Known<'a> {
+    pub(crate) env: &'a Environment,
     pub(crate) toolchain: &'a Toolchain,
     /// Where outputs go, as given and as it really is.
     pub(crate) out_dir: [&'a Path; 2],
@@ -105,7 +107,8 @@ impl Subject for Known<'_> {
         // macro may look into a directory of native libraries as into any other.
         let searched = self.crate_dirs.iter().any(|d| d == path)
             || (!self.macros && self.search_dirs.iter().any(|d| d == path));
-        if is_dir && (self.out_dir.contains(&path) || (!self.searches && searched)) {
+        let is_irrelevant = self.out_dir.contains(&path) || (!self.searches && searched);
+        if (is_dir && is_irrelevant) || seen::is_look_at_pwd(event, self.env) {
             return true;
         }
         if !self.links
@@ -166,6 +169,7 @@ mod tests {
         let toolchain = Toolchain::for_tests(Digest::of(b""), Path::new("/tc"));
         let search_dirs = [PathBuf::from("/t/deps")];
         let known = Known {
+            env: &Environment::default(),
             toolchain: &toolchain,
             out_dir: [Path::new("/t/deps"); 2],
             source: &[],
@@ -279,6 +283,7 @@ mod tests {
         let observation = Observation::default();
         let toolchain = Toolchain::for_tests(Digest::of(b""), Path::new("/tc"));
         let known = Known {
+            env: &Environment::default(),
             toolchain: &toolchain,
             out_dir: [Path::new("/t"); 2],
             source: &[],

@@ -38,10 +38,11 @@ use std::fmt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use crate::env::Environment;
 use crate::error::PathError;
 use crate::input::FileType;
 use crate::kernel::Fact;
-use crate::observe::{Event, Observation, Permissions};
+use crate::observe::{Access, Event, Observation, Permissions};
 use crate::stamp::Stamp;
 
 pub(crate) use sorter::Sorter;
@@ -255,6 +256,16 @@ pub(crate) trait Subject {
     fn may_be_script(&self, _path: &Path) -> bool {
         true
     }
+}
+
+/// Whether an event is a shell's look at the directory that it is told to be in (`PWD`). It only
+/// decides how the shell calls that directory, and the name is a variable like others.
+pub(crate) fn is_look_at_pwd(event: &Event, env: &Environment) -> bool {
+    event.access == Access::Stat
+        && event.found.is_some_and(|f| f.file_type == FileType::Dir)
+        && env
+            .get("PWD")
+            .is_some_and(|pwd| event.path.as_os_str() == pwd)
 }
 
 /// Sorts out an observation.

@@ -132,7 +132,7 @@ impl<'a> Sorter<'a> {
             Access::Alter => self.alter(event, process)?,
             Access::Execute => self.execute(event, process),
             Access::Read => self.read(event, process),
-            Access::ReadLink | Access::Enter => self.follow(event, process),
+            Access::ReadLink | Access::Enter => self.follow(event),
             Access::Stat => self.look(event, process),
             Access::Ask(permissions) => {
                 let matters = self.is_foreign(process) && depends_on_user(event, permissions);
@@ -388,7 +388,7 @@ impl<'a> Sorter<'a> {
     }
 
     /// A path was resolved, or entered as a directory.
-    fn follow(&mut self, event: &Event, process: Process) {
+    fn follow(&mut self, event: &Event) {
         let Some(found) = event.found else {
             self.note(event, Use::Looked, Code::No);
             return;
@@ -398,10 +398,11 @@ impl<'a> Sorter<'a> {
         }
         let path = self.recorded(event);
         self.summary.followed.push(path.to_path_buf());
-        // That it is there was told. A compiler resolves what it is about to read or replace.
+        // That it is there was told. A compiler resolves what it is about to read or replace, and
+        // whoever starts one enters the directory that it works in.
         let is_link = found.file_type == FileType::Link;
         let is_known = self.subject.is_output(&event.real) || self.subject.is_covered(event);
-        if !is_link && !is_known && !process.is_compiler {
+        if !is_link && !is_known && self.subject.starts_at_once() {
             self.summary.met.push((path.to_path_buf(), found.file_type));
         }
     }
