@@ -58,15 +58,27 @@ fn own_toolchain(dir: &Path) -> Toolchain {
     own
 }
 
-/// Replaces a text in the core library of a toolchain that [`own_toolchain`] made.
+/// Replaces a text in the core library for this machine of a toolchain that [`own_toolchain`] made.
 fn patch_core(case: &Case, toolchain: &Toolchain, from: &[u8], to: &[u8]) {
+    use std::env::consts::ARCH;
+
+    let env = if cfg!(target_env = "musl") {
+        "-musl"
+    } else {
+        "-gnu"
+    };
     let library = WalkDir::new(toolchain.sysroot())
         .into_iter()
         .flatten()
         .map(walkdir::DirEntry::into_path)
         .find(|path| {
             let name = path.file_name().unwrap_or_default().to_string_lossy();
-            name.starts_with("libcore-") && name.ends_with(".rlib")
+            // Other targets may be installed beside it.
+            let is_other = path.components().any(|part| {
+                let part = part.as_os_str().to_string_lossy();
+                part.contains("-linux-") && !(part.starts_with(ARCH) && part.ends_with(env))
+            });
+            name.starts_with("libcore-") && name.ends_with(".rlib") && !is_other
         })
         .expect("a toolchain has a core library");
     let dir = library.parent().expect("the library is in a directory");
