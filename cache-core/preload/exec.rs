@@ -5,19 +5,10 @@ use core::ptr;
 use core::sync::atomic::{AtomicBool, Ordering};
 
 use crate::libc::{self, bytes, returned};
+use crate::loader::{LOADER, VARIABLE, VARIABLES, is_sanitizer};
 use crate::looks::{self, Stat};
-use crate::next;
+use crate::next::{self, Next};
 use crate::sys::{self, HERE, plain, trusted};
-
-const VARIABLE: &[u8] = b"LD_PRELOAD=";
-
-/// With one of these, something else is preloaded, or the loader tells of what it loads.
-const FOR_LOADER: [&[u8]; 4] = [
-    VARIABLE,
-    b"LD_AUDIT=",
-    b"LD_DEBUG=",
-    b"LD_TRACE_LOADED_OBJECTS=",
-];
 
 /// The variable as it was given to this process, with a zero at its end.
 static mut ENTRY: [u8; 4096] = [0; 4096];
@@ -54,18 +45,17 @@ const NAMES: [&[u8]; 24] = [
     b"sh",
 ];
 
-/// Libraries of sanitizers, which must be loaded first.
-const SANITIZERS: [&[u8]; 6] = [
-    b"libasan",
-    b"libclang_rt",
-    b"libhwasan",
-    b"liblsan",
-    b"libtsan",
-    b"libubsan",
-];
-
 type Text = *const c_char;
 type Texts = *const *mut c_char;
+
+/// More of an entry need not be read to know whose it is.
+const LONGEST: usize = 32;
+
+/// Whether an entry of an environment is that of a variable.
+fn is_of(entry: &[u8], variable: &str) -> bool {
+    let rest = entry.strip_prefix(variable.as_bytes());
+    rest.is_some_and(|rest| rest.first() == Some(&b'='))
+}
 
 /// Takes the variable out of the environment.
 pub(crate) unsafe fn hide(environment: *mut *mut c_char) {
@@ -74,7 +64,7 @@ pub(crate) unsafe fn hide(environment: *mut *mut c_char) {
         let mut entry = environment;
         while let Some(text) = (*entry).as_ref() {
             let text = bytes(text, 4095);
-            if !text.starts_with(VARIABLE) {
+            if !is_of(text, VARIABLE) {
                 entry = entry.add(1);
                 continue;
             }
@@ -100,10 +90,8 @@ unsafe fn pass_on(file: Text, by_path: bool, env: Texts, call: impl Fn(Texts) ->
         }
         let mut count = 0;
         while let Some(text) = (*env.add(count)).as_ref() {
-            if FOR_LOADER
-                .iter()
-                .any(|name| bytes(text, name.len()) == *name)
-            {
+            let text = bytes(text, LONGEST);
+            if VARIABLES.iter().any(|name| is_of(text, name)) {
                 return call(env);
             }
             count += 1;
@@ -150,7 +138,7 @@ unsafe fn with_entry<const ROOM: usize>(
 unsafe fn is_wanted(file: Text, by_path: bool) -> bool {
     // SAFETY: the program's string, and `ENTRY` with the object's path after the name.
     unsafe {
-        let object = (&raw const ENTRY).cast::<u8>().add(VARIABLE.len());
+        let object = (&raw const ENTRY).cast::<u8>().add(VARIABLE.len() + 1);
         let may_read = [HERE, object as usize, 4, 0, 0];
         trusted(sys::FACCESSAT, may_read) == 0 && is_of_use(file, by_path).unwrap_or(false)
     }
@@ -302,7 +290,7 @@ impl Program {
         let mut name = [0; 256];
         let length = word(interpreter, 32)?.min(name.len());
         let read = self.read(word(interpreter, 8)?, name.get_mut(..length)?)?;
-        if !name.get(..read)?.ends_with(b"/ld-linux-x86-64.so.2\0") {
+        if !name.get(..read)?.strip_suffix(b"\0")?.ends_with(LOADER) {
             return None;
         }
         let dynamic = headers.clone().find(|header| kind(header) == 2)?;
@@ -324,7 +312,7 @@ impl Program {
         for needed in values(1) {
             let mut name = [0; 16];
             self.read(strings + needed, &mut name)?;
-            if SANITIZERS.iter().any(|known| name.starts_with(known)) {
+            if is_sanitizer(&name) {
                 return None;
             }
         }
@@ -380,42 +368,34 @@ type Spawn =
 
 const NOT_THERE: c_int = 38;
 
-#[unsafe(no_mangle)]
-unsafe extern "C" fn posix_spawn(
-    pid: *mut c_int,
-    path: Text,
-    actions: *const c_void,
-    attributes: *const c_void,
-    args: Texts,
-    env: Texts,
-) -> c_int {
-    // SAFETY: as the function of that name.
-    unsafe {
-        match next::SPAWN.get::<Spawn>() {
-            Some(spawn) => pass_on(path, false, env, |env| {
-                spawn(pid, path, actions, attributes, args, env)
-            }),
-            None => NOT_THERE,
-        }
-    }
+macro_rules! spawning {
+    ($($name:ident: $next:expr, $by_path:literal;)*) => {
+        $(
+            #[unsafe(no_mangle)]
+            unsafe extern "C" fn $name(
+                pid: *mut c_int,
+                file: Text,
+                actions: *const c_void,
+                attributes: *const c_void,
+                args: Texts,
+                env: Texts,
+            ) -> c_int {
+                let next: &Next = &$next;
+                // SAFETY: as the function of that name.
+                unsafe {
+                    match next.get::<Spawn>() {
+                        Some(spawn) => pass_on(file, $by_path, env, |env| {
+                            spawn(pid, file, actions, attributes, args, env)
+                        }),
+                        None => NOT_THERE,
+                    }
+                }
+            }
+        )*
+    };
 }
 
-#[unsafe(no_mangle)]
-unsafe extern "C" fn posix_spawnp(
-    pid: *mut c_int,
-    file: Text,
-    actions: *const c_void,
-    attributes: *const c_void,
-    args: Texts,
-    env: Texts,
-) -> c_int {
-    // SAFETY: as the function of that name.
-    unsafe {
-        match next::SPAWN_BY_PATH.get::<Spawn>() {
-            Some(spawn) => pass_on(file, true, env, |env| {
-                spawn(pid, file, actions, attributes, args, env)
-            }),
-            None => NOT_THERE,
-        }
-    }
+spawning! {
+    posix_spawn: next::SPAWN, false;
+    posix_spawnp: next::SPAWN_BY_PATH, true;
 }

@@ -38,6 +38,7 @@
 
 mod exec;
 mod libc;
+mod loader;
 mod looks;
 mod next;
 mod ring;

@@ -96,6 +96,7 @@ mod codec;
 mod config;
 mod digest;
 mod dir;
+mod dynamic;
 mod env;
 mod error;
 #[cfg(test)]

@@ -35,67 +35,26 @@
 //! - A process stays behind after the compiler has ended (a tool that starts a server):
 //!   a child of ours stays to answer for it, and the observation is incomplete.
 
-#[cfg(all(
-    target_os = "linux",
-    any(target_arch = "x86_64", target_arch = "aarch64")
-))]
 mod calls;
 mod events;
-#[cfg(all(
-    target_os = "linux",
-    any(target_arch = "x86_64", target_arch = "aarch64")
-))]
 mod filter;
-#[cfg(all(
-    target_os = "linux",
-    any(target_arch = "x86_64", target_arch = "aarch64")
-))]
+#[path = "../../preload/loader.rs"]
+mod loader;
 mod memory;
-#[cfg(all(
-    target_os = "linux",
-    any(target_arch = "x86_64", target_arch = "aarch64")
-))]
 mod notes;
-#[cfg(all(
-    target_os = "linux",
-    any(target_arch = "x86_64", target_arch = "aarch64")
-))]
+mod paths;
 mod preload;
-#[cfg(all(
-    target_os = "linux",
-    any(target_arch = "x86_64", target_arch = "aarch64")
-))]
 mod resolve;
-#[cfg(all(
-    target_os = "linux",
-    any(target_arch = "x86_64", target_arch = "aarch64")
-))]
 #[path = "../../preload/ring.rs"]
 #[expect(unsafe_code, reason = "memory that processes share")]
 #[expect(dead_code, reason = "most who write there are other programs")]
 mod ring;
-#[cfg(all(
-    target_os = "linux",
-    any(target_arch = "x86_64", target_arch = "aarch64")
-))]
 mod spawn;
-#[cfg(all(
-    target_os = "linux",
-    any(target_arch = "x86_64", target_arch = "aarch64")
-))]
 mod supervise;
-#[cfg(all(
-    target_os = "linux",
-    any(target_arch = "x86_64", target_arch = "aarch64")
-))]
 #[expect(unsafe_code, reason = "system calls that no safe library offers")]
 mod sys;
 #[cfg(test)]
 mod tests;
-#[cfg(all(
-    target_os = "linux",
-    any(target_arch = "x86_64", target_arch = "aarch64")
-))]
 mod watchdog;
 
 use std::path::Path;

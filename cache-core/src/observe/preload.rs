@@ -1,18 +1,13 @@
 //! The object that is loaded into observed processes, from this side. What it is and does, its source
 //! tells (`preload/lib.rs`).
 
-use std::fs::File;
 use std::os::unix::ffi::OsStrExt as _;
 use std::path::Path;
 use std::process::Command;
 
-use object::Endianness;
-use object::elf::{DT_NEEDED, FileHeader64};
-use object::read::ReadCache;
-use object::read::elf::{Dyn as _, FileHeader as _, ProgramHeader as _};
-
+use super::loader::{LOADER, VARIABLES, is_sanitizer};
 use super::sys;
-use crate::fs;
+use crate::{dynamic, fs};
 
 /// Its file. `None` where it is not made for this system.
 pub(crate) const OBJECT: Option<&[u8]> = {
@@ -25,25 +20,6 @@ pub(crate) const OBJECT: Option<&[u8]> = {
         None
     }
 };
-
-/// The variable by which the loader is told.
-pub(super) const VARIABLE: &str = "LD_PRELOAD";
-
-/// With one of these, the loader is told otherwise, or tells of what it loads.
-const FOR_LOADER: [&str; 4] = [VARIABLE, "LD_AUDIT", "LD_DEBUG", "LD_TRACE_LOADED_OBJECTS"];
-
-/// How the loader of programs with the GNU C library is called.
-const LOADER: &[u8] = b"/ld-linux-x86-64.so.2";
-
-/// Libraries of sanitizers end the program if others were loaded before them.
-const SANITIZERS: [&[u8]; 6] = [
-    b"libasan",
-    b"libclang_rt",
-    b"libhwasan",
-    b"liblsan",
-    b"libtsan",
-    b"libubsan",
-];
 
 /// Whether a file may be loaded as code: the file system may forbid it.
 pub(crate) fn is_loadable(object: &Path) -> bool {
@@ -60,33 +36,15 @@ pub(crate) fn is_loadable(object: &Path) -> bool {
 pub(super) fn is_taken_by(command: &Command) -> bool {
     let mut variables = command.get_envs();
     let has_other = variables
-        .any(|(name, value)| value.is_some() && FOR_LOADER.iter().any(|known| name == *known));
+        .any(|(name, value)| value.is_some() && VARIABLES.iter().any(|known| name == *known));
     !has_other && takes_object(Path::new(command.get_program()))
 }
 
 fn takes_object(program: &Path) -> bool {
-    fs::open(program).is_ok_and(|file| is_linked_to_glibc(file).unwrap_or(false))
-}
-
-fn is_linked_to_glibc(file: File) -> object::Result<bool> {
-    let data = &ReadCache::new(file);
-    let header = FileHeader64::<Endianness>::parse(data)?;
-    let endian = header.endian()?;
-    let programs = header.program_headers(endian, data)?;
-    let mut loaders = programs
-        .iter()
-        .filter_map(|p| p.interpreter(endian, data).ok()?);
-    if !loaders.any(|loader| loader.ends_with(LOADER)) {
-        return Ok(false);
-    }
-    let sections = header.sections(endian, data)?;
-    let Some((dynamic, names)) = sections.dynamic(endian, data)? else {
-        return Ok(false);
-    };
-    let names = sections.strings(endian, data, names)?;
-    let needed = dynamic.iter().filter(|d| d.tag(endian) == DT_NEEDED);
-    let mut needed = needed.filter_map(|d| d.string(endian, names).ok());
-    Ok(!needed.any(|name| SANITIZERS.iter().any(|known| name.starts_with(known))))
+    dynamic::needs(program).is_some_and(|needs| {
+        let loader = needs.loader.unwrap_or_default();
+        loader.ends_with(LOADER) && !needs.libraries.iter().any(|name| is_sanitizer(name))
+    })
 }
 
 #[cfg(test)]
@@ -100,7 +58,7 @@ mod tests {
         for other in ["/dev/null", "/etc/passwd", "/nonexistent", "/"] {
             assert!(!takes_object(Path::new(other)), "{other}");
         }
-        for variable in FOR_LOADER {
+        for variable in VARIABLES {
             let mut command = Command::new(&own);
             command.env(variable, "/lib/other.so");
             assert!(!is_taken_by(&command), "{variable}");

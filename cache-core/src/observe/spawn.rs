@@ -6,6 +6,7 @@ use std::process::{Child, Command, ExitStatus};
 use std::sync::{Arc, mpsc};
 
 use super::events::Observation;
+use super::loader::VARIABLE;
 use super::notes::Notes;
 use super::preload;
 use super::supervise::{Depth, Supervisor};
@@ -29,7 +30,7 @@ pub(crate) fn spawn<T: Send>(
 ) -> io::Result<(Exit, T, Observation)> {
     let object = object.filter(|_| preload::is_taken_by(command));
     let notes = object.and_then(|object| {
-        command.env(preload::VARIABLE, object);
+        command.env(VARIABLE, object);
         Notes::new().ok()
     });
     let trusts_page = notes.is_some();

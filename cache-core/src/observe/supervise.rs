@@ -17,10 +17,7 @@
 //!
 //! Once something was missed, nothing is noted any more, and calls are let go on at once.
 
-use std::borrow::Borrow;
 use std::collections::{HashMap, HashSet};
-use std::ffi::OsStr;
-use std::hash::{Hash, Hasher};
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -30,6 +27,7 @@ use super::calls::{self, At, Doing, Last, Meaning, argument};
 use super::events::{Access, Event, Observation};
 use super::memory;
 use super::notes::{Noted, Notes};
+use super::paths::{Paths, address};
 use super::resolve::{self, Eyes, Resolved, Resolver, Unclear};
 use super::sys::{Listener, Notification, Urgent, Wait};
 use super::watchdog::Watchdog;
@@ -64,30 +62,6 @@ type Repeated = (u32, Access, usize, usize);
 /// The same before it is known where the path leads, and whether a link at its end is followed.
 type Asked = (u32, Access, usize, bool);
 
-/// A path by its spelling: as paths, those with and without a final slash are equal, to which calls
-/// answer differently.
-struct Spelled(Arc<Path>);
-
-impl Borrow<OsStr> for Spelled {
-    fn borrow(&self) -> &OsStr {
-        self.0.as_os_str()
-    }
-}
-
-impl Hash for Spelled {
-    fn hash<H: Hasher>(&self, state: &mut H) {
-        self.0.as_os_str().hash(state);
-    }
-}
-
-impl PartialEq for Spelled {
-    fn eq(&self, other: &Self) -> bool {
-        self.0.as_os_str() == other.0.as_os_str()
-    }
-}
-
-impl Eq for Spelled {}
-
 /// A call of which it is not yet known what it did.
 #[derive(Clone, Copy)]
 struct Pending {
@@ -106,7 +80,7 @@ pub(super) struct Supervisor<'a> {
     processes: HashMap<u32, u32>,
     pids: HashSet<u32>,
     /// The paths met so far.
-    paths: HashSet<Spelled>,
+    paths: Paths,
     resolver: Resolver,
     /// The latest event of each kind.
     latest: HashMap<Repeated, usize>,
@@ -173,7 +147,7 @@ impl<'a> Supervisor<'a> {
             },
             processes: HashMap::new(),
             pids: HashSet::new(),
-            paths: HashSet::new(),
+            paths: Paths::default(),
             resolver: Resolver::new(),
             latest: HashMap::new(),
             answered: HashMap::new(),
@@ -341,7 +315,7 @@ impl<'a> Supervisor<'a> {
         };
         // Compilers look for the same headers again and again. What was answered as before needs no look
         // of ours: what the processes make or change themselves is seen elsewhere.
-        let path = self.intern(&noted.path);
+        let path = self.paths.intern(&noted.path);
         let asked = (
             self.who(*pid, access),
             access,
@@ -561,11 +535,11 @@ impl<'a> Supervisor<'a> {
             // Others may call before this is done.
             self.moving.insert(eyes.tid);
         }
-        let path = self.intern(path);
+        let path = self.paths.intern(path);
         let real = if *real == *path && real.as_os_str() == path.as_os_str() {
             Arc::clone(&path)
         } else {
-            self.intern(&real)
+            self.paths.intern(&real)
         };
         if access.is_look() || access == Access::Read {
             let who = self.who(eyes.pid, access);
@@ -664,15 +638,6 @@ impl<'a> Supervisor<'a> {
         self.push(eyes, Access::Stat, &missing, nothing, stamp::now())
     }
 
-    fn intern(&mut self, path: &Path) -> Arc<Path> {
-        if let Some(Spelled(known)) = self.paths.get(path.as_os_str()) {
-            return Arc::clone(known);
-        }
-        let path: Arc<Path> = path.into();
-        self.paths.insert(Spelled(Arc::clone(&path)));
-        path
-    }
-
     fn process_of(&mut self, tid: u32) -> Result<u32, Unclear> {
         if let Some(&pid) = self.processes.get(&tid) {
             return Ok(pid);
@@ -699,11 +664,6 @@ impl<'a> Supervisor<'a> {
 
 /// Why an observation is not complete that met signals.
 const INTERRUPTED: &str = "a call was interrupted before it was taken";
-
-/// Tells a path that was met from all others.
-fn address(path: &Arc<Path>) -> usize {
-    Arc::as_ptr(path).cast::<u8>() as usize
-}
 
 fn unreadable() -> Unclear {
     "what a call names cannot be read".to_owned()

@@ -7,15 +7,10 @@
 //! process that opens that library is the compiler.
 
 use std::collections::HashMap;
-use std::fs::File;
 use std::os::unix::ffi::OsStrExt as _;
 use std::path::{Path, PathBuf};
 
-use object::Endianness;
-use object::elf::{DT_NEEDED, FileHeader64};
-use object::read::ReadCache;
-use object::read::elf::{Dyn as _, FileHeader as _};
-
+use crate::dynamic;
 use crate::fs;
 use crate::observe::{Access, Observation};
 
@@ -24,25 +19,8 @@ const LIBRARY: &[u8] = b"librustc_driver";
 
 /// Whether a program says that it needs the compiler's library.
 pub(super) fn is_compiler(program: &Path) -> bool {
-    let Ok(file) = fs::open(program) else {
-        return false;
-    };
-    needs_library(file).unwrap_or(false)
-}
-
-fn needs_library(file: File) -> object::Result<bool> {
-    // Only the few parts that are asked for are read: a compiler may have many megabytes.
-    let data = &ReadCache::new(file);
-    let header = FileHeader64::<Endianness>::parse(data)?;
-    let endian = header.endian()?;
-    let sections = header.sections(endian, data)?;
-    let Some((dynamic, names)) = sections.dynamic(endian, data)? else {
-        return Ok(false);
-    };
-    let names = sections.strings(endian, data, names)?;
-    let needed = dynamic.iter().filter(|d| d.tag(endian) == DT_NEEDED);
-    let mut needed = needed.filter_map(|d| d.string(endian, names).ok());
-    Ok(needed.any(|name| name.starts_with(LIBRARY)))
+    let needs = dynamic::needs(program);
+    needs.is_some_and(|needs| needs.libraries.iter().any(|name| name.starts_with(LIBRARY)))
 }
 
 /// The programs that opened the compiler's library, and where it was; canonical paths.
