@@ -157,8 +157,8 @@ fn spell(path: &[u8], is_absolute: bool, into: &mut [u8; ring::PATH]) -> Option<
         let rest = spelled.strip_prefix(top);
         rest.is_some_and(|rest| rest.first().is_none_or(|byte| *byte == b'/'))
     };
-    let is_null = spelled == b"/dev/null";
-    if is_below(b"/proc") || is_below(b"/sys") || (is_below(b"/dev") && !is_null) {
+    let is_plain = spelled == b"/dev/null" || is_below(b"/dev/shm");
+    if is_below(b"/proc") || is_below(b"/sys") || (is_below(b"/dev") && !is_plain) {
         return None;
     }
     u32::try_from(end).ok()

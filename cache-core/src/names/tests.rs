@@ -38,10 +38,12 @@ impl Scene {
     }
 
     fn rust(&self, source: &str, flags: &[&str]) -> PathBuf {
-        let source = self.write("program.rs", source);
+        self.write("program.rs", source);
         let program = self.path("program");
         let mut rustc = Command::new("rustc");
-        rustc.args(flags).arg("-o").arg(&program).arg(source);
+        // The same program each time: where its parts lie decides what looks like an address.
+        rustc.current_dir(self.dir.path()).arg("program.rs");
+        rustc.args(flags).arg("-o").arg(&program);
         assert!(rustc.status().unwrap().success());
         program
     }

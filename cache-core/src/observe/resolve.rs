@@ -93,7 +93,8 @@ pub(super) struct Resolver {
     directories: HashMap<Vec<u8>, Arc<Path>>,
     /// The device of `/proc`.
     proc_device: u64,
-    /// When the youngest link was made that the latest path was seen to lead through.
+    /// When the youngest link was made that the latest path was seen to lead through. Those of the
+    /// kernel may lead elsewhere any moment.
     link_made: i128,
 }
 
@@ -122,7 +123,8 @@ impl Resolver {
         self.walk(path, follows, eyes, &mut 0)
     }
 
-    /// Whether a link that the latest path was seen to lead through is younger than that moment.
+    /// Whether a link that the latest path was seen to lead through may have led elsewhere at that
+    /// moment.
     pub(super) fn led_elsewhere(&self, at: i128) -> bool {
         self.link_made > at
     }
@@ -191,7 +193,10 @@ impl Resolver {
         }
         let target = match kernels_link(directory, name, eyes) {
             Link::Leads(target) if of_process => target,
-            Link::Kernels if of_process => return kernels(path),
+            Link::Kernels if of_process => {
+                self.link_made = i128::MAX;
+                return kernels(path);
+            }
             _ => read_link(&path)?,
         };
         let mut resolved = self.walk(&directory.join(target), true, eyes, links)?;
