@@ -1,6 +1,7 @@
 //! Getting from one program into the next.
 
 use core::ffi::{c_char, c_int, c_void};
+use core::ops::Range;
 use core::ptr;
 use core::sync::atomic::{AtomicBool, Ordering};
 
@@ -15,6 +16,10 @@ static mut ENTRY: [u8; 4096] = [0; 4096];
 
 /// Whether there is one.
 static IS_PASSED_ON: AtomicBool = AtomicBool::new(false);
+
+/// What a program imports that may want its calls to be interrupted by signals: `signal` has them made
+/// again.
+const HANDLES_SIGNALS: &[u8] = b"sigaction\0";
 
 /// Programs that look at many files, or start those that do, as the last part of their names is
 /// without versions (`x86_64-linux-gnu-gcc-12`).
@@ -148,7 +153,8 @@ unsafe fn is_wanted(file: Text, by_path: bool) -> bool {
 /// line. Small, since who executes something may have little stack left.
 const START: usize = 1024;
 
-/// Whether a program is a known one, or a script that such a one runs, and takes the object.
+/// Whether a program is a known one, one that handles signals, or a script that a known one runs, and
+/// takes the object.
 unsafe fn is_of_use(file: Text, by_path: bool) -> Option<bool> {
     let mut start = [0; START];
     // SAFETY: the program's string, as `open` wants it.
@@ -157,7 +163,8 @@ unsafe fn is_of_use(file: Text, by_path: bool) -> Option<bool> {
         let length = program.start(&mut start)?;
         if !start.starts_with(b"#!") {
             let start = start.get(..length)?;
-            return Some(is_known(bytes(file, 4096)) && program.takes_object(start)?);
+            let names = program.takes_object(start)?;
+            return Some(is_known(bytes(file, 4096)) || program.imports(&names, HANDLES_SIGNALS));
         }
         let end = length.min(START - 1);
         *start.get_mut(end)? = b'\n';
@@ -171,7 +178,7 @@ unsafe fn is_of_use(file: Text, by_path: bool) -> Option<bool> {
         }
         let program = open_at(word.as_ptr().cast())?;
         let length = program.start(&mut start)?;
-        program.takes_object(start.get(..length)?)
+        Some(program.takes_object(start.get(..length)?).is_some())
     }
 }
 
@@ -271,8 +278,8 @@ impl Program {
         is_usual.then(|| self.read(0, into))?
     }
 
-    /// Whether the loader will take the object without a word.
-    fn takes_object(&self, start: &[u8]) -> Option<bool> {
+    /// Where the names lie of what it imports, if the loader will take the object without a word.
+    fn takes_object(&self, start: &[u8]) -> Option<Range<usize>> {
         // 64 bits, little end first; a program or a library that can be run; for x86-64.
         let is_ours = start.starts_with(b"\x7fELF\x02\x01")
             && matches!(start.get(16..20)?, [2 | 3, 0, 62, 0]);
@@ -302,7 +309,7 @@ impl Program {
             let entries = entries.clone();
             entries.filter_map(move |e| (word(e, 0)? == tag).then(|| word(e, 8))?)
         };
-        let strings = values(5).next()?;
+        let (strings, size) = (values(5).next()?, values(10).next()?);
         let loaded = headers.clone().filter(|header| kind(header) == 1);
         let mut offsets = loaded.filter_map(|header| {
             let inside = strings.checked_sub(word(header, 16)?)?;
@@ -316,7 +323,29 @@ impl Program {
                 return None;
             }
         }
-        Some(true)
+        Some(strings..strings.checked_add(size)?)
+    }
+
+    /// Whether one of the names that lie there ends so. Of very many, the first are looked through.
+    fn imports(&self, names: &Range<usize>, name: &[u8]) -> bool {
+        const MOST: usize = 1 << 18;
+        let mut window = [0; START];
+        let end = names.end.min(names.start.saturating_add(MOST));
+        let mut at = names.start;
+        while at < end
+            && let Some(read) = self.read(at, &mut window)
+            && let Some(read) = window.get(..read)
+        {
+            if read.windows(name.len()).any(|place| place == name) {
+                return true;
+            }
+            if read.len() < window.len() {
+                break;
+            }
+            // It may begin where this one ends.
+            at += window.len() - name.len();
+        }
+        false
     }
 }
 

@@ -15,8 +15,8 @@
 //!
 //! How it gets in: the observer starts the process with `LD_PRELOAD`. The object takes that out of the
 //! environment before `main`, so that nobody sees it, and puts it back for programs that are
-//! known to look at many files (compilers, `make`, shells, …) when they are executed by the functions of
-//! the C library. Others go without.
+//! known to look at many files (compilers, `make`, shells, …) or import `sigaction`, when they are executed
+//! by the functions of the C library. Others go without.
 //!
 //! What can go wrong, and what is done about it:
 //! - The object cannot be loaded, and the loader complains: it is only asked for where a program

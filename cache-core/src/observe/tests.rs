@@ -268,7 +268,26 @@ fn a_shell_with_children_is_not_interrupted() {
     assert_eq!(observation.missed, None);
 }
 
-/// Compiles a program with a name for which the object is loaded.
+#[cfg(preload)]
+#[test]
+fn signals_do_not_interrupt_a_program_of_any_name() {
+    let directory = tempfile::tempdir().unwrap();
+    let dir = directory.path().canonicalize().unwrap();
+    let elsewhere = tempfile::tempdir().unwrap();
+    let object = object(elsewhere.path());
+    let source = "#include <signal.h>\n#include <sys/stat.h>\n#include <sys/time.h>\n\
+        static void nothing(int signal) {}\n\
+        int main(void) { struct sigaction a = {.sa_handler = nothing}; struct stat s; int failed = 0;\
+        struct itimerval t = {{0, 1000}, {0, 1000}}; sigaction(SIGALRM, &a, 0);\
+        setitimer(ITIMER_REAL, &t, 0);\
+        for (int i = 0; i < 20000; i++) failed += stat(\"/etc/passwd\", &s) != 0; return failed != 0; }";
+    compile(elsewhere.path(), "generate", source, &[]);
+    let script = format!("{}/generate; [ -e none ]", elsewhere.path().display());
+    let (seen, _) = seen_below(&dir, &format!("{script} || true"), Some(&object));
+    assert!(seen.iter().any(|line| line.contains("none")), "{seen:?}");
+}
+
+/// Compiles a program, and gives it a name for which the object is loaded, or another.
 #[cfg(preload)]
 fn compile(dir: &Path, name: &str, source: &str, flags: &[&str]) {
     let from = dir.join(format!("{name}.c"));
