@@ -13,18 +13,19 @@ use std::ffi::OsString;
 use std::os::unix::ffi::OsStringExt as _;
 use std::path::Path;
 
-use crate::codec::{self, HEADER, Kind};
-use crate::digest::Digest;
-use crate::manifest::{self, InputManifest};
-use crate::memo::Memo;
-use crate::result::{self, CompileResult};
+use crate::formats::codec::{self, HEADER, Kind};
+use crate::formats::digest::Digest;
+use crate::formats::manifest::{self, InputManifest};
+use crate::inputs::names;
+use crate::kinds::rustc::capture::Places;
+use crate::kinds::rustc::dep_info::{self, DepInfo};
+use crate::kinds::rustc::invocation::Invocation;
+use crate::kinds::rustc::messages::{self, Restorer};
+use crate::kinds::rustc::toolchain;
+use crate::outputs::result::{self, CompileResult};
 use crate::roots::{Escaping, Root, Roots};
-use crate::rustc::capture::Places;
-use crate::rustc::dep_info::{self, DepInfo};
-use crate::rustc::invocation::Invocation;
-use crate::rustc::messages::{self, Restorer};
-use crate::rustc::toolchain;
-use crate::{journal, names, stats};
+use crate::store::memo::Memo;
+use crate::store::{journal, stats};
 
 fn frame(kind: Kind, payload: &[u8]) -> Vec<u8> {
     codec::seal(kind, [&[0; HEADER], payload].concat())

@@ -39,15 +39,21 @@
 //!
 //! # Reading order
 //!
-//! The modules in the order in which data flows: `pipeline` tells the whole story;
-//! `rustc::args` and `rustc::invocation` parse; `rustc::toolchain` identifies the compiler;
-//! `rustc::place` and `roots` find the directories; `rustc::key` and `key` make the key;
-//! `manifest` and `check` look up; `restore` serves a hit. For a miss, `run` and `observe`
-//! run the compiler; `seen` and `record` turn what it did into inputs (`rustc::seen` and
-//! `rustc::record` know what is particular to a compiler);
-//! `rustc::capture` and `result` keep its outputs. Below all of them lie `store`, `codec`
-//! and `digest`. `build_script` does the same for runs of build scripts. `key`, `manifest`, `result`, `codec` and `store::retention` touch neither
-//! files nor clocks nor processes.
+//! `pipeline` tells the whole story, for any kind of unit. A room for each thing that it needs:
+//!
+//! | room | what is there |
+//! |---|---|
+//! | `kinds` | what is particular to rustc, and to runs of build scripts |
+//! | `inputs` | from what was observed to what is recorded; checking that it still holds |
+//! | `outputs` | results; putting outputs into their places |
+//! | `observe`, `run` | running a process, and watching it |
+//! | `store` | manifests, results and blobs in one directory; counters, memo, journal; what goes when |
+//! | `roots` | paths as templates |
+//! | `formats` | what is written down: digests, keys, the encoding |
+//! | `os` | files, times, locks, the environment |
+//! | `config`, `log` | settings; saying something |
+//!
+//! `formats`, `outputs::result` and `store::retention` touch neither files nor clocks nor processes.
 //!
 //! # Embedding
 //!
@@ -89,77 +95,50 @@
 //! [`Store`] gives access to manifests, results and blobs by themselves. `examples/` has a
 //! program for each.
 
-mod asks;
-mod build_script;
-mod check;
-mod codec;
 mod config;
-mod digest;
-mod dir;
-mod dynamic;
-mod env;
 mod error;
 #[cfg(test)]
 mod fault;
-mod file_system;
-mod fs;
+mod formats;
 #[cfg(fuzzing)]
 pub mod fuzzing;
-mod inherited;
-mod input;
-mod journal;
-mod kernel;
-mod key;
-mod listing;
-mod lock;
+mod inputs;
+mod kinds;
 mod log;
-mod manifest;
-mod memo;
-mod names;
 mod observe;
+mod os;
+mod outputs;
 mod pipeline;
-mod processor;
-mod record;
-mod restore;
-mod result;
 mod roots;
 mod run;
-mod rustc;
-mod search;
-mod seen;
-mod sparse;
-mod stamp;
-pub mod stats;
 mod store;
-mod temp_file;
-mod tool_caches;
 
-pub use build_script::{ScriptRequest, is_behind_launcher, run_build_script};
-pub use check::{Change, MissReason};
-pub use codec::DecodeError;
 pub use config::{
     BuildScripts, Config, ConfigEntry, ConfigProblem, DEFAULT_MAX_SIZE, Loaded, LogLevel, LogSpec,
     Origin, Setting, SettingName, TrimPaths, format_size, parse_size,
 };
-pub use digest::{BlobRef, Digest, ManifestKey, ResultKey};
-pub use env::Environment;
 pub use error::PathError;
-pub use input::{EnvValue, FileType, Input};
-pub use journal::{JournalChange, JournalEntry, JournalOutcome};
-pub use key::KeyHasher;
+pub use formats::codec::DecodeError;
+pub use formats::digest::{BlobRef, Digest, ManifestKey, ResultKey};
+pub use formats::key::KeyHasher;
+pub use formats::manifest::{InputManifest, InputSet, MAX_SETS, result_key};
+pub use inputs::check::{Change, MissReason};
+pub use inputs::input::{EnvValue, FileType, Input};
+pub use inputs::sort::NotStored;
+pub use kinds::build_script::{ScriptRequest, is_behind_launcher, run_build_script};
+pub use kinds::rustc::invocation::BypassReason;
+pub use kinds::rustc::toolchain::KnownToolchain;
 pub use log::Log;
-pub use manifest::{InputManifest, InputSet, MAX_SETS, result_key};
 pub use observe::{Depth, is_observed, probe as probe_observer};
 pub use observe::{die_by_signal, survive_file_size_limit};
+pub use os::env::Environment;
+pub use outputs::result::{CompileResult, Content, Output, Role};
 pub use pipeline::{Outcome, Request, run};
-pub use result::{CompileResult, Content, Output, Role};
 pub use roots::{Escaping, Root, RootedPath, Roots, Template};
 pub use run::{Command, Run, Runner, Sink, Status, SystemRunner};
-pub use rustc::invocation::BypassReason;
-pub use rustc::toolchain::KnownToolchain;
-pub use seen::NotStored;
-pub use store::retention;
+pub use store::journal::{JournalChange, JournalEntry, JournalOutcome};
 pub use store::{
     CACHEDIR_TAG, Cleared, CollectOptions, Collected, Damage, FORMAT, Finding, GcReport, Layout,
     Placed, Progress, Store, StoreError, Usage, VerifyReport, disk_size, run_gc,
 };
+pub use store::{retention, stats};

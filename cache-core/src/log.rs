@@ -4,8 +4,8 @@ use std::io::Write as _;
 use std::path::{Path, PathBuf};
 
 use crate::config::{LogLevel, LogSpec};
-use crate::digest::Digest;
-use crate::fs;
+use crate::formats::digest::Digest;
+use crate::os::fs;
 
 /// Writes messages up to a level. Failing to write one is ignored: there is nobody left
 /// to tell, and the build goes on.

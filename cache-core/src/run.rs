@@ -8,8 +8,8 @@ use std::path::PathBuf;
 use std::process::{Child, Stdio};
 use std::time::{Duration, Instant};
 
-use crate::env::Environment;
 use crate::observe::{self, Depth, Observation};
+use crate::os::env::Environment;
 
 /// A process to run: everything that its outcome may depend on, but for what [`SystemRunner`]
 /// passes on from this process.
@@ -296,7 +296,7 @@ mod tests {
         let tool = dir.path().join("tools/tool");
         std::fs::create_dir(tool.parent().unwrap()).unwrap();
         std::fs::write(&tool, "#!/bin/sh\necho \"$0\"; pwd -P; exec /usr/bin/env\n").unwrap();
-        crate::fs::set_mode(&tool, 0o755).unwrap();
+        crate::os::fs::set_mode(&tool, 0o755).unwrap();
         let odd = OsString::from_vec(b"\xff=\n".to_vec());
         for observe in [None, Some(Depth::Usual)] {
             let mut env = Environment::default();

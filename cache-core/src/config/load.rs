@@ -8,8 +8,8 @@ use toml::Value;
 
 use super::values::{self, BuildScripts, LogLevel, LogSpec, TrimPaths};
 use super::{Config, ConfigProblem, DEFAULT_MAX_SIZE, Loaded, Origin, Setting, SettingName};
-use crate::env::Environment;
-use crate::fs;
+use crate::os::env::Environment;
+use crate::os::fs;
 
 /// The one variable that has no counterpart in the file.
 const CONFIG_VARIABLE: &str = "CACHEWRAP_CONFIG";

@@ -3,7 +3,7 @@
 use std::path::Path;
 use std::sync::Arc;
 
-use crate::stamp::Stamp;
+use crate::os::stamp::Stamp;
 
 /// The permissions that a question is about.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]

@@ -59,7 +59,7 @@ mod watchdog;
 
 use std::path::Path;
 
-use crate::stamp::Stamp;
+use crate::os::stamp::Stamp;
 
 pub(crate) use events::{Access, Event, Observation, Permissions};
 pub(crate) use preload::{OBJECT as PRELOADED_OBJECT, is_loadable};
@@ -99,7 +99,7 @@ fn executable_of(pid: &str) -> Option<(u64, u64)> {
 }
 
 fn parent_of(pid: u32) -> Option<u32> {
-    let stat = crate::fs::read(Path::new(&format!("/proc/{pid}/stat"))).ok()?;
+    let stat = crate::os::fs::read(Path::new(&format!("/proc/{pid}/stat"))).ok()?;
     // The name in parentheses may hold anything.
     let end = memchr::memrchr(b')', &stat)?;
     let rest = String::from_utf8_lossy(stat.get(end + 1..)?).into_owned();

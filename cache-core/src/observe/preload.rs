@@ -7,7 +7,7 @@ use std::process::Command;
 
 use super::loader::{LOADER, VARIABLES, is_sanitizer};
 use super::sys;
-use crate::{dynamic, fs};
+use crate::os::{dynamic, fs};
 
 /// Its file. `None` where it is not made for this system.
 pub(crate) const OBJECT: Option<&[u8]> = {

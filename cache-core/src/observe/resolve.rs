@@ -22,9 +22,9 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use super::events::Access;
-use crate::fs;
-use crate::input::FileType;
-use crate::stamp::Stamp;
+use crate::inputs::input::FileType;
+use crate::os::fs;
+use crate::os::stamp::Stamp;
 
 /// As many links as the kernel follows.
 const MAX_LINKS: u32 = 40;

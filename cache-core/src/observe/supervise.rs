@@ -31,9 +31,9 @@ use super::paths::{Paths, address};
 use super::resolve::{self, Eyes, Resolved, Resolver, Unclear};
 use super::sys::{Listener, Notification, Urgent, Wait};
 use super::watchdog::Watchdog;
-use crate::fs;
-use crate::input::FileType;
-use crate::stamp::{self, Stamp};
+use crate::inputs::input::FileType;
+use crate::os::fs;
+use crate::os::stamp::{self, Stamp};
 
 /// How long processes that outlive the compiler are waited for, all together.
 ///

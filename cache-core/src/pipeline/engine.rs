@@ -3,18 +3,18 @@
 use std::path::PathBuf;
 use std::time::SystemTime;
 
-use crate::check::{Checker, MissReason, World};
 use crate::config::{Config, LogLevel};
-use crate::digest::{Digest, ManifestKey, ResultKey};
-use crate::fs;
-use crate::input::Input;
+use crate::formats::digest::{Digest, ManifestKey, ResultKey};
+use crate::formats::manifest::{InputManifest, result_key};
+use crate::inputs::check::{Checker, MissReason, World};
+use crate::inputs::input::Input;
+use crate::inputs::sort::{NotStored, Refusal};
 use crate::log::Log;
-use crate::manifest::{InputManifest, result_key};
 use crate::observe;
-use crate::restore::RestoreError;
-use crate::result::CompileResult;
-use crate::seen::{NotStored, Refusal};
-use crate::stats::STORED_BYTES;
+use crate::os::fs;
+use crate::outputs::restore::RestoreError;
+use crate::outputs::result::CompileResult;
+use crate::store::stats::STORED_BYTES;
 use crate::store::{Store, StoreError};
 
 /// The store as one unit uses it.

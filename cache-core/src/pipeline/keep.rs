@@ -7,24 +7,24 @@ use std::collections::HashSet;
 use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 
-use crate::asks;
 use crate::config::LogLevel;
-use crate::fs;
-use crate::input::Input;
-use crate::names::Code;
+use crate::inputs::asks;
+use crate::inputs::input::Input;
+use crate::inputs::names::Code;
+use crate::inputs::record::Recorder;
+use crate::inputs::sort::{NotStored, Refusal, Summary};
+use crate::inputs::tool_caches::ToolCaches;
+use crate::kinds::rustc::capture;
+use crate::kinds::rustc::dep_info::DepInfo;
+use crate::kinds::rustc::inputs::{self, Known};
+use crate::kinds::rustc::invocation::{Action, Source};
+use crate::kinds::rustc::messages;
+use crate::kinds::rustc::record::Compilation;
+use crate::kinds::rustc::remap;
 use crate::observe::{Access, Observation};
-use crate::record::Recorder;
-use crate::result::{CompileResult, Content, Output};
+use crate::os::fs;
+use crate::outputs::result::{CompileResult, Content, Output};
 use crate::roots::{Escaping, Root, Template};
-use crate::rustc::capture;
-use crate::rustc::dep_info::DepInfo;
-use crate::rustc::invocation::{Action, Source};
-use crate::rustc::messages;
-use crate::rustc::record::Compilation;
-use crate::rustc::remap;
-use crate::rustc::seen::{self, Known};
-use crate::seen::{NotStored, Refusal, Summary};
-use crate::tool_caches::ToolCaches;
 
 use super::unit::dep_info_tells_all;
 use super::{Job, Ran};
@@ -128,7 +128,7 @@ impl Job<'_> {
         let real_out_dir = fs::canonicalize(&unit.out_dir).unwrap_or_else(|_| unit.out_dir.clone());
         let source = self.source();
         match &ran.run.observation {
-            Some(observation) => seen::summarise(
+            Some(observation) => inputs::summarise(
                 observation,
                 &Known {
                     env: self.request.env,
@@ -146,7 +146,7 @@ impl Job<'_> {
             )
             .map(Some),
             None if unit.invocation.links() || !dep_info_tells_all(&unit.invocation) => {
-                Err(NotStored::Incomplete.of(crate::seen::NOT_OBSERVED))
+                Err(NotStored::Incomplete.of(crate::inputs::sort::NOT_OBSERVED))
             }
             None => Ok(None),
         }

@@ -18,13 +18,13 @@ use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, PoisonError};
 
-use crate::check::MissReason;
 use crate::config::LogLevel;
+use crate::inputs::check::MissReason;
+use crate::inputs::sort::{NotStored, Refusal};
+use crate::kinds::rustc::invocation::BypassReason;
 use crate::observe::Depth;
+use crate::os::stamp;
 use crate::run::{Command, Run, Runner, Sink, Status};
-use crate::rustc::invocation::BypassReason;
-use crate::seen::{NotStored, Refusal};
-use crate::stamp;
 
 use super::{Engine, Outcome};
 

@@ -6,13 +6,13 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use super::{Outcome, Request, run};
-use crate::build_script::{ScriptRequest, run_build_script};
 use crate::config::Config;
-use crate::env::Environment;
 use crate::fault;
+use crate::inputs::sort::NotStored;
+use crate::kinds::build_script::{ScriptRequest, run_build_script};
 use crate::observe::Depth;
+use crate::os::env::Environment;
 use crate::run::{Command, Run, Runner, Sink, Status, SystemRunner};
-use crate::seen::NotStored;
 
 /// Every step of a call. Those of a miss come first.
 const STEPS: &[&str] = &[
@@ -75,7 +75,7 @@ impl Unit {
         std::fs::write(work.join("build.rs"), "fn main() { let unused = 1; }\n").unwrap();
         let text = "#!/bin/sh\necho made; echo one >&2; echo two >&2; echo x >$OUT_DIR/made\n";
         std::fs::write(work.join("script"), text).unwrap();
-        crate::fs::set_mode(&work.join("script"), 0o755).unwrap();
+        crate::os::fs::set_mode(&work.join("script"), 0o755).unwrap();
         // An input must not have been changed in the same tick of the clock.
         std::thread::sleep(Duration::from_millis(50));
         let mut env = Environment::of_process();

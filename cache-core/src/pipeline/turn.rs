@@ -17,10 +17,10 @@ use std::os::unix::ffi::OsStrExt as _;
 use std::path::Path;
 
 use crate::config::LogLevel;
-use crate::digest::Digest;
-use crate::fs;
-use crate::key::KeyHasher;
-use crate::rustc::invocation::{Action, Source};
+use crate::formats::digest::Digest;
+use crate::formats::key::KeyHasher;
+use crate::kinds::rustc::invocation::{Action, Source};
+use crate::os::fs;
 use crate::store::Turn;
 
 use super::Job;

@@ -3,20 +3,20 @@
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 
-use crate::build_script::package;
 use crate::config::TrimPaths;
-use crate::digest::{Digest, ManifestKey};
-use crate::env::Environment;
-use crate::fs;
-use crate::memo::Memo;
-use crate::processor;
+use crate::formats::digest::{Digest, ManifestKey};
+use crate::inputs::processor;
+use crate::inputs::search;
+use crate::kinds::build_script::package;
+use crate::kinds::rustc::invocation::{Action, BypassReason, Invocation, Source};
+use crate::kinds::rustc::key::{self, KeyParts};
+use crate::kinds::rustc::place;
+use crate::kinds::rustc::toolchain::{self, Surroundings, Toolchain};
+use crate::os::env::Environment;
+use crate::os::fs;
 use crate::roots::Roots;
-use crate::rustc::invocation::{Action, BypassReason, Invocation, Source};
-use crate::rustc::key::{self, KeyParts};
-use crate::rustc::place;
-use crate::rustc::toolchain::{self, Surroundings, Toolchain};
-use crate::search;
 use crate::store::Store;
+use crate::store::memo::Memo;
 
 use super::Request;
 
@@ -106,7 +106,7 @@ impl Unit {
     }
 
     /// What people call the parts of the key, with digests.
-    pub(super) fn key_parts(&self, request: &Request<'_>) -> crate::key::KeyParts {
+    pub(super) fn key_parts(&self, request: &Request<'_>) -> crate::formats::key::KeyParts {
         key::parts(&self.invocation, &self.in_key(request))
     }
 

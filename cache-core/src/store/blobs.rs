@@ -12,12 +12,12 @@ use std::io::{self, Read, Write};
 use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 
-use crate::digest::{BlobRef, hash_aside};
 use crate::error::{PathContext as _, PathError};
-use crate::fs;
-use crate::memo::Memo;
-use crate::sparse;
-use crate::stamp::Stamp;
+use crate::formats::digest::{BlobRef, hash_aside};
+use crate::os::fs;
+use crate::os::sparse;
+use crate::os::stamp::Stamp;
+use crate::store::memo::Memo;
 
 use super::{Store, StoreError, disk_size};
 

@@ -12,8 +12,8 @@
 use super::room::kind_of;
 use super::scan::file_size;
 use super::{Store, StoreError};
-use crate::dir::NameKind;
-use crate::fs;
+use crate::os::dir::NameKind;
+use crate::os::fs;
 
 /// Begins the names of format directories on their way out.
 const DOOMED: &str = "v1.cleared-";

@@ -15,9 +15,9 @@ use super::progress::{Meter, Progress};
 use super::retention::{self, Plan, Policy};
 use super::scan::{FileEntry, Scan, modified};
 use super::{Store, StoreError};
-use crate::digest::{Digest, ResultKey};
 use crate::error::PathError;
-use crate::manifest::InputManifest;
+use crate::formats::digest::{Digest, ResultKey};
+use crate::formats::manifest::InputManifest;
 
 /// Plans made in one collection: compressing may turn out to save less than assumed.
 const ROUNDS: usize = 3;

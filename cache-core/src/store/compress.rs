@@ -11,9 +11,9 @@ use std::time::SystemTime;
 
 use super::scan::disk_size;
 use super::{Store, StoreError};
-use crate::digest::{Digest, hash_pieces};
 use crate::error::{PathContext as _, PathError};
-use crate::sparse;
+use crate::formats::digest::{Digest, hash_pieces};
+use crate::os::sparse;
 
 /// The zstd level.
 ///

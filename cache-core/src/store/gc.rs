@@ -46,11 +46,11 @@ use super::collection::{Collection, is_stale};
 use super::progress::Progress;
 use super::retention::{self, Bound, EvictReason, Plan, Policy};
 use super::{Store, StoreError};
-use crate::codec::{self, Kind};
 use crate::config::Config;
 use crate::error::{PathContext as _, PathError};
-use crate::lock;
-use crate::stats::STORED_BYTES;
+use crate::formats::codec::{self, Kind};
+use crate::os::lock;
+use crate::store::stats::STORED_BYTES;
 
 /// Age from which a file in `tmp/` is taken to be left behind.
 ///

@@ -21,7 +21,7 @@
 
 use std::path::{Path, PathBuf};
 
-use crate::digest::{Digest, ManifestKey, ResultKey};
+use crate::formats::digest::{Digest, ManifestKey, ResultKey};
 
 /// The directory of the one format this release reads and writes.
 pub const FORMAT: &str = "v1";

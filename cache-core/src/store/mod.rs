@@ -20,11 +20,14 @@ mod clear;
 mod collection;
 mod compress;
 mod gc;
+pub(crate) mod journal;
 mod layout;
+pub(crate) mod memo;
 mod progress;
 pub mod retention;
 mod room;
 mod scan;
+pub mod stats;
 mod turns;
 mod verify;
 
@@ -40,11 +43,11 @@ pub use scan::{Usage, disk_size};
 pub(crate) use turns::Turn;
 pub use verify::{Damage, Finding, VerifyReport};
 
-use crate::codec::{self, DecodeError};
-use crate::digest::{ManifestKey, ResultKey};
 use crate::error::PathError;
-use crate::manifest::InputManifest;
-use crate::result::CompileResult;
+use crate::formats::codec::{self, DecodeError};
+use crate::formats::digest::{ManifestKey, ResultKey};
+use crate::formats::manifest::InputManifest;
+use crate::outputs::result::CompileResult;
 
 /// Why the store did not do what was asked; a miss is not an error.
 #[derive(Debug, thiserror::Error)]

@@ -33,7 +33,7 @@ use std::collections::{BTreeSet, HashMap, HashSet};
 use std::time::{Duration, SystemTime};
 
 use super::scan::disk_size;
-use crate::digest::{Digest, ResultKey};
+use crate::formats::digest::{Digest, ResultKey};
 
 /// How long a hit keeps an entry ahead of those never hit.
 pub const HIT_COUNTS_FOR: Duration = Duration::from_secs(14 * 24 * 3600);

@@ -1,7 +1,7 @@
 //! The room: everything that the store does with the file system below its directory.
 //!
 //! Callers name files by their paths, which errors show; what is done is done by
-//! [descriptor](crate::dir), so that nothing is written, changed or removed outside the
+//! [descriptor](crate::os::dir), so that nothing is written, changed or removed outside the
 //! store, whatever others have put into it. A link in place of one of its directories is an
 //! error, which `verify` reports and `verify --repair` mends; builds go on without what would
 //! be behind it.
@@ -16,9 +16,9 @@ use std::path::{Path, PathBuf};
 use rustix::fs::{FileType, Stat};
 
 use super::{CACHEDIR_TAG, Store};
-use crate::dir::{Dir, Listed, NameKind, Spot};
 use crate::error::{PathContext as _, PathError};
-use crate::fs::{self, TempFile};
+use crate::os::dir::{Dir, Listed, NameKind, Spot};
+use crate::os::fs::{self, TempFile};
 
 /// Directories right in the format directory.
 pub(super) const PARTS: [&str; 8] = [

@@ -20,12 +20,12 @@ use rustix::fs::Stat;
 use super::Store;
 use super::retention::{Contents, Entry, StoredBlob};
 use super::room::kind_of;
-use crate::codec::DecodeError;
-use crate::digest::{Digest, ResultKey};
-use crate::dir::{Dir, Listed, NameKind};
 use crate::error::PathError;
-use crate::fs;
-use crate::result::CompileResult;
+use crate::formats::codec::DecodeError;
+use crate::formats::digest::{Digest, ResultKey};
+use crate::os::dir::{Dir, Listed, NameKind};
+use crate::os::fs;
+use crate::outputs::result::CompileResult;
 
 /// How much later than its creation a result must have been touched to count as hit.
 ///

@@ -34,10 +34,10 @@ use std::sync::mpsc::{self, RecvTimeoutError};
 use std::time::{Duration, Instant};
 
 use super::Store;
-use crate::digest::Digest;
-use crate::dir::Spot;
 use crate::error::PathError;
-use crate::lock;
+use crate::formats::digest::Digest;
+use crate::os::dir::Spot;
+use crate::os::lock;
 
 /// How often the one who compiles shows that it is at work.
 const BEAT: Duration = Duration::from_secs(1);

@@ -24,14 +24,14 @@ use rayon::prelude::*;
 use super::progress::{Meter, Progress};
 use super::scan::blob_name;
 use super::{CACHEDIR_TAG, Store, StoreError};
-use crate::codec::{self, DecodeError};
-use crate::digest::Digest;
-use crate::dir::NameKind;
 use crate::error::PathError;
-use crate::journal;
-use crate::manifest::InputManifest;
-use crate::memo::Memo;
-use crate::result::CompileResult;
+use crate::formats::codec::{self, DecodeError};
+use crate::formats::digest::Digest;
+use crate::formats::manifest::InputManifest;
+use crate::os::dir::NameKind;
+use crate::outputs::result::CompileResult;
+use crate::store::journal;
+use crate::store::memo::Memo;
 
 /// What is wrong with a file.
 #[derive(Debug, thiserror::Error)]

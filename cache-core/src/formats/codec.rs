@@ -1,0 +1,221 @@
+//! The frame around every structured file of the store, and its only codec.
+//!
+//! ```text
+//! frame    = magic kind version reserved length payload checksum
+//! magic    = "cwrp"             4 bytes
+//! kind     = u8                 'M' manifest, 'R' result, 'S' counters, 'T' toolchain, 'N' names,
+//!                                 'G' collection
+//! version  = u8                 version of the payload's layout for this kind
+//! reserved = u16 LE             zero
+//! length   = u64 LE             of the payload, bytes
+//! payload  = bincode 2 "standard" encoding (little endian, variable-length integers), at
+//!            most 256 MiB
+//! checksum = 32 bytes           BLAKE3 of everything before it
+//! ```
+//!
+//! A frame with any byte flipped, cut short or followed by more is rejected, never
+//! half-read: the checksum covers the header and the payload, and the length must
+//! account for the whole file. A version that this code does not know is reported
+//! apart from corruption, because such a file belongs to another release and must be
+//! left alone.
+
+use bincode::config::{Configuration, Limit, LittleEndian, Varint};
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+
+use crate::formats::digest::Digest;
+
+const MAGIC: &[u8; 4] = b"cwrp";
+pub(crate) const HEADER: usize = 16;
+const CHECKSUM: usize = 32;
+
+/// The longest payload, bytes. Lengths inside a payload are believed up to here, so that
+/// one that lies about them is rejected before memory is asked for.
+const LIMIT: usize = 256 << 20;
+
+type Config = Configuration<LittleEndian, Varint, Limit<LIMIT>>;
+const CONFIG: Config = bincode::config::standard().with_limit::<LIMIT>();
+
+/// What a frame holds, and the version of that layout which this code writes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Kind {
+    /// The letter in the header.
+    pub tag: u8,
+    /// The version written, and the only one read.
+    pub version: u8,
+}
+
+/// Why a frame was not read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum DecodeError {
+    /// The bytes are not a frame of this kind, or are damaged.
+    #[error("damaged or not a cachewrap file")]
+    Corrupt,
+    /// The frame is whole, but of a layout that this release does not know.
+    #[error("written by another version of cachewrap (layout {found})")]
+    UnknownVersion {
+        /// The version in the header.
+        found: u8,
+    },
+}
+
+/// Encodes `value` as a frame of `kind`.
+pub(crate) fn encode<T: Serialize>(
+    kind: Kind,
+    value: &T,
+) -> Result<Vec<u8>, bincode::error::EncodeError> {
+    let mut frame = vec![0; HEADER];
+    bincode::serde::encode_into_std_write(value, &mut frame, CONFIG)?;
+    if frame.len() - HEADER > LIMIT {
+        return Err(bincode::error::EncodeError::Other(
+            "more than a frame holds",
+        ));
+    }
+    Ok(seal(kind, frame))
+}
+
+/// Completes a frame that consists of room for the header and a payload.
+pub(crate) fn seal(kind: Kind, mut frame: Vec<u8>) -> Vec<u8> {
+    let len = (frame.len() - HEADER) as u64;
+    let mut header = Vec::with_capacity(HEADER);
+    header.extend_from_slice(MAGIC);
+    header.extend_from_slice(&[kind.tag, kind.version, 0, 0]);
+    header.extend_from_slice(&len.to_le_bytes());
+    for (slot, byte) in frame.iter_mut().zip(header) {
+        *slot = byte;
+    }
+    let checksum = Digest::of(&frame);
+    frame.extend_from_slice(checksum.as_bytes());
+    frame
+}
+
+/// Decodes what [`encode`] wrote.
+pub(crate) fn decode<T: DeserializeOwned>(kind: Kind, frame: &[u8]) -> Result<T, DecodeError> {
+    let corrupt = DecodeError::Corrupt;
+    let body_len = frame.len().checked_sub(CHECKSUM).ok_or(corrupt)?;
+    let (body, checksum) = frame.split_at_checked(body_len).ok_or(corrupt)?;
+    let (header, payload) = body.split_at_checked(HEADER).ok_or(corrupt)?;
+    if Digest::of(body).as_bytes().as_slice() != checksum {
+        return Err(corrupt);
+    }
+    let (&[m0, m1, m2, m3, tag, version, r0, r1], len) =
+        header.split_first_chunk::<8>().ok_or(corrupt)?;
+    let len = u64::from_le_bytes(len.try_into().map_err(|_| corrupt)?);
+    if &[m0, m1, m2, m3] != MAGIC || tag != kind.tag {
+        return Err(corrupt);
+    }
+    if version != kind.version || (r0, r1) != (0, 0) {
+        return Err(DecodeError::UnknownVersion { found: version });
+    }
+    if len != payload.len() as u64 {
+        return Err(corrupt);
+    }
+    let (value, read) = bincode::serde::decode_from_slice(payload, CONFIG).map_err(|_| corrupt)?;
+    if read == payload.len() {
+        Ok(value)
+    } else {
+        Err(corrupt)
+    }
+}
+
+/// The version of a whole frame, if it is another than that of `ours`.
+pub(crate) fn foreign_version(frame: &[u8], ours: &[u8]) -> Option<u8> {
+    let version = |frame: &[u8]| frame.get(MAGIC.len() + 1).copied();
+    version(frame).filter(|found| is_whole(frame) && version(ours) != Some(*found))
+}
+
+/// Whether the frame is whole, whatever it holds.
+pub(crate) fn is_whole(frame: &[u8]) -> bool {
+    let whole = || {
+        let (body, checksum) = frame.split_at_checked(frame.len().checked_sub(CHECKSUM)?)?;
+        let (header, payload) = body.split_at_checked(HEADER)?;
+        let (_, len) = header.split_first_chunk::<8>()?;
+        let len = u64::from_le_bytes(len.try_into().ok()?);
+        Some(
+            header.starts_with(MAGIC)
+                && len == payload.len() as u64
+                && Digest::of(body).as_bytes().as_slice() == checksum,
+        )
+    };
+    whole() == Some(true)
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    const KIND: Kind = Kind {
+        tag: b'X',
+        version: 1,
+    };
+    type Sample = (Vec<u8>, Option<String>, u64);
+
+    fn sample() -> Sample {
+        (vec![1, 2, 3], Some("text".into()), 300)
+    }
+
+    #[test]
+    fn the_frame_layout_is_fixed() {
+        let frame = encode(KIND, &(7_u8, 300_u16)).unwrap();
+        let (body, checksum) = frame.split_at(HEADER + 4);
+        assert_eq!(body, b"cwrpX\x01\0\0\x04\0\0\0\0\0\0\0\x07\xfb\x2c\x01");
+        assert_eq!(checksum, Digest::of(body).as_bytes());
+    }
+
+    #[test]
+    fn every_flipped_or_truncated_byte_is_rejected() {
+        let frame = encode(KIND, &sample()).unwrap();
+        for i in 0..frame.len() {
+            for bit in 0..8 {
+                let mut bad = frame.clone();
+                bad[i] ^= 1 << bit;
+                assert_eq!(
+                    decode::<Sample>(KIND, &bad),
+                    Err(DecodeError::Corrupt),
+                    "byte {i}"
+                );
+                assert!(!is_whole(&bad));
+            }
+            assert!(!is_whole(&frame[..i]));
+            assert_eq!(
+                decode::<Sample>(KIND, &frame[..i]),
+                Err(DecodeError::Corrupt)
+            );
+        }
+        let longer = [&frame[..], b"x"].concat();
+        assert_eq!(decode::<Sample>(KIND, &longer), Err(DecodeError::Corrupt));
+    }
+
+    #[test]
+    fn another_version_is_told_apart_from_damage() {
+        let newer = Kind { version: 2, ..KIND };
+        let frame = encode(newer, &sample()).unwrap();
+        assert_eq!(
+            decode::<Sample>(KIND, &frame),
+            Err(DecodeError::UnknownVersion { found: 2 })
+        );
+        assert!(is_whole(&frame));
+    }
+
+    #[test]
+    fn a_frame_of_another_kind_is_rejected() {
+        let other = Kind { tag: b'Y', ..KIND };
+        let frame = encode(other, &sample()).unwrap();
+        assert_eq!(decode::<Sample>(KIND, &frame), Err(DecodeError::Corrupt));
+    }
+
+    proptest! {
+        #[test]
+        fn whatever_is_encoded_is_decoded(value: Sample) {
+            let frame = encode(KIND, &value).unwrap();
+            prop_assert_eq!(decode::<Sample>(KIND, &frame), Ok(value));
+        }
+
+        #[test]
+        fn arbitrary_bytes_never_panic(bytes: Vec<u8>) {
+            prop_assert!(decode::<Sample>(KIND, &bytes).is_err());
+        }
+    }
+}

@@ -1,0 +1,360 @@
+//! Checking inputs: do the recorded facts still hold here and now?
+//!
+//! The first input of a set that does not hold ends the check of that set; inputs shared
+//! by several sets of a manifest are checked once. Files are told apart by size first,
+//! then by digest, through the memo.
+
+use std::collections::HashMap;
+use std::fmt;
+use std::os::unix::ffi::OsStrExt as _;
+use std::path::{Path, PathBuf};
+
+use crate::formats::digest::BlobRef;
+use crate::formats::manifest::{InputManifest, InputSet};
+use crate::inputs::input::{EnvValue, FileType, Input};
+use crate::inputs::listing;
+use crate::inputs::names::{self, Code};
+use crate::inputs::search;
+use crate::os::env::Environment;
+use crate::os::fs;
+use crate::os::stamp::Stamp;
+use crate::roots::{RootedPath, Roots};
+use crate::store::Store;
+use crate::store::memo::Memo;
+
+/// Why there was no hit.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum MissReason {
+    /// Nothing like it has been compiled before.
+    NoEntry,
+    /// The user asked to compile and store anew.
+    Recache,
+    /// An input differs from the newest recorded set.
+    Changed(Change),
+    /// The inputs match, but the result or a part of it is gone.
+    Evicted,
+    /// The inputs match, but the result or a part of it was damaged.
+    Damaged,
+    /// An entry was written by another version of cachewrap.
+    OtherVersion,
+}
+
+impl MissReason {
+    /// The name used in counters.
+    pub fn name(&self) -> &'static str {
+        match self {
+            Self::NoEntry => "no-entry",
+            Self::Recache => "recache",
+            Self::Changed(change) => change.kind,
+            Self::Evicted => "evicted",
+            Self::Damaged => "damaged",
+            Self::OtherVersion => "other-version",
+        }
+    }
+
+    /// What the name of a reason says to people, where the name says all.
+    pub(crate) fn explanation(name: &str) -> Option<&'static str> {
+        Some(match name {
+            "no-entry" => "not compiled before with these arguments",
+            "recache" => "CACHEWRAP_RECACHE is set",
+            "evicted" => "the stored result was evicted",
+            "damaged" => "the stored result was damaged",
+            "other-version" => "stored by another version of cachewrap",
+            _ => return None,
+        })
+    }
+}
+
+impl fmt::Display for MissReason {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Changed(change) => change.fmt(f),
+            other => f.write_str(Self::explanation(other.name()).unwrap_or_default()),
+        }
+    }
+}
+
+/// One input that no longer holds.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Change {
+    /// The kind of change, as used in counters.
+    pub kind: &'static str,
+    /// What changed: a path, or the name of a variable.
+    pub what: String,
+    /// What was recorded.
+    pub old: String,
+    /// What is there now.
+    pub new: String,
+}
+
+impl fmt::Display for Change {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self {
+            kind,
+            what,
+            old,
+            new,
+        } = self;
+        write!(f, "{kind}: {what}: was {old}, is {new}")
+    }
+}
+
+/// The world that inputs are checked against.
+pub(crate) struct World<'a> {
+    pub(crate) env: &'a Environment,
+    pub(crate) cwd: &'a Path,
+    pub(crate) roots: &'a Roots,
+    pub(crate) store: &'a Store,
+    pub(crate) memo: &'a Memo,
+    /// The last value of an argument that is left out of keys.
+    pub(crate) argument: &'a dyn Fn(&str) -> Option<Vec<u8>>,
+    /// Whether the key holds a variable already.
+    pub(crate) in_key: &'a dyn Fn(&std::ffi::OsStr) -> bool,
+}
+
+/// Checks the input sets of one manifest.
+pub(crate) struct Checker<'a> {
+    world: &'a World<'a>,
+    manifest: &'a InputManifest,
+    /// What checking an input came to, by its position.
+    known: HashMap<usize, Result<(), Change>>,
+}
+
+impl<'a> Checker<'a> {
+    pub(crate) fn new(world: &'a World<'a>, manifest: &'a InputManifest) -> Self {
+        Self {
+            world,
+            manifest,
+            known: HashMap::new(),
+        }
+    }
+
+    /// Whether all inputs of a set hold; the first that does not.
+    pub(crate) fn check(&mut self, set: &InputSet) -> Result<(), Change> {
+        for (position, input) in self.manifest.inputs_of(set) {
+            if let Some(known) = self.known.get(&position) {
+                known.clone()?;
+                continue;
+            }
+            let outcome = self.holds(input, set);
+            self.known.insert(position, outcome.clone());
+            outcome?;
+        }
+        Ok(())
+    }
+
+    fn holds(&self, input: &Input, set: &InputSet) -> Result<(), Change> {
+        match input {
+            Input::File { path, blob } => self.file(path, blob),
+            Input::Dir { path, listing } => {
+                let now = self.at(path).and_then(|p| listing::digest(&p).ok());
+                compare("listing", path, "other entries", now == Some(*listing))
+            }
+            Input::Exists { path, file_type } => {
+                let now = self.at(path).and_then(|p| Stamp::of(&p));
+                let same = now.is_some_and(|s| s.file_type == *file_type);
+                compare("existence", path, "gone or of another type", same)
+            }
+            Input::Absent { path } => {
+                // A link is something, even one that leads nowhere.
+                let gone = self
+                    .at(path)
+                    .is_none_or(|p| fs::symlink_metadata(&p).is_err());
+                compare("appeared", path, "there", gone)
+            }
+            Input::Permission {
+                path,
+                asked,
+                granted,
+            } => {
+                let now = self.at(path).is_some_and(|p| fs::may_be_used(&p, *asked));
+                compare("permission", path, "otherwise", now == *granted)
+            }
+            Input::Attributes { path, attributes } => {
+                let now = self.at(path).and_then(|p| listing::attributes(&p).ok());
+                compare("attributes", path, "others", now == Some(*attributes))
+            }
+            Input::Link { path, target } => {
+                // A root may have several spellings, one of which the link gives it.
+                let now = self.at(path).and_then(|p| fs::read_link(&p).ok());
+                let same = now.is_some_and(|now| self.world.roots.relativize(&now) == *target);
+                compare("link", path, "no such link", same)
+            }
+            Input::Env { name, value } => self.env(name, value),
+            Input::Program { name, path } => {
+                let name = std::ffi::OsStr::from_bytes(name);
+                let found = search::program(name, self.world.env, self.world.cwd);
+                let same = found.is_some() && found == self.at(path);
+                compare("program", path, "another program in PATH", same)
+            }
+            Input::Modes { modes } => {
+                let files = self
+                    .manifest
+                    .inputs_of(set)
+                    .filter_map(|(_, input)| match input {
+                        Input::File { path, .. } => Some(path),
+                        _ => None,
+                    });
+                if listing::modes(files, self.world.roots) == *modes {
+                    return Ok(());
+                }
+                Err(change(
+                    "modes",
+                    "the inputs",
+                    "as recorded",
+                    "other permissions",
+                ))
+            }
+            Input::NoProgram { name } => {
+                let name = std::ffi::OsStr::from_bytes(name);
+                match search::program(name, self.world.env, self.world.cwd) {
+                    None => Ok(()),
+                    Some(now) => Err(change(
+                        "program",
+                        &name.to_string_lossy(),
+                        "nowhere in PATH",
+                        &now.display().to_string(),
+                    )),
+                }
+            }
+            Input::CodeEnv {
+                code,
+                variables,
+                write_only,
+            } => self.code_env(code, variables, write_only, set),
+            Input::Told { words, variables } => {
+                compare_variables(variables, &names::told(self.world.env, words.as_deref()))
+            }
+            Input::Argument { name, value } => {
+                let now = (self.world.argument)(name);
+                different("argument", name, value.as_deref(), now.as_deref())
+            }
+            Input::RootValue { root, value } => {
+                let now = self
+                    .world
+                    .roots
+                    .get(*root)
+                    .map(|p| p.as_os_str().as_bytes());
+                different("place", root.name(), Some(value), now)
+            }
+        }
+    }
+
+    fn at(&self, path: &RootedPath) -> Option<PathBuf> {
+        self.world.roots.resolve(path)
+    }
+
+    fn file(&self, path: &RootedPath, blob: &BlobRef) -> Result<(), Change> {
+        let gone = || compare("file", path, "not there", false);
+        let Some(place) = self.at(path) else {
+            return gone();
+        };
+        let Some(stamp) = Stamp::of(&place) else {
+            return gone();
+        };
+        if stamp.file_type != FileType::File || stamp.size != blob.len {
+            return compare("file", path, "of another size", false);
+        }
+        // What is known of it may not be known to everybody.
+        if stamp.mode & 0o004 == 0 && !fs::is_readable(&place) {
+            return compare("file", path, "not readable", false);
+        }
+        let now = self.world.memo.digest_of(&place, &stamp);
+        let same = now.is_ok_and(|now| now == *blob);
+        compare("file", path, "of another content", same)
+    }
+
+    fn env(&self, name: &[u8], value: &EnvValue) -> Result<(), Change> {
+        let now = self.world.env.get(std::ffi::OsStr::from_bytes(name));
+        let now = now.map(std::ffi::OsStr::as_bytes);
+        let old = match value {
+            EnvValue::Unset => None,
+            EnvValue::Set(template) => template.fill(self.world.roots),
+        };
+        different("env", &String::from_utf8_lossy(name), old.as_deref(), now)
+    }
+
+    fn code_env(
+        &self,
+        code: &[BlobRef],
+        variables: &[(Vec<u8>, Vec<u8>)],
+        write_only: &[Vec<u8>],
+        set: &InputSet,
+    ) -> Result<(), Change> {
+        let mut files = Vec::with_capacity(code.len());
+        for (_, input) in self.manifest.inputs_of(set) {
+            if let Input::File { path, blob } = input
+                && code.contains(blob)
+            {
+                files.extend(self.at(path).map(|path| (*blob, path)));
+            }
+        }
+        // What the process made itself and then ran is among the outputs, if anywhere.
+        for blob in code {
+            if files.iter().all(|(known, _)| known != blob) {
+                files.push((*blob, self.world.store.layout().blob(blob.digest)));
+            }
+        }
+        let files: Vec<Code<'_>> = files
+            .iter()
+            .map(|(blob, path)| Code { blob: *blob, path })
+            .collect();
+        let mut now = names::variables(self.world.store, self.world.env, &files, self.world.in_key)
+            .map_err(|e| change("code", "a program or library", "readable", &e.to_string()))?;
+        now.retain(|(name, _)| !write_only.contains(name));
+        compare_variables(variables, &now)
+    }
+}
+
+fn compare_variables(
+    recorded: &[(Vec<u8>, Vec<u8>)],
+    now: &[(Vec<u8>, Vec<u8>)],
+) -> Result<(), Change> {
+    let value = |list: &[(Vec<u8>, Vec<u8>)], name: &[u8]| {
+        let found = list.iter().find(|(n, _)| n == name);
+        found.map(|(_, value)| value.clone())
+    };
+    for (name, _) in recorded.iter().chain(now) {
+        let (old, new) = (value(recorded, name), value(now, name));
+        let name = String::from_utf8_lossy(name);
+        different("code-env", &name, old.as_deref(), new.as_deref())?;
+    }
+    Ok(())
+}
+
+fn compare(kind: &'static str, path: &RootedPath, new: &str, same: bool) -> Result<(), Change> {
+    if same {
+        return Ok(());
+    }
+    let old = if kind == "appeared" {
+        "absent"
+    } else {
+        "as recorded"
+    };
+    Err(change(kind, &path.to_string(), old, new))
+}
+
+fn different(
+    kind: &'static str,
+    what: &str,
+    old: Option<&[u8]>,
+    new: Option<&[u8]>,
+) -> Result<(), Change> {
+    if old == new {
+        return Ok(());
+    }
+    let show = |value: Option<&[u8]>| match value {
+        Some(value) => format!("{:?}", String::from_utf8_lossy(value)),
+        None => "not set".to_owned(),
+    };
+    Err(change(kind, what, &show(old), &show(new)))
+}
+
+fn change(kind: &'static str, what: &str, old: &str, new: &str) -> Change {
+    Change {
+        kind,
+        what: what.to_owned(),
+        old: old.to_owned(),
+        new: new.to_owned(),
+    }
+}

@@ -1,0 +1,108 @@
+//! Looking into a file, with bounded memory.
+
+use std::fs::File;
+use std::io::{self, Read as _, Seek as _, SeekFrom};
+use std::path::Path;
+
+use object::read::elf::ElfFile64;
+use object::{Endianness, Object as _, ObjectSymbol as _, ReadCache};
+
+use crate::error::{PathContext as _, PathError};
+use crate::os::fs;
+use crate::os::stamp::Stamp;
+
+use super::content::{self, Content};
+use super::program::Program;
+use super::{Found, elf, libc, text};
+
+/// Programs beyond this length are not looked at as a whole, bytes.
+const MAX_PROGRAM: u64 = 64 << 20;
+
+/// What a file is that some program read.
+pub(crate) fn content(path: &Path) -> Result<Content, PathError> {
+    // Linkers read many files, most of which say at once what they are.
+    let first = fs::read_start(path, 512)?;
+    let content = content::of(&first, 0);
+    if matches!(content, Content::Data | Content::Library | Content::Program) {
+        return Ok(content);
+    }
+    let (start, len) = start(path)?;
+    Ok(content::of(&start, len))
+}
+
+/// Whether a file is a script for a shell.
+fn is_shell_script(start: &[u8]) -> bool {
+    let line = start.split(|&b| b == b'\n').next().unwrap_or_default();
+    line.strip_prefix(b"#!").is_some_and(|interpreter| {
+        let mut words = interpreter.split(|b| !b.is_ascii_alphanumeric());
+        words.any(|word| matches!(word, b"sh" | b"ash" | b"bash" | b"dash" | b"ksh" | b"zsh"))
+    })
+}
+
+fn start(path: &Path) -> Result<(Vec<u8>, u64), PathError> {
+    let start = fs::read_start(path, content::START as u64)?;
+    Ok((start, Stamp::at(path)?.size))
+}
+
+/// Looks for names in a file.
+pub(super) fn search(path: &Path, names: &[&[u8]]) -> Result<Found, PathError> {
+    let (start, len) = start(path)?;
+    let mut found = Found::new(names.len());
+    let mut file = fs::open(path)?;
+    let searched = match content::of(&start, len) {
+        Content::Opaque => {
+            found.is_opaque = true;
+            Ok(())
+        }
+        Content::Program if len <= MAX_PROGRAM => program(&mut file, len, names, &mut found),
+        Content::Program => large_program(&mut file, len, names, &mut found),
+        kind => text::search(&mut file, kind, names, &mut found),
+    };
+    searched.context("read", path)?;
+    if is_shell_script(&start) {
+        found.forget_what_shells_set(names);
+    }
+    Ok(found)
+}
+
+fn program(file: &mut File, len: u64, names: &[&[u8]], found: &mut Found) -> io::Result<()> {
+    let mut content = Vec::with_capacity(usize::try_from(len).unwrap_or(0) + 1);
+    file.take(MAX_PROGRAM).read_to_end(&mut content)?;
+    elf::search(&content, names, found);
+    Ok(())
+}
+
+/// A program that is too large to look at as a whole is mostly something else: debug
+/// information, a script and its interpreter, an archive behind the program that unpacks it.
+fn large_program(file: &mut File, len: u64, names: &[&[u8]], found: &mut Found) -> io::Result<()> {
+    let mut end = Vec::new();
+    file.seek(SeekFrom::Start(len - content::START as u64))?;
+    file.read_to_end(&mut end)?;
+    found.is_opaque |= content::is_random(&end);
+    file.rewind()?;
+    text::search(file, Content::Program, names, found)?;
+    if let Some(home) = names.iter().position(|name| name == b"HOME")
+        && is_for_users(file)
+    {
+        found.forget(home);
+    }
+    Ok(())
+}
+
+fn is_for_users(file: &File) -> bool {
+    let parts = ReadCache::new(file);
+    ElfFile64::<Endianness, _>::parse(&parts).is_ok_and(|program| {
+        let mut symbols = program.dynamic_symbols();
+        symbols.any(|s| s.is_definition() && s.name_bytes().is_ok_and(libc::is_for_users))
+    })
+}
+
+/// Whether code can ask for variables, as far as its functions tell.
+pub(super) fn asks(path: &Path) -> Result<bool, PathError> {
+    let (_, len) = start(path)?;
+    if len > MAX_PROGRAM {
+        return Ok(true);
+    }
+    let content = fs::read(path)?;
+    Ok(Program::parse(&content).is_none_or(|program| program.asks()))
+}

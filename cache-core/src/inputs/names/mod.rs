@@ -1,0 +1,177 @@
+//! Names of environment variables that occur in code.
+//!
+//! Reads of the environment cannot be observed. But a program that reads a variable
+//! must know its name, and the name then stands among the program's bytes. So for every
+//! file of code that took part in a compilation and is not part of the toolchain, the
+//! variables that are set *and* whose names occur in the file are taken for read.
+//!
+//! What a file is decides how names stand in it (`content`): in programs (`elf`,
+//! `program`), and in text, bytecode and libraries (`text`). Code that is compressed or
+//! encrypted shows no names, and is taken to read every variable. What is looked for
+//! besides whole names is in `patterns`; which names mean nothing, in `noise`, `excuse`
+//! and `libc`. Macros may be told names by the code that calls them (`told`).
+//!
+//! Which of the names asked for so far occur in a file is memoised by the file's digest
+//! (`memo`).
+
+mod content;
+mod elf;
+mod excuse;
+mod file;
+mod libc;
+pub(crate) mod memo;
+mod noise;
+mod patterns;
+mod program;
+#[cfg(test)]
+mod tests;
+mod text;
+mod told;
+mod uses;
+
+use std::ffi::OsStr;
+use std::os::unix::ffi::OsStrExt as _;
+use std::path::Path;
+
+use serde::{Deserialize, Serialize};
+
+use crate::error::PathError;
+use crate::formats::digest::BlobRef;
+use crate::os::env::Environment;
+use crate::store::Store;
+
+pub(crate) use content::Content;
+pub(crate) use file::content;
+pub(crate) use noise::is_of_system;
+pub(crate) use told::{Words, variables as told};
+
+/// A file of code: its content and where to read it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Code<'a> {
+    pub(crate) blob: BlobRef,
+    pub(crate) path: &'a Path,
+}
+
+/// Names and values of variables.
+pub(crate) type Variables = Vec<(Vec<u8>, Vec<u8>)>;
+
+/// How a name occurs in a file.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub(crate) enum Naming {
+    /// Not, or not so that it says anything.
+    No,
+    /// Within other text of a program, or as an ending: in code that nobody asked to be
+    /// there, this says little.
+    InText,
+    /// As a text of its own.
+    Alone,
+}
+
+/// What was found in a file.
+struct Found {
+    naming: Vec<Naming>,
+    /// Whether it may hold more than shows.
+    is_opaque: bool,
+}
+
+impl Found {
+    fn new(names: usize) -> Self {
+        Self {
+            naming: vec![Naming::No; names],
+            is_opaque: false,
+        }
+    }
+
+    fn naming(&self, name: usize) -> Naming {
+        self.naming.get(name).copied().unwrap_or(Naming::No)
+    }
+
+    fn note(&mut self, name: usize, naming: Naming) {
+        if let Some(known) = self.naming.get_mut(name) {
+            *known = naming.max(*known);
+        }
+    }
+
+    /// Leaves out what a shell sets before its script can read what it was.
+    fn forget_what_shells_set(&mut self, names: &[&[u8]]) {
+        for (i, name) in names.iter().enumerate() {
+            if noise::is_set_by_shells(name) {
+                self.forget(i);
+            }
+        }
+    }
+
+    fn weaken(&mut self, name: usize) {
+        if let Some(known) = self.naming.get_mut(name) {
+            *known = Naming::InText.min(*known);
+        }
+    }
+
+    fn forget(&mut self, name: usize) {
+        if let Some(known) = self.naming.get_mut(name) {
+            *known = Naming::No;
+        }
+    }
+}
+
+/// The variables that are set and whose names occur in any of the files, with their
+/// values, ordered by name. Those that are `in_key` are left out.
+pub(crate) fn variables(
+    store: &Store,
+    env: &Environment,
+    code: &[Code<'_>],
+    in_key: &dyn Fn(&OsStr) -> bool,
+) -> Result<Variables, PathError> {
+    let candidates: Vec<(&OsStr, &OsStr)> = env
+        .iter()
+        .filter(|(name, _)| !noise::is_meaningless(name.as_bytes()) && !in_key(name))
+        .collect();
+    let names: Vec<&[u8]> = candidates.iter().map(|(name, _)| name.as_bytes()).collect();
+    let mut read = vec![false; names.len()];
+    let all_known = memo::all_known(store, code, &names)?;
+    for (code, known) in code.iter().zip(all_known) {
+        let is_of_system = noise::is_of_system(code.path);
+        let speaks = is_of_system && noise::speaks_for_others(code.path);
+        for (read, name) in read.iter_mut().zip(&names) {
+            *read = *read
+                || match known.naming(name) {
+                    Naming::No => false,
+                    _ if speaks && libc::is_of_locale(name) => false,
+                    Naming::InText => !is_of_system,
+                    Naming::Alone => !is_of_system || !noise::is_of_tools(name),
+                };
+        }
+    }
+    let read = candidates.iter().zip(read).filter(|(_, read)| *read);
+    Ok(read
+        .filter_map(|((name, value), _)| {
+            let name = name.as_bytes();
+            Some((name.to_vec(), noise::what_counts(name, value.as_bytes())?))
+        })
+        .collect())
+}
+
+/// Which of some names occur in any of the files.
+pub(crate) fn named(
+    store: &Store,
+    code: &[Code<'_>],
+    names: &[&[u8]],
+) -> Result<Vec<bool>, PathError> {
+    let mut any = vec![false; names.len()];
+    for known in memo::all_known(store, code, names)? {
+        for (any, name) in any.iter_mut().zip(names) {
+            *any |= known.naming(name) != Naming::No;
+        }
+    }
+    Ok(any)
+}
+
+/// Notes that a file's naming a variable says nothing.
+pub(crate) fn note_excused(store: &Store, code: &Code<'_>, name: &[u8]) -> Result<(), PathError> {
+    memo::note_excused(store, code, name)
+}
+
+/// Whether a macro library can ask for variables that its callers name.
+pub(crate) fn asks(store: &Store, code: &Code<'_>) -> Result<bool, PathError> {
+    memo::asks(store, code)
+}

@@ -1,0 +1,460 @@
+//! Recording: from what a process used to the input set that is stored.
+//!
+//! Every file is hashed after the process has ended, and must then look as it did when
+//! it was first opened; otherwise the process may have read something else than what is
+//! hashed, and nothing is stored. A file whose last change was within a tick of the
+//! kernel's clock before it was opened could have been changed once more without showing
+//! it, and is treated the same way.
+
+use std::collections::{BTreeSet, HashSet};
+use std::ffi::{OsStr, OsString};
+use std::os::unix::ffi::OsStrExt;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use crate::formats::digest::BlobRef;
+use crate::inputs::input::{FileType, Input};
+use crate::inputs::listing;
+use crate::inputs::names::{self, Content};
+use crate::inputs::search;
+use crate::inputs::sort::{Code, NotStored, Refusal, Seen, Summary, Use};
+use crate::os::env::Environment;
+use crate::os::fs;
+use crate::os::stamp::Stamp;
+use crate::roots::{Root, RootedPath, Roots};
+use crate::store::Store;
+use crate::store::memo::Memo;
+
+/// What recording needs to know.
+pub(crate) struct Recorder<'a> {
+    pub(crate) cwd: &'a Path,
+    pub(crate) env: &'a Environment,
+    pub(crate) roots: &'a Roots,
+    pub(crate) store: &'a Store,
+    pub(crate) memo: &'a Memo,
+    /// When the process was started, nanoseconds since the epoch.
+    pub(crate) started: i128,
+    /// The files that the process produced: looking at them reads nothing.
+    pub(crate) produced: &'a [PathBuf],
+    /// What the process wrote, by where it really is.
+    pub(crate) made: &'a HashSet<Arc<Path>>,
+    /// Whether the key holds a variable already.
+    pub(crate) in_key: &'a dyn Fn(&OsStr) -> bool,
+}
+
+/// The facts that an input set is made of.
+#[derive(Default)]
+pub(crate) struct Facts(BTreeSet<Sorted>);
+
+impl Facts {
+    pub(crate) fn insert(&mut self, input: Input) {
+        self.0.insert(Sorted(input));
+    }
+
+    /// The files among them, in the order of [`into_inputs`](Self::into_inputs).
+    pub(crate) fn files(&self) -> impl Iterator<Item = (&RootedPath, &BlobRef)> {
+        self.0.iter().filter_map(|sorted| match &sorted.0 {
+            Input::File { path, blob } => Some((path, blob)),
+            _ => None,
+        })
+    }
+
+    /// The inputs in an order that is the same each time.
+    pub(crate) fn into_inputs(self) -> Vec<Input> {
+        self.0.into_iter().map(|sorted| sorted.0).collect()
+    }
+}
+
+impl Recorder<'_> {
+    /// What an observation comes to.
+    pub(crate) fn observed(&self, summary: &Summary) -> Result<Facts, Refusal> {
+        let mut inputs = Facts::default();
+        let mut links = Links::default();
+        let mut code = Vec::new();
+        for seen in &summary.seen {
+            if self.produced.contains(&seen.path) {
+                continue;
+            }
+            let Some(input) = self.input(seen)? else {
+                continue;
+            };
+            // What is opened below a directory later, or asked of a link itself, names
+            // the place that the link points to.
+            if matches!(input, Input::Dir { .. }) || seen.usage == Use::Looked {
+                links.follow(&seen.path);
+                links.follow(&end_of_links(&seen.path));
+            }
+            if let Input::File { blob, .. } = &input {
+                self.note_code(seen, *blob, &mut code, &mut inputs)?;
+            }
+            inputs.insert(input);
+        }
+        for path in &summary.followed {
+            links.follow(path);
+        }
+        for (path, file_type) in &summary.met {
+            // What holds a root is there wherever that is.
+            let holds_root = |root| self.roots.get(root).is_some_and(|r| r.starts_with(path));
+            if !Root::ALL.into_iter().any(holds_root) {
+                inputs.insert(Input::Exists {
+                    path: self.roots.relativize(path),
+                    file_type: *file_type,
+                });
+            }
+        }
+        for (path, target) in links.found {
+            inputs.insert(Input::Link {
+                path: self.roots.relativize(&path),
+                target: self.roots.relativize(&target),
+            });
+        }
+        for path in &summary.executed {
+            if let Some(program) = self.program(path) {
+                inputs.insert(program);
+            }
+        }
+        self.note_own_code(&summary.own_code, &mut code, &mut inputs)?;
+        for (path, asked) in &summary.asked {
+            inputs.insert(Input::Permission {
+                path: self.roots.relativize(path),
+                asked: asked.bits(),
+                granted: fs::may_be_used(path, asked.bits()),
+            });
+        }
+        for path in &summary.attributes {
+            let attributes = listing::attributes(path)?;
+            inputs.insert(Input::Attributes {
+                path: self.roots.relativize(path),
+                attributes,
+            });
+        }
+        if !code.is_empty() {
+            inputs.insert(self.code_env(&code, &summary.written_before)?);
+        }
+        Ok(inputs)
+    }
+
+    /// Inputs that bind a result to the places of some roots.
+    pub(crate) fn bindings(&self, roots: &[Root]) -> Vec<Input> {
+        let mut inputs = Facts::default();
+        self.bind(roots.iter().copied(), &mut inputs);
+        inputs.into_inputs()
+    }
+
+    /// Binds a result to the places of some roots.
+    pub(crate) fn bind(&self, roots: impl Iterator<Item = Root>, inputs: &mut Facts) {
+        for root in roots {
+            if let Some(path) = self.roots.get(root) {
+                let value = path.as_os_str().as_bytes().to_vec();
+                inputs.insert(Input::RootValue { root, value });
+            }
+        }
+    }
+
+    fn input(&self, seen: &Seen) -> Result<Option<Input>, Refusal> {
+        let path = self.roots.relativize(&seen.path);
+        let now = Stamp::of(&seen.path);
+        let Some(found) = seen.found else {
+            return match now {
+                None => Ok(Some(self.absent(&seen.path))),
+                // Made by the process itself later, or by somebody else.
+                Some(_) if self.was_made(&seen.path) => Ok(None),
+                Some(_) => Err(NotStored::Changed.at(&seen.path)),
+            };
+        };
+        // What the process made itself is not among what it has seen.
+        let now = now.ok_or_else(|| NotStored::Changed.at(&seen.path))?;
+        if seen.usage == Use::Looked && found.file_type != FileType::File {
+            let file_type = now.file_type;
+            if file_type != found.file_type {
+                return Err(NotStored::Changed.at(&seen.path));
+            }
+            return Ok(Some(Input::Exists { path, file_type }));
+        }
+        // Files of the target directory are replaced, not rewritten, and come
+        // into being just before they are used.
+        let racy = seen.racy && path.root != Some(Root::Target);
+        match found.file_type {
+            FileType::File => {
+                // Cargo links outputs under a second name at any time, which changes
+                // the change time and nothing else.
+                let same = match path.root {
+                    Some(Root::Target) => now.same_content(&found),
+                    _ => now == found,
+                };
+                if !same || racy {
+                    return Err(NotStored::Changed.at(&seen.path));
+                }
+                Ok(Some(self.file(&seen.path, &now)?))
+            }
+            FileType::Dir => {
+                let listing = listing::digest(&seen.path)?;
+                let same = Stamp::of(&seen.path).is_some_and(|s| s.same_content(&found));
+                if same && !racy {
+                    Ok(Some(Input::Dir { path, listing }))
+                } else {
+                    Err(NotStored::Changed.at(&seen.path))
+                }
+            }
+            // Its content is not a thing that can be compared.
+            FileType::Other | FileType::Link => Err(NotStored::Unreadable.at(&seen.path)),
+        }
+    }
+
+    fn was_made(&self, path: &Path) -> bool {
+        let real = fs::canonicalize(path).ok();
+        self.made.contains(path) || real.is_some_and(|real| self.made.contains(&*real))
+    }
+
+    /// The fact that a path leads to nothing.
+    fn absent(&self, path: &Path) -> Input {
+        Input::Absent {
+            path: self.roots.relativize(&end_of_links(path)),
+        }
+    }
+
+    /// A file as it is now; `stamp` says how it was.
+    pub(crate) fn file(&self, path: &Path, stamp: &Stamp) -> Result<Input, Refusal> {
+        if stamp.file_type != FileType::File {
+            // Opening a pipe might wait for ever, and reading a device never end.
+            return Err(NotStored::Unreadable.at(path));
+        }
+        let blob = self.memo.digest_of(path, stamp);
+        let blob = blob?;
+        if blob.len != stamp.size || Stamp::of(path).is_none_or(|s| !s.same_content(stamp)) {
+            return Err(NotStored::Changed.at(path));
+        }
+        Ok(Input::File {
+            path: self.roots.relativize(path),
+            blob,
+        })
+    }
+
+    /// A path that the process named as an input without being seen to use it: there or
+    /// not, it counts.
+    pub(crate) fn declared(&self, path: &Path) -> Result<Input, Refusal> {
+        match Stamp::of(path) {
+            Some(stamp) if stamp.is_racy(self.started) => Err(NotStored::Changed.at(path)),
+            Some(stamp) if stamp.file_type == FileType::File => self.file(path, &stamp),
+            Some(stamp) => Ok(Input::Exists {
+                path: self.roots.relativize(path),
+                file_type: stamp.file_type,
+            }),
+            None => Ok(self.absent(path)),
+        }
+    }
+
+    /// Adds what the process made itself and then ran, or read as a script may be.
+    fn note_own_code(
+        &self,
+        own: &[(PathBuf, Code)],
+        code: &mut Vec<(BlobRef, PathBuf)>,
+        inputs: &mut Facts,
+    ) -> Result<(), Refusal> {
+        let own: BTreeSet<&(PathBuf, Code)> = own.iter().collect();
+        for (path, kind) in own {
+            // One that is gone again was made to see whether it runs.
+            let Some(stamp) = Stamp::of(path).filter(|s| s.file_type == FileType::File) else {
+                continue;
+            };
+            if !is_code(path, *kind)? {
+                continue;
+            }
+            let (_, blob) = self.memo.digest(path)?;
+            let seen = Seen {
+                path: path.clone(),
+                usage: Use::Read,
+                found: Some(stamp),
+                racy: false,
+                code: *kind,
+            };
+            self.note_code(&seen, blob, code, inputs)?;
+        }
+        Ok(())
+    }
+
+    /// Adds a file to the code that ran, with the interpreter of a script.
+    fn note_code(
+        &self,
+        seen: &Seen,
+        blob: BlobRef,
+        code: &mut Vec<(BlobRef, PathBuf)>,
+        inputs: &mut Facts,
+    ) -> Result<(), Refusal> {
+        if !is_code(&seen.path, seen.code)? {
+            return Ok(());
+        }
+        let start = fs::read_start(&seen.path, 256)?;
+        code.push((blob, seen.path.clone()));
+        if let Some(interpreter) = interpreter(&start) {
+            // The kernel opened it; no system call named it.
+            let input = match Stamp::at(&interpreter) {
+                Ok(stamp) => self.file(&interpreter, &stamp)?,
+                // What was only copied, say, need not be able to run here.
+                Err(e) if e.is_missing() => Input::Absent {
+                    path: self.roots.relativize(&interpreter),
+                },
+                Err(e) => return Err(e.into()),
+            };
+            if let Input::File { blob, .. } = &input {
+                code.push((*blob, interpreter));
+            }
+            inputs.insert(input);
+        }
+        Ok(())
+    }
+
+    pub(crate) fn code_env(
+        &self,
+        code: &[(BlobRef, PathBuf)],
+        written_before: &[PathBuf],
+    ) -> Result<Input, Refusal> {
+        let files: Vec<names::Code<'_>> = code
+            .iter()
+            .map(|(blob, path)| names::Code { blob: *blob, path })
+            .collect();
+        let variables = names::variables(self.store, self.env, &files, self.in_key)?;
+        // A variable that says where a compiler wrapper writes its log.
+        let is_log = |value: &[u8]| {
+            let value = Path::new(OsStr::from_bytes(value));
+            value.is_absolute() && written_before.iter().any(|path| path.starts_with(value))
+        };
+        let (write_only, variables): (Vec<_>, Vec<_>) =
+            variables.into_iter().partition(|(_, value)| is_log(value));
+        let blobs: BTreeSet<BlobRef> = code.iter().map(|(blob, _)| *blob).collect();
+        Ok(Input::CodeEnv {
+            code: blobs.into_iter().collect(),
+            variables,
+            write_only: write_only.into_iter().map(|(name, _)| name).collect(),
+        })
+    }
+
+    /// The search for a program, if a search in `PATH` finds this one, or tries this
+    /// path in vain and finds none.
+    pub(crate) fn program(&self, path: &Path) -> Option<Input> {
+        let name = path.file_name()?;
+        let found = search::program(name, self.env, self.cwd);
+        let named = name.as_bytes().to_vec();
+        if let Some(found) = found {
+            return (found == path).then(|| Input::Program {
+                name: named,
+                path: self.roots.relativize(path),
+            });
+        }
+        let mut dirs = search::directories(self.env, self.cwd);
+        let sought = dirs.any(|dir| Some(dir.as_path()) == path.parent());
+        sought.then_some(Input::NoProgram { name: named })
+    }
+}
+
+/// Whether a file is code, by who used it and by its content.
+fn is_code(path: &Path, kind: Code) -> Result<bool, Refusal> {
+    if matches!(kind, Code::No | Code::Yes) {
+        return Ok(kind == Code::Yes);
+    }
+    Ok(match names::content(path)? {
+        Content::Data | Content::Library => false,
+        Content::Program | Content::Text | Content::WideText => true,
+        Content::Binary => kind == Code::Interpreted,
+        // Tables of the system, and the like, are nobody's archives.
+        Content::Opaque => kind == Code::Interpreted && !names::is_of_system(path),
+    })
+}
+
+/// The links on the way to some paths.
+#[derive(Default)]
+struct Links {
+    /// Paths that were asked whether they are links, with all above them.
+    asked: HashSet<PathBuf>,
+    /// Links and where they point.
+    found: Vec<(PathBuf, PathBuf)>,
+}
+
+impl Links {
+    fn follow(&mut self, path: &Path) {
+        // Without a final slash, which would name what the link points to.
+        let path: PathBuf = path.components().collect();
+        for part in path.ancestors() {
+            if !self.asked.insert(part.to_owned()) {
+                break;
+            }
+            if let Ok(target) = fs::read_link(part) {
+                self.found.push((part.to_owned(), target));
+            }
+        }
+    }
+}
+
+/// What a path leads to that is a link, or a link to a link, and so on.
+fn end_of_links(path: &Path) -> PathBuf {
+    let mut path = path.to_owned();
+    // As many as the kernel follows.
+    for _ in 0..40 {
+        let Ok(target) = fs::read_link(&path) else {
+            break;
+        };
+        path = path.parent().unwrap_or(Path::new("/")).join(target);
+    }
+    path
+}
+
+/// The program in the first line of a script.
+pub(crate) fn interpreter(start: &[u8]) -> Option<PathBuf> {
+    let line = start.strip_prefix(b"#!")?.split(|&b| b == b'\n').next()?;
+    let line = line.trim_ascii_start();
+    let program = line.split(u8::is_ascii_whitespace).next()?;
+    let program = PathBuf::from(OsString::from(OsStr::from_bytes(program)));
+    program.is_absolute().then_some(program)
+}
+
+/// Inputs in an order that does not depend on how threads took turns, so that the same
+/// inputs always name the same result.
+#[derive(PartialEq, Eq)]
+struct Sorted(Input);
+
+impl Sorted {
+    fn rank(&self) -> (u8, &[u8], u8) {
+        let root = |path: &crate::roots::RootedPath| path.root.map_or(0, |r| 1 + r as u8);
+        match &self.0 {
+            Input::RootValue { value, root } => (0, value, *root as u8),
+            Input::Argument { name, .. } => (1, name.as_bytes(), 0),
+            Input::Env { name, .. } => (2, name, 0),
+            Input::Link { path, .. } => (9, &path.rest, root(path)),
+            Input::File { path, .. } => (3, &path.rest, root(path)),
+            Input::Dir { path, .. } => (4, &path.rest, root(path)),
+            Input::Exists { path, .. } => (5, &path.rest, root(path)),
+            Input::Absent { path } => (6, &path.rest, root(path)),
+            Input::Program { name, .. } => (7, name, 0),
+            Input::NoProgram { name } => (7, name, 1),
+            Input::Modes { .. } => (10, b"", 0),
+            Input::CodeEnv { .. } => (8, b"", 0),
+            Input::Attributes { path, .. } => (11, &path.rest, root(path)),
+            Input::Permission { path, asked, .. } => (12 + asked, &path.rest, root(path)),
+            Input::Told { .. } => (8, b"", 1),
+        }
+    }
+}
+
+impl PartialOrd for Sorted {
+    fn partial_cmp(&self, other: &Self) -> Option<std::cmp::Ordering> {
+        Some(self.cmp(other))
+    }
+}
+
+impl Ord for Sorted {
+    fn cmp(&self, other: &Self) -> std::cmp::Ordering {
+        self.rank().cmp(&other.rank())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_interpreter_of_a_script_is_found() {
+        assert_eq!(interpreter(b"#! /bin/sh -e\nx"), Some("/bin/sh".into()));
+        assert_eq!(interpreter(b"\x7fELF"), None);
+        assert_eq!(interpreter(b"#!relative"), None);
+    }
+}

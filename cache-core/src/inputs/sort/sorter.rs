@@ -1,0 +1,515 @@
+//! Taking events one after the other, and sorting them out.
+
+use std::collections::{HashMap, HashSet};
+use std::os::unix::ffi::OsStrExt as _;
+use std::path::Path;
+use std::sync::Arc;
+
+use crate::inputs::input::FileType;
+use crate::inputs::kernel::{self, Fact, Told};
+use crate::observe::{Access, Event, Observation, Permissions};
+
+use super::{Code, NotStored, Program, Refusal, Seen, Subject, Summary, Use};
+
+#[derive(Clone, Copy, Debug, Default)]
+struct Process {
+    is_compiler: bool,
+    /// Whether it runs the executable that the unit is about.
+    is_script: bool,
+    /// Whether the compiler is this process or one of those that started it.
+    under_compiler: bool,
+    /// Whether the dynamic loader is still at work, before `main`.
+    loading: bool,
+    /// Whether it looks at the kind of file system only to walk directories faster.
+    walks: bool,
+    /// Whether it runs what it reads.
+    interprets: bool,
+}
+
+/// How the names of programs begin that run what they read, from archives too.
+const INTERPRETERS: &[&str] = &[
+    "bash", "beam", "busybox", "cmake", "dash", "deno", "dotnet", "elixir", "emacs", "erl",
+    "escript", "gawk", "gdb", "ghc", "gjs", "guile", "java", "jruby", "julia", "ksh", "lua",
+    "make", "mawk", "mono", "node", "ocaml", "octave", "perl", "php", "pwsh", "pypy", "python",
+    "qemu", "Rscript", "R", "ruby", "sbcl", "scala", "sh", "tcl", "wasmtime", "wish", "zsh",
+];
+
+/// How the names of programs begin that make something readable which others may then run
+/// without a file between them.
+const UNPACKERS: &[&str] = &[
+    "base64", "brotli", "bunzip", "bzcat", "bzip", "gpg", "gunzip", "gzip", "lz4", "openssl",
+    "unxz", "unzip", "unzstd", "uudecode", "xz", "xzcat", "zcat", "zstd",
+];
+
+/// Programs that walk directories with gnulib's `fts`, which looks at the kind of file system.
+const WALKERS: &[&str] = &[
+    "chgrp", "chmod", "chown", "cp", "du", "find", "grep", "install", "ls", "mv", "rm",
+];
+
+/// Takes events one after the other and sorts them out.
+pub(crate) struct Sorter<'a> {
+    subject: &'a dyn Subject,
+    processes: HashMap<u32, Process>,
+    parents: HashMap<u32, u32>,
+    positions: HashMap<Arc<Path>, usize>,
+    /// What was written, by where it is.
+    written: HashSet<Arc<Path>>,
+    /// The same by its spellings.
+    spelled: HashSet<Arc<Path>>,
+    made_dirs: HashSet<Arc<Path>>,
+    /// Search directories that the compiler has listed.
+    listed: HashSet<Arc<Path>>,
+    /// The subject's answers for the paths met so far.
+    elsewhere: HashMap<Arc<Path>, bool>,
+    /// Whether the compiler has opened a library of code that is not its own.
+    loaded_macro: bool,
+    /// The process whose `realpath` asked for the current directory just now.
+    resolving: Option<u32>,
+    /// What each process used last.
+    before: HashMap<u32, Arc<Path>>,
+    /// Processes that have just moved a directory of their own away.
+    moved: HashSet<u32>,
+    pub(crate) summary: Summary,
+}
+
+impl<'a> Sorter<'a> {
+    pub(crate) fn new(
+        observation: &'a Observation,
+        subject: &'a dyn Subject,
+    ) -> Result<Self, Refusal> {
+        if let Some(missed) = &observation.missed {
+            return Err(NotStored::Incomplete.of(missed));
+        }
+        Ok(Self {
+            subject,
+            processes: HashMap::new(),
+            parents: observation.parents.iter().copied().collect(),
+            positions: HashMap::new(),
+            written: HashSet::new(),
+            spelled: HashSet::new(),
+            made_dirs: HashSet::new(),
+            listed: HashSet::new(),
+            elsewhere: HashMap::new(),
+            loaded_macro: false,
+            resolving: None,
+            before: HashMap::new(),
+            moved: HashSet::new(),
+            summary: Summary::default(),
+        })
+    }
+
+    pub(crate) fn add(&mut self, event: &Event) -> Result<(), Refusal> {
+        let process = self.process(event.pid);
+        self.note_resolving(event, process);
+        let before = self.before.insert(event.pid, Arc::clone(&event.real));
+        let is_look = event.access == Access::Stat;
+        if kernel::leads_by_process(&event.path) && self.is_foreign(process) && !is_look {
+            return Err(NotStored::Machine.at(&event.path));
+        }
+        if kernel::owns(&event.real) {
+            if event.access == Access::Read {
+                // The dynamic loader reads nothing there.
+                self.processes.entry(event.pid).or_default().loading = false;
+            }
+            if self.is_foreign(process) && kernel::tells_identity(event) {
+                self.summary.facts.insert(Fact::Kernel);
+            }
+            let is_observed = |pid| self.parents.contains_key(&pid);
+            match kernel::told(event, is_observed, before.as_deref()) {
+                Told::Machine if self.is_foreign(process) => {
+                    return Err(NotStored::Machine.at(&event.path));
+                }
+                Told::Machine | Told::Nothing => return Ok(()),
+                // The compiler itself learns nothing there.
+                Told::Ordinary if !self.is_foreign(process) => return Ok(()),
+                Told::Ordinary => {}
+            }
+        }
+        match event.access {
+            Access::Write { .. } | Access::Create | Access::Symlink | Access::MakeDir => {
+                self.wrote(event, process)?;
+            }
+            Access::Alter => self.alter(event, process)?,
+            Access::Execute => self.execute(event, process),
+            Access::Read => self.read(event, process),
+            Access::ReadLink | Access::Enter => self.follow(event),
+            Access::Stat => self.look(event, process),
+            Access::Ask(permissions) => {
+                let matters = self.is_foreign(process) && depends_on_user(event, permissions);
+                if matters && !self.is_irrelevant(event) {
+                    let path = self.recorded(event);
+                    self.summary.asked.push((path.to_path_buf(), permissions));
+                }
+                self.look(event, process);
+            }
+            Access::Attributes => {
+                if self.is_foreign(process) && event.found.is_some() && !self.is_irrelevant(event) {
+                    let path = self.recorded(event);
+                    self.summary.attributes.push(path.to_path_buf());
+                }
+                self.look(event, process);
+            }
+            Access::FileSystem => {
+                let matters = self.is_foreign(process) && !process.walks;
+                if matters && event.found.is_some() && !self.is_irrelevant(event) {
+                    return Err(NotStored::Machine.at(&event.path));
+                }
+                self.look(event, process);
+            }
+            Access::Talk => return Err(NotStored::Network.at(&event.path)),
+            Access::AskMachine => {
+                self.summary.facts.insert(Fact::Kernel);
+                if process.is_script || (process.is_compiler && self.loaded_macro) {
+                    self.summary.facts.insert(Fact::Host);
+                }
+            }
+            Access::AskUser => {
+                if process.is_script || (process.is_compiler && self.loaded_macro) {
+                    self.summary.facts.insert(Fact::User);
+                }
+            }
+            // The compiler itself needs it before it loads macros only.
+            Access::AskDirectory { resolving: false } => {
+                self.summary.asked_directory |= process.is_compiler && self.loaded_macro;
+            }
+            Access::AskDirectory { resolving: true } => {
+                self.resolving = Some(event.pid);
+            }
+        }
+        Ok(())
+    }
+
+    /// The compiler resolves the relative path of its source, after macros were loaded too, and
+    /// asks for the links on that way next. Whoever else resolves a relative path is a macro.
+    fn note_resolving(&mut self, event: &Event, process: Process) {
+        if self.resolving != Some(event.pid) {
+            return;
+        }
+        self.resolving = None;
+        let is_source =
+            event.access == Access::ReadLink && self.subject.leads_to_source(&event.path);
+        if process.is_compiler && self.loaded_macro && !is_source {
+            self.summary.asked_directory = true;
+        }
+    }
+
+    /// Ends sorting.
+    pub(crate) fn finish(mut self) -> Summary {
+        if self.resolving.is_some() && self.loaded_macro && !self.subject.starts_at_once() {
+            self.summary.asked_directory = true;
+        }
+        self.summary.made = self.written;
+        self.summary
+    }
+
+    /// Whether code other than the compiler's own runs in a process.
+    fn is_foreign(&self, process: Process) -> bool {
+        !process.is_compiler || self.subject.runs_macros()
+    }
+
+    fn process(&mut self, pid: u32) -> Process {
+        if let Some(process) = self.processes.get(&pid) {
+            return *process;
+        }
+        // A process starts as a copy of its parent.
+        let parent = self.parents.get(&pid).and_then(|p| self.processes.get(p));
+        let process = Process {
+            under_compiler: self.subject.starts_at_once()
+                || parent.is_some_and(|p| p.under_compiler),
+            is_script: parent.is_some_and(|p| p.is_script),
+            interprets: parent.is_some_and(|p| p.interprets),
+            ..Process::default()
+        };
+        self.processes.insert(pid, process);
+        process
+    }
+
+    fn execute(&mut self, event: &Event, before: Process) {
+        let foreign = self.is_foreign(before);
+        if event.found.is_none() {
+            // Often a search through PATH, which goes on elsewhere.
+            if foreign {
+                self.summary.executed.push(event.path.to_path_buf());
+                self.note(event, Use::Looked, Code::No);
+            }
+            return;
+        }
+        if event.failed {
+            // Why, its content and permissions tell.
+            self.summary.executed.push(event.path.to_path_buf());
+            self.note(event, Use::Read, Code::Perhaps);
+            return;
+        }
+        let program = self.subject.program(&event.real);
+        let is_compiler = program == Program::Compiler;
+        self.summary.compiled |= is_compiler;
+        let name = event.real.file_name().unwrap_or_default();
+        let process = Process {
+            is_compiler,
+            is_script: program == Program::Script,
+            under_compiler: before.under_compiler || is_compiler,
+            loading: true,
+            walks: WALKERS.iter().any(|walker| name == *walker),
+            interprets: is_interpreter(&name.to_string_lossy()),
+        };
+        self.processes.insert(event.pid, process);
+        let code = match program {
+            Program::Compiler | Program::Ourselves => return,
+            Program::OfToolchain => Code::No,
+            Program::Foreign | Program::Script => Code::Yes,
+        };
+        self.summary.executed.push(event.path.to_path_buf());
+        if code == Code::Yes && self.is_made_here(event) {
+            self.summary.own_code.push((event.real.to_path_buf(), code));
+        }
+        self.note(event, Use::Read, code);
+    }
+
+    /// Whether the process made, or may have made, what an event is about.
+    fn is_made_here(&mut self, event: &Event) -> bool {
+        self.is_elsewhere(&event.real)
+            || self.written.contains(&event.real)
+            || self.is_own(&event.real)
+    }
+
+    fn wrote(&mut self, event: &Event, process: Process) -> Result<(), Refusal> {
+        let had_moved = self.moved.remove(&event.pid);
+        if event.failed || (event.access == Access::MakeDir && event.found.is_some()) {
+            // Nothing happened, for a reason that counts.
+            self.look(event, process);
+            return Ok(());
+        }
+        if event.access == Access::MakeDir || (event.access == Access::Create && had_moved) {
+            self.made_dirs.insert(Arc::clone(&event.real));
+        }
+        if self.is_elsewhere(&event.real) {
+            return Ok(());
+        }
+        let fresh = match event.access {
+            Access::Write { fresh } => fresh || event.found.is_none(),
+            _ => true,
+        };
+        let is_output = self.subject.is_output(&event.real);
+        // What a wrapper leaves among the outputs (an object for the linker) is one.
+        if !process.under_compiler && !is_output {
+            self.summary.written_before.push(event.path.to_path_buf());
+            if fresh {
+                self.written.insert(Arc::clone(&event.real));
+            }
+            return Ok(());
+        }
+        // Opening a file for both reads what is there, unless it is an output that is
+        // about to be replaced.
+        if !fresh && !is_output && !self.written.contains(&event.real) {
+            return Err(NotStored::SideEffect.at(&event.path));
+        }
+        self.written.insert(Arc::clone(&event.real));
+        if self.spelled.insert(Arc::clone(&event.path)) {
+            self.summary.written.push(event.path.to_path_buf());
+        }
+        Ok(())
+    }
+
+    /// Removing or changing what the compilation did not make itself cannot be repeated.
+    fn alter(&mut self, event: &Event, process: Process) -> Result<(), Refusal> {
+        if event.found.is_some_and(|f| f.file_type == FileType::Dir)
+            && self.made_dirs.contains(&event.real)
+        {
+            self.moved.insert(event.pid);
+        }
+        let ours = self.written.contains(&event.real)
+            || self.subject.is_output(&event.real)
+            || self.is_own(&event.real)
+            || self.is_elsewhere(&event.real);
+        if process.under_compiler && event.found.is_some() && !ours {
+            return Err(NotStored::SideEffect.at(&event.path));
+        }
+        if event.found.is_none() {
+            self.look(event, process);
+        }
+        Ok(())
+    }
+
+    fn read(&mut self, event: &Event, mut process: Process) {
+        let library = is_shared_library(&event.path);
+        if process.loading {
+            let by_loader = library || event.path.starts_with("/etc/ld.so");
+            // A library that appears where a tool looks first is another tool; a compiler's
+            // own libraries are in its identity.
+            if by_loader && process.is_compiler {
+                return;
+            }
+            if !by_loader {
+                // What is read first after loading may be all there is: a shell's script.
+                process.loading = false;
+                self.processes.insert(event.pid, process);
+            }
+        }
+        // The compiler lists each search directory once, before it loads any macro.
+        let searched = process.is_compiler && self.subject.is_searched(&event.real);
+        if searched && self.listed.insert(Arc::clone(&event.real)) {
+            return;
+        }
+        // What a tool loads reads the environment as the tool does.
+        let code = if library {
+            Code::Yes
+        } else if process.is_compiler || !self.subject.may_be_script(&event.path) {
+            Code::No
+        } else if process.interprets {
+            Code::Interpreted
+        } else {
+            Code::Perhaps
+        };
+        let usage = if event.found.is_some() {
+            Use::Read
+        } else {
+            Use::Looked
+        };
+        if code != Code::No && usage == Use::Read && self.is_made_here(event) {
+            self.summary.own_code.push((event.real.to_path_buf(), code));
+        }
+        let is_macro = process.is_compiler && library && event.found.is_some();
+        self.loaded_macro |= is_macro && !self.subject.is_covered(event);
+        self.note(event, usage, code);
+    }
+
+    fn look(&mut self, event: &Event, process: Process) {
+        let is_file = event.found.is_some_and(|f| f.file_type == FileType::File);
+        if process.loading && process.is_compiler && event.access == Access::Stat && !is_file {
+            // The loader looks whether its search directories exist.
+            return;
+        }
+        if process.is_compiler && self.subject.is_candidate(&event.real) {
+            // Candidates for crates: whether a library's twin is already there depends
+            // on how far a parallel build has come.
+            return;
+        }
+        self.note(event, Use::Looked, Code::No);
+    }
+
+    /// A path was resolved, or entered as a directory.
+    fn follow(&mut self, event: &Event) {
+        let Some(found) = event.found else {
+            self.note(event, Use::Looked, Code::No);
+            return;
+        };
+        if self.is_made_here(event) || self.subject.is_fixed(&event.real) {
+            return;
+        }
+        let path = self.recorded(event);
+        self.summary.followed.push(path.to_path_buf());
+        // That it is there was told. A compiler resolves what it is about to read or replace, and
+        // whoever starts one enters the directory that it works in.
+        let is_link = found.file_type == FileType::Link;
+        let is_known = self.subject.is_output(&event.real) || self.subject.is_covered(event);
+        if !is_link && !is_known && self.subject.starts_at_once() {
+            self.summary.met.push((path.to_path_buf(), found.file_type));
+        }
+    }
+
+    fn note(&mut self, event: &Event, usage: Use, code: Code) {
+        if self.written.contains(&event.real) || self.is_irrelevant(event) {
+            return;
+        }
+        if event.found.is_some_and(|f| f.file_type == FileType::Link) {
+            // A link that was not followed: what counts is that it is one, and its text.
+            let path = self.recorded(event);
+            self.summary.followed.push(path.to_path_buf());
+            return;
+        }
+        let path = self.recorded(event);
+        let position = self.positions.get(&path).copied();
+        let known = position.and_then(|i| self.summary.seen.get(i));
+        let is_news = known.is_none_or(|seen| {
+            seen.code < code || (seen.usage == Use::Looked && usage == Use::Read)
+        });
+        if !is_news {
+            return;
+        }
+        let racy = event.found.is_some_and(|f| f.is_racy(event.at));
+        if let Some(seen) = position.and_then(|i| self.summary.seen.get_mut(i)) {
+            seen.code = seen.code.max(code);
+            if usage == Use::Read && seen.usage == Use::Looked {
+                seen.usage = usage;
+                seen.found = event.found;
+                seen.racy = racy;
+            }
+            return;
+        }
+        let at = self.summary.seen.len();
+        self.positions.insert(Arc::clone(&path), at);
+        self.summary.seen.push(Seen {
+            path: path.to_path_buf(),
+            usage,
+            found: event.found,
+            racy,
+            code,
+        });
+    }
+
+    /// The path to record: as it was spelled, so that links on the way are followed again,
+    /// unless these are the process's own, or the kernel's, and mean nothing later.
+    fn recorded(&mut self, event: &Event) -> Arc<Path> {
+        let is_volatile = !Arc::ptr_eq(&event.path, &event.real)
+            && (kernel::owns(&event.path)
+                || self.is_elsewhere(&event.path)
+                || self.is_own(&event.path)
+                || self.leads_over_own_link(&event.path));
+        Arc::clone(if is_volatile {
+            &event.real
+        } else {
+            &event.path
+        })
+    }
+
+    /// Whether a path leads over something that the process made.
+    fn leads_over_own_link(&self, path: &Path) -> bool {
+        path.ancestors().any(|above| self.written.contains(above))
+    }
+
+    fn is_irrelevant(&mut self, event: &Event) -> bool {
+        self.is_elsewhere(&event.real) || self.subject.is_covered(event) || self.is_own(&event.real)
+    }
+
+    fn is_elsewhere(&mut self, path: &Arc<Path>) -> bool {
+        if let Some(&known) = self.elsewhere.get(path) {
+            return known;
+        }
+        let answer = self.subject.is_elsewhere(path);
+        self.elsewhere.insert(Arc::clone(path), answer);
+        answer
+    }
+
+    /// Whether a path lies in a directory that the process made.
+    fn is_own(&self, path: &Path) -> bool {
+        let mut above = path.ancestors().skip(1);
+        !self.made_dirs.is_empty() && above.any(|dir| self.made_dirs.contains(dir))
+    }
+}
+
+/// Whether the answer to a question for permissions is not the same for everybody.
+fn depends_on_user(event: &Event, asked: Permissions) -> bool {
+    let Some(found) = event.found else {
+        return false;
+    };
+    let everybody = |bit: u32| found.mode & bit != 0;
+    let is_executable_by_some = found.mode & 0o111 != 0 || found.file_type == FileType::Dir;
+    (asked.read && !everybody(0o4))
+        || (asked.write && !everybody(0o2))
+        // Nobody may execute what has no such bit, not even root.
+        || (asked.execute && !everybody(0o1) && is_executable_by_some)
+}
+
+/// Whether a program is called as an interpreter or an unpacker is, perhaps with a version.
+fn is_interpreter(name: &str) -> bool {
+    INTERPRETERS.iter().chain(UNPACKERS).any(|known| {
+        let rest = name.strip_prefix(known);
+        rest.is_some_and(|rest| !rest.starts_with(|c: char| c.is_ascii_alphabetic()))
+    })
+}
+
+/// `libx.so`, `libx.so.1.2`
+fn is_shared_library(path: &Path) -> bool {
+    let name = path.file_name().unwrap_or_default().as_bytes();
+    name.ends_with(b".so") || memchr::memmem::find(name, b".so.").is_some()
+}

@@ -1,0 +1,37 @@
+//! Build scripts: their runs as a second kind of unit.
+//!
+//! A build script's run is a process like a compilation: it reads sources, headers and
+//! tools, and leaves files in `OUT_DIR` and directives on standard output. The same
+//! observer, manifest and store serve it. What is particular:
+//!
+//! | step | module |
+//! |---|---|
+//! | cargo starts the run through us | [`launcher`] |
+//! | which packages, which executables | [`package`] |
+//! | what is known before the run | [`key`] |
+//! | what it was seen to do | [`inputs`] |
+//! | the language that its programs spoke | `asks` |
+//! | what it says to cargo | [`directives`] |
+//! | what it leaves in `OUT_DIR` | [`tree`] |
+//! | the order of business | [`job`] |
+//!
+//! A run is stored only if a hit can stand for it: it began with an empty `OUT_DIR`, did
+//! well, wrote nowhere else (temporary files aside), talked to no other process, read
+//! nothing that differs from machine to machine without showing, and does not ask cargo
+//! to be run every time. Its clock cannot be observed; scripts that embed times live in
+//! people's own packages, so by default only packages of registries and git are cached.
+//!
+//! Programs that a build script starts see the same filter, and a wrapper among them (a
+//! script that tries the compiler out goes through `RUSTC_WRAPPER`) leaves the cache
+//! alone, see [`is_observed`](crate::is_observed).
+
+mod directives;
+mod inputs;
+mod job;
+mod key;
+pub(crate) mod launcher;
+pub(crate) mod package;
+mod tree;
+
+pub use job::{ScriptRequest, run_build_script};
+pub use launcher::is_behind_launcher;

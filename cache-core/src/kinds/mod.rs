@@ -1,0 +1,4 @@
+//! The kinds of units.
+
+pub(crate) mod build_script;
+pub(crate) mod rustc;

@@ -1,0 +1,19 @@
+//! What is particular to rustc, in the order in which an invocation passes through.
+
+pub(crate) mod args;
+pub(crate) mod invocation;
+pub(crate) mod toolchain;
+
+pub(crate) mod key;
+pub(crate) mod place;
+pub(crate) mod remap;
+
+pub(crate) mod dep_info;
+mod driver;
+pub(crate) mod messages;
+
+pub(crate) mod capture;
+pub(crate) mod inputs;
+pub(crate) mod record;
+mod sources;
+mod told;

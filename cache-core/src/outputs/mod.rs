@@ -1,0 +1,4 @@
+//! Outputs: what a run leaves, and putting it into its place again.
+
+pub(crate) mod restore;
+pub(crate) mod result;
