@@ -54,16 +54,8 @@ impl Library {
     }
 
     fn run(&self, argv: &[OsString]) -> Outcome {
-        let request = Request {
-            argv,
-            env: &self.env,
-            wrapper: None,
-            cwd: self.dir.path(),
-            config: &self.config,
-            runner: &SystemRunner,
-            stdin: &|| None,
-            stderr_is_terminal: false,
-        };
+        let (env, cwd) = (&self.env, self.dir.path());
+        let request = Request::new(argv, env, cwd, &self.config, &SystemRunner);
         cache_core::run(&request, &mut |_| (), &mut |_| ()).expect("the compiler should start")
     }
 }

@@ -68,7 +68,10 @@ fn what_is_not_stored_or_bypassed_is_explained_in_json_too() {
     assert_eq!(told[0]["outcome"]["not_stored"], "failed");
     case.rustc(Mode::Cached, &["--crate-name", "odd", "--no-such-option"]);
     let told = explain(&case, &["odd"]);
-    assert!(told.contains("odd: bypassed: unknown-arguments"), "{told}");
+    assert!(
+        told.contains("odd: bypassed: unknown-arguments: unknown option --no-such-option"),
+        "{told}"
+    );
 }
 
 #[test]

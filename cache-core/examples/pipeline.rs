@@ -80,16 +80,7 @@ fn compile(
                  --emit=dep-info,link src/lib.rs --out-dir";
     let mut argv: Vec<OsString> = words.split_whitespace().map(OsString::from).collect();
     argv.push(cwd.join(out_dir).into());
-    let request = Request {
-        argv: &argv,
-        env,
-        cwd,
-        config,
-        runner,
-        stdin: &|| None,
-        stderr_is_terminal: false,
-        wrapper: None,
-    };
+    let request = Request::new(&argv, env, cwd, config, runner);
     let mut stdout = |piece: &[u8]| drop(std::io::stdout().write_all(piece));
     let mut stderr = |line: &[u8]| drop(std::io::stderr().write_all(line));
     Ok(cache_core::run(&request, &mut stdout, &mut stderr)?)

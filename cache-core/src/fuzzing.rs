@@ -13,6 +13,7 @@ use std::ffi::OsString;
 use std::os::unix::ffi::OsStringExt as _;
 use std::path::Path;
 
+use crate::cargo::toolchain;
 use crate::formats::codec::{self, HEADER, Kind};
 use crate::formats::digest::Digest;
 use crate::formats::manifest::{self, InputManifest};
@@ -21,7 +22,6 @@ use crate::kinds::rustc::capture::Places;
 use crate::kinds::rustc::dep_info::{self, DepInfo};
 use crate::kinds::rustc::invocation::Invocation;
 use crate::kinds::rustc::messages::{self, Restorer};
-use crate::kinds::rustc::toolchain;
 use crate::outputs::result::{self, CompileResult};
 use crate::roots::{Escaping, Root, Roots};
 use crate::store::memo::Memo;

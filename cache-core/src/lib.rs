@@ -70,31 +70,24 @@
 //! | the id of the parent | telling the builds apart that [`Store::journal`] lists |
 //!
 //! ```
-//! use cache_core::{Config, Environment, Outcome, Request, SystemRunner};
+//! use cache_core::{BypassReason, Config, Environment, Outcome, Request, SystemRunner};
 //!
 //! let dir = tempfile::tempdir()?;
 //! let mut env = Environment::of_process();
 //! env.set("CACHEWRAP_DIR", dir.path());
 //! let loaded = Config::load(&env);
-//! let request = Request {
-//!     argv: &["rustc".into(), "--help".into()],
-//!     env: &env,
-//!     cwd: dir.path(),
-//!     config: &loaded.config,
-//!     runner: &SystemRunner,
-//!     stdin: &|| None,
-//!     stderr_is_terminal: false,
-//!     wrapper: None,
-//! };
+//! let argv = ["rustc".into(), "--help".into()];
+//! let request = Request::new(&argv, &env, dir.path(), &loaded.config, &SystemRunner);
 //! let outcome = cache_core::run(&request, &mut |_| (), &mut |_| ())?;
 //! // Nothing to cache; a wrapper would now run the compiler.
-//! assert!(matches!(outcome, Outcome::Bypass(reason) if reason.name() == "help"));
+//! assert!(matches!(outcome, Outcome::Bypass(reason) if reason.why == BypassReason::Help));
 //! # Ok::<(), std::io::Error>(())
 //! ```
 //!
 //! [`Store`] gives access to manifests, results and blobs by themselves. `examples/` has a
 //! program for each.
 
+mod cargo;
 mod config;
 mod error;
 #[cfg(test)]
@@ -107,11 +100,14 @@ mod kinds;
 mod log;
 mod observe;
 mod os;
+mod outcome;
 mod outputs;
 mod pipeline;
 mod roots;
 mod run;
+mod scene;
 mod store;
+mod unit;
 
 pub use config::{
     BuildScripts, Config, ConfigEntry, ConfigProblem, DEFAULT_MAX_SIZE, Loaded, LogLevel, LogSpec,
@@ -122,18 +118,18 @@ pub use formats::codec::DecodeError;
 pub use formats::digest::{BlobRef, Digest, ManifestKey, ResultKey};
 pub use formats::key::KeyHasher;
 pub use formats::manifest::{InputManifest, InputSet, MAX_SETS, result_key};
-pub use inputs::check::{Change, MissReason};
 pub use inputs::input::{EnvValue, FileType, Input};
-pub use inputs::sort::NotStored;
-pub use kinds::build_script::{ScriptRequest, is_behind_launcher, run_build_script};
-pub use kinds::rustc::invocation::BypassReason;
-pub use kinds::rustc::toolchain::KnownToolchain;
+
+pub use kinds::build_script::is_behind_launcher;
+
+pub use cargo::toolchain::{KnownToolchain, known_toolchains};
 pub use log::Log;
 pub use observe::{Depth, is_observed, probe as probe_observer};
 pub use observe::{die_by_signal, survive_file_size_limit};
 pub use os::env::Environment;
+pub use outcome::{Because, BypassReason, Change, MissReason, NotStored, Outcome};
 pub use outputs::result::{CompileResult, Content, Output, Role};
-pub use pipeline::{Outcome, Request, run};
+pub use pipeline::{Request, run};
 pub use roots::{Escaping, Root, RootedPath, Roots, Template};
 pub use run::{Command, Run, Runner, Sink, Status, SystemRunner};
 pub use store::journal::{JournalChange, JournalEntry, JournalOutcome};

@@ -4,9 +4,7 @@ use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use cache_core::{
-    Config, Environment, Outcome, Request, ScriptRequest, Status, SystemRunner, run_build_script,
-};
+use cache_core::{Config, Environment, Outcome, Request, Status, SystemRunner};
 
 const OUTPUTS: [&str; 3] = ["libsample.rlib", "libsample.rmeta", "sample.d"];
 
@@ -39,16 +37,8 @@ impl Embedder {
                      --emit=dep-info,metadata,link --out-dir . lib.rs";
         let mut argv: Vec<OsString> = vec![rustc.as_ref().into()];
         argv.extend(words.split_whitespace().map(OsString::from));
-        let request = Request {
-            argv: &argv,
-            env: &self.env,
-            wrapper: None,
-            cwd: &self.work,
-            config: &Config::load(&self.env).config,
-            runner: &SystemRunner,
-            stdin: &|| None,
-            stderr_is_terminal: false,
-        };
+        let config = Config::load(&self.env).config;
+        let request = Request::new(&argv, &self.env, &self.work, &config, &SystemRunner);
         cache_core::run(&request, &mut |_| (), &mut |_| ()).expect("the compiler should start")
     }
 
@@ -176,19 +166,13 @@ fn a_build_script_sees_the_variables_and_the_directory_of_the_request() {
         embedder.env.set(name, value);
     }
     let run = |env: &Environment| {
-        let request = ScriptRequest {
-            executable: &script,
-            arg0: script.as_os_str(),
-            args: &[],
-            env,
-            cwd: &embedder.work,
-            config: &Config::load(env).config,
-            runner: &SystemRunner,
-            wrapper: &rustc,
-        };
+        let (argv, config) = ([script.clone().into()], Config::load(env).config);
+        let mut request = Request::new(&argv, env, &embedder.work, &config, &SystemRunner);
+        request.is_build_script = true;
+        request.wrapper = Some(&rustc);
         let mut said = Vec::new();
         let mut stdout = |piece: &[u8]| said.extend_from_slice(piece);
-        let outcome = run_build_script(&request, &mut stdout, &mut |_| ()).unwrap();
+        let outcome = cache_core::run(&request, &mut stdout, &mut |_| ()).unwrap();
         let said = String::from_utf8(said).unwrap();
         let expected = format!("{}\n", embedder.work.canonicalize().unwrap().display());
         let flavour = said.strip_prefix(&expected).unwrap_or(&said);

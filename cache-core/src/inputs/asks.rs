@@ -28,7 +28,7 @@ use crate::inputs::names::{self, Code};
 use crate::inputs::record;
 use crate::os::env::Environment;
 use crate::os::fs;
-use crate::store::Store;
+use crate::scene::Scene;
 use crate::store::memo::Memo;
 
 const LOCALE: &str = "locale";
@@ -82,10 +82,9 @@ pub(crate) fn value(name: &str, env: &Environment) -> Option<Vec<u8>> {
 pub(crate) fn facts(
     executable: Option<Code<'_>>,
     executed: &[PathBuf],
-    env: &Environment,
-    store: &Store,
-    memo: &Memo,
+    scene: &Scene<'_>,
 ) -> Result<Vec<Input>, PathError> {
+    let (env, store, memo) = (scene.env, scene.store, &scene.memo);
     let mut asked = Vec::new();
     let script: Vec<Code<'_>> = executable.into_iter().collect();
     let named = names::named(store, &script, &[b"MAKEFLAGS", b"MFLAGS"])?;

@@ -5,107 +5,26 @@
 //! then by digest, through the memo.
 
 use std::collections::HashMap;
-use std::fmt;
 use std::os::unix::ffi::OsStrExt as _;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use crate::formats::digest::BlobRef;
 use crate::formats::manifest::{InputManifest, InputSet};
+use crate::inputs::asks;
 use crate::inputs::input::{EnvValue, FileType, Input};
+use crate::inputs::kernel;
 use crate::inputs::listing;
 use crate::inputs::names::{self, Code};
 use crate::inputs::search;
-use crate::os::env::Environment;
 use crate::os::fs;
 use crate::os::stamp::Stamp;
-use crate::roots::{RootedPath, Roots};
-use crate::store::Store;
-use crate::store::memo::Memo;
-
-/// Why there was no hit.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum MissReason {
-    /// Nothing like it has been compiled before.
-    NoEntry,
-    /// The user asked to compile and store anew.
-    Recache,
-    /// An input differs from the newest recorded set.
-    Changed(Change),
-    /// The inputs match, but the result or a part of it is gone.
-    Evicted,
-    /// The inputs match, but the result or a part of it was damaged.
-    Damaged,
-    /// An entry was written by another version of cachewrap.
-    OtherVersion,
-}
-
-impl MissReason {
-    /// The name used in counters.
-    pub fn name(&self) -> &'static str {
-        match self {
-            Self::NoEntry => "no-entry",
-            Self::Recache => "recache",
-            Self::Changed(change) => change.kind,
-            Self::Evicted => "evicted",
-            Self::Damaged => "damaged",
-            Self::OtherVersion => "other-version",
-        }
-    }
-
-    /// What the name of a reason says to people, where the name says all.
-    pub(crate) fn explanation(name: &str) -> Option<&'static str> {
-        Some(match name {
-            "no-entry" => "not compiled before with these arguments",
-            "recache" => "CACHEWRAP_RECACHE is set",
-            "evicted" => "the stored result was evicted",
-            "damaged" => "the stored result was damaged",
-            "other-version" => "stored by another version of cachewrap",
-            _ => return None,
-        })
-    }
-}
-
-impl fmt::Display for MissReason {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Changed(change) => change.fmt(f),
-            other => f.write_str(Self::explanation(other.name()).unwrap_or_default()),
-        }
-    }
-}
-
-/// One input that no longer holds.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Change {
-    /// The kind of change, as used in counters.
-    pub kind: &'static str,
-    /// What changed: a path, or the name of a variable.
-    pub what: String,
-    /// What was recorded.
-    pub old: String,
-    /// What is there now.
-    pub new: String,
-}
-
-impl fmt::Display for Change {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self {
-            kind,
-            what,
-            old,
-            new,
-        } = self;
-        write!(f, "{kind}: {what}: was {old}, is {new}")
-    }
-}
+use crate::outcome::Change;
+use crate::roots::RootedPath;
+use crate::scene::Scene;
 
 /// The world that inputs are checked against.
 pub(crate) struct World<'a> {
-    pub(crate) env: &'a Environment,
-    pub(crate) cwd: &'a Path,
-    pub(crate) roots: &'a Roots,
-    pub(crate) store: &'a Store,
-    pub(crate) memo: &'a Memo,
+    pub(crate) scene: &'a Scene<'a>,
     /// The last value of an argument that is left out of keys.
     pub(crate) argument: &'a dyn Fn(&str) -> Option<Vec<u8>>,
     /// Whether the key holds a variable already.
@@ -177,13 +96,14 @@ impl<'a> Checker<'a> {
             Input::Link { path, target } => {
                 // A root may have several spellings, one of which the link gives it.
                 let now = self.at(path).and_then(|p| fs::read_link(&p).ok());
-                let same = now.is_some_and(|now| self.world.roots.relativize(&now) == *target);
+                let same =
+                    now.is_some_and(|now| self.world.scene.roots.relativize(&now) == *target);
                 compare("link", path, "no such link", same)
             }
             Input::Env { name, value } => self.env(name, value),
             Input::Program { name, path } => {
                 let name = std::ffi::OsStr::from_bytes(name);
-                let found = search::program(name, self.world.env, self.world.cwd);
+                let found = search::program(name, self.world.scene.env, self.world.scene.cwd);
                 let same = found.is_some() && found == self.at(path);
                 compare("program", path, "another program in PATH", same)
             }
@@ -195,7 +115,7 @@ impl<'a> Checker<'a> {
                         Input::File { path, .. } => Some(path),
                         _ => None,
                     });
-                if listing::modes(files, self.world.roots) == *modes {
+                if listing::modes(files, &self.world.scene.roots) == *modes {
                     return Ok(());
                 }
                 Err(change(
@@ -207,7 +127,7 @@ impl<'a> Checker<'a> {
             }
             Input::NoProgram { name } => {
                 let name = std::ffi::OsStr::from_bytes(name);
-                match search::program(name, self.world.env, self.world.cwd) {
+                match search::program(name, self.world.scene.env, self.world.scene.cwd) {
                     None => Ok(()),
                     Some(now) => Err(change(
                         "program",
@@ -222,16 +142,18 @@ impl<'a> Checker<'a> {
                 variables,
                 write_only,
             } => self.code_env(code, variables, write_only, set),
-            Input::Told { words, variables } => {
-                compare_variables(variables, &names::told(self.world.env, words.as_deref()))
-            }
+            Input::Told { words, variables } => compare_variables(
+                variables,
+                &names::told(self.world.scene.env, words.as_deref()),
+            ),
             Input::Argument { name, value } => {
-                let now = (self.world.argument)(name);
+                let now = self.argument(name);
                 different("argument", name, value.as_deref(), now.as_deref())
             }
             Input::RootValue { root, value } => {
                 let now = self
                     .world
+                    .scene
                     .roots
                     .get(*root)
                     .map(|p| p.as_os_str().as_bytes());
@@ -240,8 +162,15 @@ impl<'a> Checker<'a> {
         }
     }
 
+    /// A fact of the machine, or the last value of an argument.
+    fn argument(&self, name: &str) -> Option<Vec<u8>> {
+        kernel::fact(name)
+            .or_else(|| asks::value(name, self.world.scene.env))
+            .or_else(|| (self.world.argument)(name))
+    }
+
     fn at(&self, path: &RootedPath) -> Option<PathBuf> {
-        self.world.roots.resolve(path)
+        self.world.scene.roots.resolve(path)
     }
 
     fn file(&self, path: &RootedPath, blob: &BlobRef) -> Result<(), Change> {
@@ -259,17 +188,17 @@ impl<'a> Checker<'a> {
         if stamp.mode & 0o004 == 0 && !fs::is_readable(&place) {
             return compare("file", path, "not readable", false);
         }
-        let now = self.world.memo.digest_of(&place, &stamp);
+        let now = self.world.scene.memo.digest_of(&place, &stamp);
         let same = now.is_ok_and(|now| now == *blob);
         compare("file", path, "of another content", same)
     }
 
     fn env(&self, name: &[u8], value: &EnvValue) -> Result<(), Change> {
-        let now = self.world.env.get(std::ffi::OsStr::from_bytes(name));
+        let now = self.world.scene.env.get(std::ffi::OsStr::from_bytes(name));
         let now = now.map(std::ffi::OsStr::as_bytes);
         let old = match value {
             EnvValue::Unset => None,
-            EnvValue::Set(template) => template.fill(self.world.roots),
+            EnvValue::Set(template) => template.fill(&self.world.scene.roots),
         };
         different("env", &String::from_utf8_lossy(name), old.as_deref(), now)
     }
@@ -292,15 +221,20 @@ impl<'a> Checker<'a> {
         // What the process made itself and then ran is among the outputs, if anywhere.
         for blob in code {
             if files.iter().all(|(known, _)| known != blob) {
-                files.push((*blob, self.world.store.layout().blob(blob.digest)));
+                files.push((*blob, self.world.scene.store.layout().blob(blob.digest)));
             }
         }
         let files: Vec<Code<'_>> = files
             .iter()
             .map(|(blob, path)| Code { blob: *blob, path })
             .collect();
-        let mut now = names::variables(self.world.store, self.world.env, &files, self.world.in_key)
-            .map_err(|e| change("code", "a program or library", "readable", &e.to_string()))?;
+        let mut now = names::variables(
+            self.world.scene.store,
+            self.world.scene.env,
+            &files,
+            self.world.in_key,
+        )
+        .map_err(|e| change("code", "a program or library", "readable", &e.to_string()))?;
         now.retain(|(name, _)| !write_only.contains(name));
         compare_variables(variables, &now)
     }

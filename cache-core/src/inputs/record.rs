@@ -17,21 +17,16 @@ use crate::inputs::input::{FileType, Input};
 use crate::inputs::listing;
 use crate::inputs::names::{self, Content};
 use crate::inputs::search;
-use crate::inputs::sort::{Code, NotStored, Refusal, Seen, Summary, Use};
-use crate::os::env::Environment;
+use crate::inputs::sort::{Code, Seen, Summary, Use};
 use crate::os::fs;
 use crate::os::stamp::Stamp;
-use crate::roots::{Root, RootedPath, Roots};
-use crate::store::Store;
-use crate::store::memo::Memo;
+use crate::outcome::{NotStored, Refusal};
+use crate::roots::{Root, RootedPath};
+use crate::scene::Scene;
 
 /// What recording needs to know.
 pub(crate) struct Recorder<'a> {
-    pub(crate) cwd: &'a Path,
-    pub(crate) env: &'a Environment,
-    pub(crate) roots: &'a Roots,
-    pub(crate) store: &'a Store,
-    pub(crate) memo: &'a Memo,
+    pub(crate) scene: &'a Scene<'a>,
     /// When the process was started, nanoseconds since the epoch.
     pub(crate) started: i128,
     /// The files that the process produced: looking at them reads nothing.
@@ -94,18 +89,23 @@ impl Recorder<'_> {
         }
         for (path, file_type) in &summary.met {
             // What holds a root is there wherever that is.
-            let holds_root = |root| self.roots.get(root).is_some_and(|r| r.starts_with(path));
+            let holds_root = |root| {
+                self.scene
+                    .roots
+                    .get(root)
+                    .is_some_and(|r| r.starts_with(path))
+            };
             if !Root::ALL.into_iter().any(holds_root) {
                 inputs.insert(Input::Exists {
-                    path: self.roots.relativize(path),
+                    path: self.scene.roots.relativize(path),
                     file_type: *file_type,
                 });
             }
         }
         for (path, target) in links.found {
             inputs.insert(Input::Link {
-                path: self.roots.relativize(&path),
-                target: self.roots.relativize(&target),
+                path: self.scene.roots.relativize(&path),
+                target: self.scene.roots.relativize(&target),
             });
         }
         for path in &summary.executed {
@@ -116,7 +116,7 @@ impl Recorder<'_> {
         self.note_own_code(&summary.own_code, &mut code, &mut inputs)?;
         for (path, asked) in &summary.asked {
             inputs.insert(Input::Permission {
-                path: self.roots.relativize(path),
+                path: self.scene.roots.relativize(path),
                 asked: asked.bits(),
                 granted: fs::may_be_used(path, asked.bits()),
             });
@@ -124,7 +124,7 @@ impl Recorder<'_> {
         for path in &summary.attributes {
             let attributes = listing::attributes(path)?;
             inputs.insert(Input::Attributes {
-                path: self.roots.relativize(path),
+                path: self.scene.roots.relativize(path),
                 attributes,
             });
         }
@@ -144,7 +144,7 @@ impl Recorder<'_> {
     /// Binds a result to the places of some roots.
     pub(crate) fn bind(&self, roots: impl Iterator<Item = Root>, inputs: &mut Facts) {
         for root in roots {
-            if let Some(path) = self.roots.get(root) {
+            if let Some(path) = self.scene.roots.get(root) {
                 let value = path.as_os_str().as_bytes().to_vec();
                 inputs.insert(Input::RootValue { root, value });
             }
@@ -152,7 +152,7 @@ impl Recorder<'_> {
     }
 
     fn input(&self, seen: &Seen) -> Result<Option<Input>, Refusal> {
-        let path = self.roots.relativize(&seen.path);
+        let path = self.scene.roots.relativize(&seen.path);
         let now = Stamp::of(&seen.path);
         let Some(found) = seen.found else {
             return match now {
@@ -209,7 +209,7 @@ impl Recorder<'_> {
     /// The fact that a path leads to nothing.
     fn absent(&self, path: &Path) -> Input {
         Input::Absent {
-            path: self.roots.relativize(&end_of_links(path)),
+            path: self.scene.roots.relativize(&end_of_links(path)),
         }
     }
 
@@ -219,13 +219,13 @@ impl Recorder<'_> {
             // Opening a pipe might wait for ever, and reading a device never end.
             return Err(NotStored::Unreadable.at(path));
         }
-        let blob = self.memo.digest_of(path, stamp);
+        let blob = self.scene.memo.digest_of(path, stamp);
         let blob = blob?;
         if blob.len != stamp.size || Stamp::of(path).is_none_or(|s| !s.same_content(stamp)) {
             return Err(NotStored::Changed.at(path));
         }
         Ok(Input::File {
-            path: self.roots.relativize(path),
+            path: self.scene.roots.relativize(path),
             blob,
         })
     }
@@ -237,7 +237,7 @@ impl Recorder<'_> {
             Some(stamp) if stamp.is_racy(self.started) => Err(NotStored::Changed.at(path)),
             Some(stamp) if stamp.file_type == FileType::File => self.file(path, &stamp),
             Some(stamp) => Ok(Input::Exists {
-                path: self.roots.relativize(path),
+                path: self.scene.roots.relativize(path),
                 file_type: stamp.file_type,
             }),
             None => Ok(self.absent(path)),
@@ -260,7 +260,7 @@ impl Recorder<'_> {
             if !is_code(path, *kind)? {
                 continue;
             }
-            let (_, blob) = self.memo.digest(path)?;
+            let (_, blob) = self.scene.memo.digest(path)?;
             let seen = Seen {
                 path: path.clone(),
                 usage: Use::Read,
@@ -292,7 +292,7 @@ impl Recorder<'_> {
                 Ok(stamp) => self.file(&interpreter, &stamp)?,
                 // What was only copied, say, need not be able to run here.
                 Err(e) if e.is_missing() => Input::Absent {
-                    path: self.roots.relativize(&interpreter),
+                    path: self.scene.roots.relativize(&interpreter),
                 },
                 Err(e) => return Err(e.into()),
             };
@@ -313,7 +313,7 @@ impl Recorder<'_> {
             .iter()
             .map(|(blob, path)| names::Code { blob: *blob, path })
             .collect();
-        let variables = names::variables(self.store, self.env, &files, self.in_key)?;
+        let variables = names::variables(self.scene.store, self.scene.env, &files, self.in_key)?;
         // A variable that says where a compiler wrapper writes its log.
         let is_log = |value: &[u8]| {
             let value = Path::new(OsStr::from_bytes(value));
@@ -333,15 +333,15 @@ impl Recorder<'_> {
     /// path in vain and finds none.
     pub(crate) fn program(&self, path: &Path) -> Option<Input> {
         let name = path.file_name()?;
-        let found = search::program(name, self.env, self.cwd);
+        let found = search::program(name, self.scene.env, self.scene.cwd);
         let named = name.as_bytes().to_vec();
         if let Some(found) = found {
             return (found == path).then(|| Input::Program {
                 name: named,
-                path: self.roots.relativize(path),
+                path: self.scene.roots.relativize(path),
             });
         }
-        let mut dirs = search::directories(self.env, self.cwd);
+        let mut dirs = search::directories(self.scene.env, self.scene.cwd);
         let sought = dirs.any(|dir| Some(dir.as_path()) == path.parent());
         sought.then_some(Input::NoProgram { name: named })
     }

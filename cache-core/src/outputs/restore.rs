@@ -10,18 +10,43 @@
 use std::path::PathBuf;
 
 use crate::formats::digest::BlobRef;
-use crate::inputs::check::MissReason;
+use crate::outcome::MissReason;
 use crate::outputs::result::{CompileResult, Content, Role};
 use crate::roots::Roots;
 use crate::run::Sink;
 use crate::store::memo::Memo;
 use crate::store::{Placed, Store, StoreError};
 
-/// Outputs waiting for their names, and the messages to replay.
-pub(crate) struct Restored {
+/// Outputs waiting for their names.
+pub(crate) struct Prepared {
     files: Vec<(Option<BlobRef>, Placed)>,
+    messages: Messages,
+}
+
+/// What a process said.
+pub(crate) struct Messages {
     stdout: Vec<u8>,
     stderr: Vec<u8>,
+}
+
+impl Messages {
+    /// Those of a result; `None` where a root is not known that they name.
+    pub(crate) fn of(result: &CompileResult, roots: &Roots) -> Option<Self> {
+        Some(Self {
+            stdout: result.stdout.fill(roots)?,
+            stderr: result.stderr.fill(roots)?,
+        })
+    }
+
+    /// Says it again.
+    pub(crate) fn replay(&self, stdout: Sink<'_>, stderr: Sink<'_>) {
+        if !self.stdout.is_empty() {
+            stdout(&self.stdout);
+        }
+        for line in self.stderr.split_inclusive(|&b| b == b'\n') {
+            stderr(line);
+        }
+    }
 }
 
 /// Why a result could not be restored.
@@ -33,64 +58,67 @@ pub(crate) enum RestoreError {
     Place(StoreError),
 }
 
+impl RestoreError {
+    /// The result, or a part of it, is not what was stored.
+    pub(crate) fn damaged(what: impl std::fmt::Display) -> Self {
+        Self::Miss(MissReason::Damaged(what.to_string()))
+    }
+
+    /// A blob is not there any more.
+    pub(crate) fn evicted(blob: BlobRef) -> Self {
+        Self::Miss(MissReason::Evicted(format!("blob {}", blob.digest)))
+    }
+
+    /// What a blob could not be placed for.
+    pub(crate) fn of_blob(error: StoreError) -> Self {
+        match error {
+            StoreError::Corrupt { .. } => Self::damaged(error),
+            error => Self::Place(error),
+        }
+    }
+}
+
 /// Writes and verifies the outputs of a result under temporary names.
 pub(crate) fn prepare(
     store: &Store,
     result: &CompileResult,
     roots: &Roots,
     path_of: impl Fn(&Role) -> Option<PathBuf>,
-) -> Result<Restored, RestoreError> {
-    let damaged = || RestoreError::Miss(MissReason::Damaged);
+) -> Result<Prepared, RestoreError> {
     let mut files = Vec::with_capacity(result.outputs.len());
     for output in &result.outputs {
+        let damaged = || RestoreError::damaged(format!("output {:?}", output.role));
         let path = path_of(&output.role).ok_or_else(damaged)?;
         let placed = match &output.content {
             Content::Blob(blob) => {
                 let placed = store.place(*blob, &path, output.executable);
-                placed.map_err(|e| match e {
-                    StoreError::Corrupt { .. } => damaged(),
-                    e => RestoreError::Place(e),
-                })?
+                let placed = placed.map_err(RestoreError::of_blob)?;
+                placed.ok_or_else(|| RestoreError::evicted(*blob))?
             }
             Content::Text(template) => {
                 let text = template.fill(roots).ok_or_else(damaged)?;
                 let placed = Placed::text(&path, &text);
-                Some(placed.map_err(|e| RestoreError::Place(e.into()))?)
+                placed.map_err(|e| RestoreError::Place(e.into()))?
             }
             // Only trees have those.
             Content::Directory | Content::Link(_) | Content::Sparse(_) | Content::SameAs(_) => {
                 return Err(damaged());
             }
         };
-        let placed = placed.ok_or(RestoreError::Miss(MissReason::Evicted))?;
         files.push((output.content.blob(), placed));
     }
-    Ok(Restored {
-        files,
-        stdout: result.stdout.fill(roots).ok_or_else(damaged)?,
-        stderr: result.stderr.fill(roots).ok_or_else(damaged)?,
-    })
+    let messages = Messages::of(result, roots);
+    let messages = messages.ok_or_else(|| RestoreError::damaged("messages"))?;
+    Ok(Prepared { files, messages })
 }
 
-impl Restored {
-    /// Gives the files their names and replays the messages.
-    ///
-    /// After an error nothing has been said, so that the compiler can say all of it.
-    pub(crate) fn replay(
-        self,
-        memo: &Memo,
-        stdout: Sink<'_>,
-        stderr: Sink<'_>,
-    ) -> Result<(), StoreError> {
+impl Prepared {
+    /// Gives the files their names. What the compiler said is to be said after that.
+    pub(crate) fn commit(self, memo: &Memo) -> Result<Messages, RestoreError> {
         for (blob, placed) in self.files {
-            placed.commit_noting(blob, memo)?;
+            let placed = placed.commit_noting(blob, memo);
+            placed.map_err(|e| RestoreError::Place(e.into()))?;
         }
-        if !self.stdout.is_empty() {
-            stdout(&self.stdout);
-        }
-        for line in self.stderr.split_inclusive(|&b| b == b'\n') {
-            stderr(line);
-        }
-        Ok(())
+        Ok(self.messages)
     }
 }

@@ -6,12 +6,12 @@ use std::time::SystemTime;
 use crate::config::{Config, LogLevel};
 use crate::formats::digest::{Digest, ManifestKey, ResultKey};
 use crate::formats::manifest::{InputManifest, result_key};
-use crate::inputs::check::{Checker, MissReason, World};
+use crate::inputs::check::{Checker, World};
 use crate::inputs::input::Input;
-use crate::inputs::sort::{NotStored, Refusal};
 use crate::log::Log;
 use crate::observe;
 use crate::os::fs;
+use crate::outcome::{MissReason, NotStored, Refusal};
 use crate::outputs::restore::RestoreError;
 use crate::outputs::result::CompileResult;
 use crate::store::stats::STORED_BYTES;
@@ -27,30 +27,6 @@ impl<'a> Engine<'a> {
     pub(crate) fn new(store: &'a Store, config: &Config) -> Self {
         let log = Log::new(config.log.value.clone());
         Self { store, log }
-    }
-
-    /// Looks a unit up unless it is to be done anew, and tells the log what came of it.
-    pub(crate) fn hit_or_miss(
-        &self,
-        config: &Config,
-        name: &str,
-        look_up: impl FnOnce() -> Result<i32, MissReason>,
-    ) -> Result<i32, MissReason> {
-        let found = if *config.recache {
-            Err(MissReason::Recache)
-        } else {
-            look_up()
-        };
-        match &found {
-            Ok(_) => self.log.say(LogLevel::Info, || format!("hit: {name}")),
-            Err(reason) => {
-                let said = || format!("miss: {name}: {}", reason.name());
-                self.log.say(LogLevel::Info, said);
-                self.log
-                    .say(LogLevel::Debug, || format!("{name}: {reason}"));
-            }
-        }
-        found
     }
 
     /// The observer's object, to be loaded into processes that are watched; put into the store if it
@@ -83,28 +59,29 @@ impl<'a> Engine<'a> {
 
     /// Reports an error of the store; what it means for a look-up.
     pub(crate) fn fault(&self, error: &StoreError) -> MissReason {
+        let what = error.to_string();
         match error {
             StoreError::UnknownVersion { .. } => {
-                self.log.say(LogLevel::Debug, || error.to_string());
-                return MissReason::OtherVersion;
+                self.log.say(LogLevel::Debug, || what.clone());
+                return MissReason::OtherVersion(what);
             }
             StoreError::Corrupt { .. } => {
                 self.count(&[("corrupt", 1)]);
-                self.log.say(LogLevel::Debug, || error.to_string());
+                self.log.say(LogLevel::Debug, || what.clone());
             }
             StoreError::Path(_) | StoreError::Encode(_) => {
                 self.count(&[("fault", 1)]);
                 self.warn(error);
             }
         }
-        MissReason::Damaged
+        MissReason::Damaged(what)
     }
 
     /// What not being able to restore means.
     pub(crate) fn unrestored(&self, error: RestoreError) -> MissReason {
         match error {
             RestoreError::Miss(reason) => {
-                if reason == MissReason::Damaged {
+                if matches!(reason, MissReason::Damaged(_)) {
                     self.count(&[("corrupt", 1)]);
                 }
                 reason
@@ -132,11 +109,11 @@ impl<'a> Engine<'a> {
     }
 
     /// Serves a result whose inputs hold, or says why there is none.
-    pub(crate) fn look_up<T>(
+    pub(super) fn look_up<T>(
         &self,
         manifest: &Result<Option<InputManifest>, MissReason>,
         world: &World<'_>,
-        mut serve: impl FnMut(ResultKey, &CompileResult) -> Result<T, MissReason>,
+        mut serve: impl FnMut(&CompileResult) -> Result<T, MissReason>,
     ) -> Result<T, MissReason> {
         #[cfg(test)]
         crate::fault::point("looking up");
@@ -160,11 +137,11 @@ impl<'a> Engine<'a> {
     fn serve<T>(
         &self,
         key: ResultKey,
-        serve: &mut impl FnMut(ResultKey, &CompileResult) -> Result<T, MissReason>,
+        serve: &mut impl FnMut(&CompileResult) -> Result<T, MissReason>,
     ) -> Result<T, MissReason> {
         let result = self.store.result(key).map_err(|e| self.fault(&e))?;
-        let result = result.ok_or(MissReason::Evicted)?;
-        let served = serve(key, &result)?;
+        let result = result.ok_or_else(|| MissReason::Evicted(format!("result {}", key.0)))?;
+        let served = serve(&result)?;
         #[cfg(test)]
         crate::fault::point("served");
         self.store.touch_result(key, &result);

@@ -1,68 +1,67 @@
-//! The pipeline: from an argv to an outcome.
+//! The pipeline: from a call to its outcome, for every kind of unit.
 //!
 //! ```text
-//! argv ── parse ──► bypass
-//!           └► identify toolchain ─► key ─► manifest ─► check inputs ─┬─► restore, replay
-//!                                                                     └─► compile, observed
-//!                                                                          capture, store
+//! call ── understand ──► bypass
+//!              └► key ─► manifest ─► check inputs ─┬─► restore, replay
+//!                                                  └─► run, observed ─► keep
 //! ```
-//! The order of business keeps two promises. A hit runs no compiler, and nothing of it is
-//! visible before all of it is verified. A miss runs the compiler exactly once, and
+//! The order of business keeps two promises. A hit runs nothing, and nothing of it is
+//! visible before all of it is verified. A miss runs the process exactly once, and
 //! whatever goes wrong around it only decides whether the result is stored ([`once`]).
+//!
+//! What is particular to a kind is behind [`Kind`](crate::unit::Kind) and [`Unit`].
 
 mod engine;
-mod keep;
 mod once;
 #[cfg(test)]
 mod panic_tests;
-mod turn;
-mod unit;
+mod report;
 
-use std::ffi::OsString;
+use std::ffi::{OsStr, OsString};
+use std::io;
 use std::path::Path;
+use std::time::SystemTime;
 
-use crate::config::{Config, LogLevel};
-use crate::formats::key::KeyParts;
+use crate::config::Config;
 use crate::formats::manifest::InputManifest;
-use crate::inputs::asks;
-use crate::inputs::check::{MissReason, World};
-use crate::inputs::kernel;
-use crate::inputs::sort::{NotStored, Refusal};
-use crate::kinds::build_script::launcher;
-use crate::kinds::rustc::capture::Places;
-use crate::kinds::rustc::invocation::{self, Action, BypassReason};
-use crate::kinds::rustc::messages::Restorer;
-use crate::kinds::rustc::remap;
-use crate::observe::Depth;
+use crate::inputs::check::World;
+use crate::kinds::{self, build_script::launcher};
 use crate::os::env::Environment;
-use crate::os::fs;
-use crate::outputs::restore;
+use crate::outcome::{MissReason, Outcome, Refusal};
 use crate::outputs::result::CompileResult;
-use crate::run::{Command, Runner, Sink, Status};
-use crate::store::journal::JournalOutcome;
-use crate::store::stats;
+use crate::run::{Runner, Sink, Status};
+use crate::store::stats::Events;
 use crate::store::{Store, Turn};
+use crate::unit::{Kept, Process, Unit};
 
 pub(crate) use engine::Engine;
-pub(crate) use once::{Execution, Progress, Ran};
-use unit::Unit;
+pub(crate) use once::{Progress, Ran};
 
-/// One call of the compiler, with everything it may depend on.
+/// One call of a compiler or a build script, with everything it may depend on.
+///
+/// A build script's standard input is this process's; if that is not `/dev/null`, as it is where
+/// cargo starts a script, its run is a bypass.
+#[derive(Clone, Copy)]
+#[non_exhaustive]
 pub struct Request<'a> {
     /// The programs and arguments, as cargo gives them to its wrapper (without the
-    /// wrapper's own name).
+    /// wrapper's own name); or the executable of a build script, behind its launcher, and its arguments.
     pub argv: &'a [OsString],
-    /// The environment that the compiler sees, and the programs that are asked which
+    /// Whether it is a build script's run; at first, whether the program lies behind a launcher.
+    pub is_build_script: bool,
+    /// What the process that makes the call was called itself: what cargo calls a build script.
+    pub arg0: &'a OsStr,
+    /// The environment that the process sees, and the programs that are asked which
     /// compiler it is: these variables and no others.
     pub env: &'a Environment,
-    /// The directory that the compiler runs in; absolute.
+    /// The directory that the process runs in; absolute.
     pub cwd: &'a Path,
     /// The settings.
     pub config: &'a Config,
-    /// Runs the compiler.
+    /// Runs the process.
     pub runner: &'a dyn Runner,
     /// Reads standard input to its end; `None` where that must not be tried. Called at
-    /// most once, and only if the source is `-`.
+    /// most once, and only if a compiler's source is `-`.
     pub stdin: &'a dyn Fn() -> Option<Vec<u8>>,
     /// Whether messages go to a terminal.
     pub stderr_is_terminal: bool,
@@ -71,160 +70,122 @@ pub struct Request<'a> {
     pub wrapper: Option<&'a Path>,
 }
 
-/// What became of a call.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Outcome {
-    /// Not for us; nothing has been run, and the caller runs it untouched.
-    Bypass(BypassReason),
-    /// Outputs and messages came from the store.
-    Hit {
-        /// The exit status.
-        status: i32,
-    },
-    /// The compiler ran.
-    Miss {
-        /// Why.
-        reason: MissReason,
-        /// How it ended.
-        status: Status,
-        /// Why its result was not stored, if it was not.
-        not_stored: Option<NotStored>,
-        /// Whether the store has outgrown its bound, so that [`run_gc`](crate::run_gc)
-        /// should be run, best by a process of its own.
-        full: bool,
-    },
+impl<'a> Request<'a> {
+    /// A call without standard input, terminal, or launchers of build scripts.
+    pub fn new(
+        argv: &'a [OsString],
+        env: &'a Environment,
+        cwd: &'a Path,
+        config: &'a Config,
+        runner: &'a dyn Runner,
+    ) -> Self {
+        Self {
+            argv,
+            is_build_script: argv
+                .first()
+                .is_some_and(|p| launcher::is_behind_launcher(p)),
+            arg0: argv.first().map_or(OsStr::new(""), OsString::as_os_str),
+            env,
+            cwd,
+            config,
+            runner,
+            stdin: &no_input,
+            stderr_is_terminal: false,
+            wrapper: None,
+        }
+    }
 }
 
-/// Serves one call from the cache, or runs the compiler and caches what it did.
+fn no_input() -> Option<Vec<u8>> {
+    None
+}
+
+/// Serves one call from the cache, or runs the process and caches what it did.
 ///
-/// `stdout` and `stderr` receive what the compiler writes, or once wrote, to its
+/// `stdout` and `stderr` receive what the process writes, or once wrote, to its
 /// streams; standard error line by line.
 ///
-/// An error means that the compiler could not be started; nothing has been written
-/// then. A panic of ours does not reach the caller, and does not run the compiler again.
-pub fn run(request: &Request<'_>, stdout: Sink<'_>, stderr: Sink<'_>) -> std::io::Result<Outcome> {
+/// An error means that the process could not be started; nothing has been written
+/// then. A panic of ours does not reach the caller, and does not run the process again.
+pub fn run(request: &Request<'_>, stdout: Sink<'_>, stderr: Sink<'_>) -> io::Result<Outcome> {
     let config = request.config;
     let store = Store::new(&config.dir.value, *config.read_only);
     let engine = Engine::new(&store, config);
-    engine.once(stats::BYPASS, |progress| {
-        call(request, &engine, progress, stdout, stderr)
+    let kind = kinds::of(request);
+    let events = kind.events();
+    engine.once(events.bypass, |progress| {
+        let unit = match kind.prepare(request, &engine) {
+            Ok(unit) => unit,
+            Err(why) => {
+                engine.report_bypass(events, &kind.name(request), request.cwd, &why);
+                return Ok(Outcome::Bypass(why));
+            }
+        };
+        let call = Call {
+            request,
+            engine: &engine,
+            progress,
+            events,
+            unit: &*unit,
+        };
+        call.make(stdout, stderr)
     })
 }
 
-fn call(
-    request: &Request<'_>,
-    engine: &Engine<'_>,
-    progress: &Progress,
-    stdout: Sink<'_>,
-    stderr: Sink<'_>,
-) -> std::io::Result<Outcome> {
-    let store = engine.store;
-    let unit = match Unit::prepare(request, store) {
-        Ok(unit) => unit,
-        Err(reason) => {
-            let said = || format!("bypass: {}", reason.name());
-            engine.log.say(LogLevel::Info, said);
-            engine.count_with_reason(stats::BYPASS, reason.name());
-            let outcome = JournalOutcome::bypass(reason.name());
-            let name = invocation::name_of(request.argv);
-            store.note_in_journal(&name, request.cwd, outcome, KeyParts::new());
-            return Ok(Outcome::Bypass(reason));
-        }
-    };
-    let mut job = Job {
-        request,
-        engine,
-        progress,
-        unit,
-    };
-    job.run(stdout, stderr)
-}
-
-struct Job<'a> {
+/// A call that was understood.
+struct Call<'a> {
     request: &'a Request<'a>,
     engine: &'a Engine<'a>,
     progress: &'a Progress,
-    unit: Unit,
+    events: &'static Events,
+    unit: &'a dyn Unit,
 }
 
-impl Job<'_> {
-    fn run(&mut self, stdout: Sink<'_>, stderr: Sink<'_>) -> std::io::Result<Outcome> {
-        let name = self.unit.invocation.unit();
+impl Call<'_> {
+    fn make(&self, stdout: Sink<'_>, stderr: Sink<'_>) -> io::Result<Outcome> {
         // Others that want the same wait until this goes out of scope.
         let mut turn = Turn::Anybody;
-        let look_up = || self.look_up_in_turn(&mut turn, stdout, stderr);
-        let found = self.engine.hit_or_miss(self.request.config, &name, look_up);
+        let found = if *self.request.config.recache {
+            Err(MissReason::Recache)
+        } else {
+            self.look_up_in_turn(&mut turn, stdout, stderr)
+        };
         let reason = match found {
             Ok(status) => return Ok(Outcome::Hit { status }),
             Err(reason) => reason,
         };
-        let (status, not_stored) = self.compile(&reason, stdout, stderr)?;
-        if let Some(why) = &not_stored {
-            self.engine
-                .log
-                .say(LogLevel::Info, || format!("not stored: {name}: {why}"));
-        }
-        self.count_miss(&reason, not_stored.as_ref());
-        let outcome = JournalOutcome::miss(&reason, not_stored.as_ref());
-        // Questions are many, and not asked again and again.
-        let is_new =
-            reason == MissReason::NoEntry && self.unit.invocation.action == Action::Compile;
-        let key = is_new.then(|| self.unit.key_parts(self.request));
-        self.engine.store.note_in_journal(
-            &name,
-            self.request.cwd,
-            outcome,
-            key.unwrap_or_default(),
-        );
-        let full = not_stored.is_none() && self.engine.is_full(self.request.config);
+        self.engine.report_reason(self.unit, &reason);
+        let (status, not_stored) = self.run(&reason, stdout, stderr)?;
+        let (engine, events) = (self.engine, self.events);
+        engine.report_miss(events, self.unit, &reason, not_stored.as_ref());
+        let full = not_stored.is_none() && engine.is_full(self.request.config);
         Ok(Outcome::Miss {
             full,
             reason,
             status,
-            not_stored: not_stored.map(|refusal| refusal.why),
+            not_stored,
         })
     }
 
-    fn count_miss(&self, reason: &MissReason, not_stored: Option<&Refusal>) {
-        let reason = format!("miss.{}", reason.name());
-        let mut amounts = vec![("miss", 1), (reason.as_str(), 1)];
-        if self.unit.invocation.action == Action::Query {
-            amounts.push(("miss.query", 1));
-        }
-        let why = not_stored.map(|refusal| format!("not_stored.{}", refusal.why.name()));
-        if let Some(why) = &why {
-            amounts.push(("not_stored", 1));
-            amounts.push((why, 1));
-        }
-        self.engine.count(&amounts);
-    }
-
-    fn places(&self) -> Places<'_> {
-        Places {
-            invocation: &self.unit.invocation,
-            cwd: self.request.cwd,
-            out_dir: &self.unit.out_dir,
-        }
-    }
-
-    /// Serves the unit from the store, if need be once another process has compiled it.
+    /// Serves the unit from the store, if need be once another process has made it.
     fn look_up_in_turn(
         &self,
         turn: &mut Turn,
         stdout: Sink<'_>,
         stderr: Sink<'_>,
     ) -> Result<i32, MissReason> {
-        let known = self.engine.manifest(self.unit.key);
+        let key = self.unit.scene().key;
+        let known = self.engine.manifest(key);
         let reason = match self.look_up(&known, stdout, stderr) {
             Err(reason) => reason,
             hit => return hit,
         };
-        *turn = self.turn();
+        *turn = self.unit.turn();
         if matches!(turn, Turn::Anybody) {
             return Err(reason);
         }
         // What was wrong with it has been said.
-        let Ok(manifest) = self.engine.store.manifest(self.unit.key) else {
+        let Ok(manifest) = self.engine.store.manifest(key) else {
             return Err(reason);
         };
         let again = Ok(manifest);
@@ -247,30 +208,14 @@ impl Job<'_> {
         stdout: Sink<'_>,
         stderr: Sink<'_>,
     ) -> Result<i32, MissReason> {
-        let argument = |name: &str| self.argument(name);
         let world = World {
-            env: self.request.env,
-            cwd: self.request.cwd,
-            roots: &self.unit.roots,
-            store: self.engine.store,
-            memo: &self.unit.memo,
-            argument: &argument,
-            in_key: &|_| false,
+            scene: self.unit.scene(),
+            argument: &|name| self.unit.argument(name),
+            in_key: &|name| self.unit.is_in_key(name),
         };
-        self.engine.look_up(manifest, &world, |_, result| {
+        self.engine.look_up(manifest, &world, |result| {
             self.serve(result, stdout, stderr)
         })
-    }
-
-    /// The last value of an argument, for inputs that name one; or a fact of the machine.
-    fn argument(&self, name: &str) -> Option<Vec<u8>> {
-        use std::os::unix::ffi::OsStrExt as _;
-        let fact = kernel::fact(name).or_else(|| asks::value(name, self.request.env));
-        if fact.is_some() {
-            return fact;
-        }
-        let values = self.unit.invocation.values(name);
-        values.last().map(|value| value.as_bytes().to_vec())
     }
 
     fn serve(
@@ -279,122 +224,67 @@ impl Job<'_> {
         stdout: Sink<'_>,
         stderr: Sink<'_>,
     ) -> Result<i32, MissReason> {
-        let places = self.places();
-        let roots = &self.unit.roots;
-        let store = self.engine.store;
-        let restored = restore::prepare(store, result, roots, |role| places.path(role))
-            .map_err(|e| self.engine.unrestored(e))?;
         #[cfg(test)]
         crate::fault::point("restoring");
+        let restored = self.unit.restore(result);
+        let messages = restored.map_err(|e| self.engine.unrestored(e))?;
         // The first message comes when all outputs are in their places.
-        let is_hit = || self.progress.is_hit(result.status);
-        let mut stdout = |piece: &[u8]| {
-            is_hit();
-            stdout(piece);
-        };
-        let mut stderr = |line: &[u8]| {
-            is_hit();
-            stderr(line);
-        };
-        restored
-            .replay(&self.unit.memo, &mut stdout, &mut stderr)
-            .map_err(|e| self.engine.fault(&e))?;
-        is_hit();
-        self.launch();
-        let mut amounts = vec![("hit", 1), ("saved_us", result.duration_us)];
-        if self.unit.invocation.action == Action::Query {
-            amounts.push(("hit.query", 1));
-        }
-        self.engine.count(&amounts);
+        self.progress.is_hit(result.status);
+        messages.replay(stdout, stderr);
+        self.unit.finish();
+        self.engine.report_hit(self.events, self.unit, result);
         Ok(result.status)
     }
 
-    /// Runs the compiler once, and stores what it did if that is possible.
-    fn compile(
+    /// Runs the process once, and stores what it did if that is possible.
+    fn run(
         &self,
         reason: &MissReason,
         stdout: Sink<'_>,
         stderr: Sink<'_>,
-    ) -> std::io::Result<(Status, Option<Refusal>)> {
-        let unit = &self.unit;
-        let writable = !self.engine.store.is_read_only() && self.engine.prepare_store();
-        let extra = writable.then(|| self.extra_dep_info()).flatten();
-        let extra = extra.as_ref().map(fs::TempFile::path);
-        let names = remap::names(&unit.invocation, self.request.cwd, &unit.roots, unit.trim);
-        let restorer = Restorer::new(&names, unit.invocation.json_messages);
-        let execution = Execution {
+    ) -> io::Result<(Status, Option<Refusal>)> {
+        let is_writable = !self.engine.store.is_read_only() && self.engine.prepare_store();
+        let process = self.unit.process(is_writable);
+        let execution = once::Execution {
             reason,
-            name: &unit.invocation.unit(),
+            name: &self.unit.scene().name,
             runner: self.request.runner,
-            command: &self.command(extra),
-            observe: (writable && *self.request.config.observe).then_some(Depth::Usual),
-            writable,
-            translate: &|line| restorer.restore(line),
-            time: stats::COMPILE_US,
+            process: &process,
+            is_writable,
+            time: self.events.took_us,
         };
-        let keep = |ran: &Ran| self.keep(ran, extra);
+        let keep = |ran: &Ran| self.keep(ran, &process);
         let ended = self
             .engine
             .execute(self.progress, &execution, stdout, stderr, keep)?;
         if ended.0 == Status::Code(0) {
-            self.launch();
+            self.unit.finish();
         }
         Ok(ended)
     }
 
-    /// Puts a launcher in the place of a build script whose runs are to be cached. If
-    /// that fails, the runs are not cached.
-    fn launch(&self) {
+    fn keep(&self, ran: &Ran, process: &Process<'_>) -> Result<(), Refusal> {
         #[cfg(test)]
-        crate::fault::point("launching");
-        let Some(script) = &self.unit.script else {
-            return;
+        crate::fault::point("keeping");
+        let Kept {
+            toolchain,
+            inputs,
+            outputs,
+            stdout,
+            stderr,
+            stored,
+        } = self.unit.keep(ran, process)?;
+        let scene = self.unit.scene();
+        let result = CompileResult {
+            unit: scene.name.clone(),
+            toolchain,
+            outputs,
+            stdout,
+            stderr,
+            status: 0,
+            duration_us: ran.duration_us,
+            created: SystemTime::UNIX_EPOCH.elapsed().map_or(0, |d| d.as_secs()),
         };
-        if let Some(wrapper) = self.request.wrapper
-            && let Err(e) = launcher::install(script, wrapper)
-        {
-            self.engine.log.say(LogLevel::Debug, || e.to_string());
-        }
-    }
-
-    /// A place for dep-info where the invocation asks for none: variables read at
-    /// compile time are told nowhere else. The compiler writes it by its path, so it is not in
-    /// the store, which others may clear or rearrange meanwhile.
-    fn extra_dep_info(&self) -> Option<fs::TempFile> {
-        let invocation = &self.unit.invocation;
-        let wanted = invocation.action == Action::Compile && !invocation.emits("dep-info");
-        let create = || {
-            let dir = self.request.env.get_nonempty("TMPDIR");
-            let dir = fs::canonicalize(Path::new(dir.unwrap_or("/tmp".as_ref()))).ok()?;
-            fs::TempFile::create_with_mode(&dir, 0o600).ok()
-        };
-        wanted.then(create).flatten()
-    }
-
-    fn command(&self, extra_dep_info: Option<&Path>) -> Command {
-        let invocation = &self.unit.invocation;
-        let mut words = invocation.programs.iter();
-        let program = words.next().cloned().unwrap_or_default();
-        let (env, cwd) = (self.request.env.clone(), self.request.cwd);
-        let mut command = Command::new(program, env, cwd);
-        command.args.extend(words.cloned());
-        command.args.extend(invocation.given.iter().cloned());
-        command.args.extend(remap::remapping(
-            invocation,
-            self.request.cwd,
-            &self.unit.roots,
-            self.unit.trim,
-        ));
-        if let Some(path) = extra_dep_info {
-            if invocation.emits.is_empty() {
-                // Naming one kind takes the default away.
-                command.args.push("--emit=link".into());
-            }
-            let mut emit = OsString::from("--emit=dep-info=");
-            emit.push(path);
-            command.args.push(emit);
-        }
-        command.stdin.clone_from(&self.unit.stdin);
-        command
+        self.engine.put(scene.key, inputs, &result, stored)
     }
 }

@@ -19,14 +19,13 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, PoisonError};
 
 use crate::config::LogLevel;
-use crate::inputs::check::MissReason;
-use crate::inputs::sort::{NotStored, Refusal};
-use crate::kinds::rustc::invocation::BypassReason;
-use crate::observe::Depth;
 use crate::os::stamp;
-use crate::run::{Command, Run, Runner, Sink, Status};
+use crate::outcome::{BypassReason, MissReason, NotStored, Refusal};
+use crate::run::{Run, Runner, Sink, Status};
+use crate::unit::Process;
 
-use super::{Engine, Outcome};
+use super::Engine;
+use crate::outcome::Outcome;
 
 /// How far a call has come.
 #[derive(Default)]
@@ -47,7 +46,7 @@ impl Progress {
         self.set(Outcome::Miss {
             reason: reason.clone(),
             status,
-            not_stored: Some(NotStored::Internal),
+            not_stored: Some(NotStored::Internal.of("after the process had ended")),
             full: false,
         });
     }
@@ -57,20 +56,17 @@ impl Progress {
     }
 }
 
-/// A process to run because it was not served, and how.
-pub(crate) struct Execution<'a> {
-    pub(crate) reason: &'a MissReason,
+/// A process to run because it was not served.
+pub(super) struct Execution<'a> {
+    pub(super) reason: &'a MissReason,
     /// What the unit is called.
-    pub(crate) name: &'a str,
-    pub(crate) runner: &'a dyn Runner,
-    pub(crate) command: &'a Command,
-    pub(crate) observe: Option<Depth>,
+    pub(super) name: &'a str,
+    pub(super) runner: &'a dyn Runner,
+    pub(super) process: &'a Process<'a>,
     /// Whether there is a store to keep anything in.
-    pub(crate) writable: bool,
-    /// What a line of standard error is to be for the caller.
-    pub(crate) translate: &'a (dyn Fn(&[u8]) -> Vec<u8> + Sync),
+    pub(super) is_writable: bool,
     /// The counter of the time that processes of the kind take.
-    pub(crate) time: &'a str,
+    pub(super) time: &'a str,
 }
 
 /// A process that has ended well, and what it said.
@@ -86,7 +82,7 @@ pub(crate) struct Ran {
 
 impl Engine<'_> {
     /// Makes a call that a panic cannot make twice.
-    pub(crate) fn once(
+    pub(super) fn once(
         &self,
         bypass: &str,
         call: impl FnOnce(&Progress) -> io::Result<Outcome>,
@@ -101,18 +97,18 @@ impl Engine<'_> {
             Some(end) => Ok(end),
             None if progress.started.into_inner() => resume_unwind(panic),
             None => {
-                let reason = BypassReason::Internal;
+                let why = BypassReason::Internal.of("a panic");
                 // What went wrong may have been the counting.
-                let count = || self.count_with_reason(bypass, reason.name());
+                let count = || self.count_with_reason(bypass, why.why.name());
                 let _ = catch_unwind(AssertUnwindSafe(count));
-                Ok(Outcome::Bypass(reason))
+                Ok(Outcome::Bypass(why))
             }
         }
     }
 
     /// Runs the process of a call, passing on what it says, and keeps what it did, if that
     /// is possible.
-    pub(crate) fn execute(
+    pub(super) fn execute(
         &self,
         progress: &Progress,
         execution: &Execution<'_>,
@@ -129,8 +125,8 @@ impl Engine<'_> {
         #[cfg(test)]
         let confused = crate::fault::is_met("translating");
         let run = execution.runner.run(
-            execution.command,
-            execution.observe,
+            &execution.process.command,
+            execution.process.depth,
             &mut |piece| {
                 stdout(piece);
                 out.extend_from_slice(piece);
@@ -139,7 +135,7 @@ impl Engine<'_> {
                 let translated = catch_unwind(AssertUnwindSafe(|| {
                     #[cfg(test)]
                     assert!(!confused, "injected");
-                    (execution.translate)(line)
+                    (execution.process.translate)(line)
                 }));
                 understood &= translated.is_ok();
                 let line = translated.unwrap_or_else(|_| line.to_vec());
@@ -160,7 +156,7 @@ impl Engine<'_> {
         let status = run.status;
         let not_stored: Option<Refusal> = if status != Status::Code(0) {
             Some(NotStored::Failed.of(status))
-        } else if !execution.writable {
+        } else if !execution.is_writable {
             Some(NotStored::Store.of("not writable"))
         } else if !understood {
             Some(NotStored::Internal.of("reading what it printed"))

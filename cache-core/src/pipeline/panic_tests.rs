@@ -5,13 +5,12 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
-use super::{Outcome, Request, run};
+use super::{Request, run};
 use crate::config::Config;
 use crate::fault;
-use crate::inputs::sort::NotStored;
-use crate::kinds::build_script::{ScriptRequest, run_build_script};
 use crate::observe::Depth;
 use crate::os::env::Environment;
+use crate::outcome::{BypassReason, NotStored, Outcome};
 use crate::run::{Command, Run, Runner, Sink, Status, SystemRunner};
 
 /// Every step of a call. Those of a miss come first.
@@ -110,6 +109,9 @@ impl Unit {
     }
 
     fn argv(&self) -> Vec<OsString> {
+        if self.script {
+            return vec![self.dir.path().join("script").into()];
+        }
         let words = "rustc --crate-name build_script_build --edition=2021 build.rs \
                      --error-format=json --json=artifacts --crate-type bin -Cmetadata=1 \
                      --emit=dep-info,link --out-dir";
@@ -129,46 +131,17 @@ impl Unit {
         let argv = self.argv();
         let mut stdout = |piece: &[u8]| out.extend_from_slice(piece);
         let mut stderr = |line: &[u8]| err.extend_from_slice(line);
-        let outcome = if self.script {
-            let request = ScriptRequest {
-                executable: &script,
-                arg0: script.as_os_str(),
-                args: &[],
-                env: &self.env,
-                cwd: work,
-                config: &config,
-                runner: &self.runner,
-                wrapper: &script,
-            };
-            run_build_script(&request, &mut stdout, &mut stderr)
-        } else {
-            let request = Request {
-                argv: &argv,
-                env: &self.env,
-                cwd: work,
-                config: &config,
-                runner: &self.runner,
-                stdin: &|| None,
-                stderr_is_terminal: false,
-                wrapper: Some(&script),
-            };
-            run(&request, &mut stdout, &mut stderr)
-        };
-        let outcome = outcome.unwrap();
+        let mut request = Request::new(&argv, &self.env, work, &config, &self.runner);
+        request.is_build_script = self.script;
+        request.wrapper = Some(&script);
+        let outcome = run(&request, &mut stdout, &mut stderr).unwrap();
         let status = match &outcome {
             Outcome::Hit { status } => Status::Code(*status),
             Outcome::Miss { status, .. } => *status,
             Outcome::Bypass(reason) => {
-                assert_eq!(reason.name(), "internal");
-                let program = if self.script {
-                    script.as_os_str()
-                } else {
-                    &argv[0]
-                };
-                let mut command = Command::new(program, self.env.clone(), work);
-                if !self.script {
-                    command.args = argv[1..].to_vec();
-                }
+                assert_eq!(reason.why, BypassReason::Internal);
+                let mut command = Command::new(&argv[0], self.env.clone(), work);
+                command.args = argv[1..].to_vec();
                 let run = self.runner.run(&command, None, &mut stdout, &mut stderr);
                 run.unwrap().status
             }
@@ -241,7 +214,7 @@ fn try_every_step(script: bool) -> Vec<&'static str> {
                     "observing" => NotStored::Incomplete,
                     _ => NotStored::Internal,
                 };
-                assert_eq!(not_stored, Some(why), "{step}");
+                assert_eq!(not_stored.map(|refusal| refusal.why), Some(why), "{step}");
             }
             unit.runs();
         }
@@ -281,16 +254,8 @@ fn a_panic_while_messages_are_repeated_is_no_reason_to_compile() {
     unit.runs();
     let config = Config::load(&unit.env).config;
     let argv = unit.argv();
-    let request = Request {
-        argv: &argv,
-        env: &unit.env,
-        cwd: unit.dir.path(),
-        config: &config,
-        runner: &unit.runner,
-        stdin: &|| None,
-        stderr_is_terminal: false,
-        wrapper: None,
-    };
+    let work = unit.dir.path();
+    let request = Request::new(&argv, &unit.env, work, &config, &unit.runner);
     let outcome = run(&request, &mut |_| (), &mut |_| panic!("of the caller"));
     assert_eq!(outcome.unwrap(), Outcome::Hit { status: 0 });
     assert_eq!(unit.runs(), 0);

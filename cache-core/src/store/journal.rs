@@ -34,10 +34,9 @@ use serde::{Deserialize, Serialize};
 use crate::error::PathError;
 use crate::formats::digest::Digest;
 use crate::formats::key::KeyParts;
-use crate::inputs::check::{Change, MissReason};
-use crate::inputs::sort::Refusal;
 use crate::kinds::rustc::key;
 use crate::os::fs;
+use crate::outcome::{Bypass, Change, MissReason, Refusal};
 use crate::store::Store;
 
 /// From this length on, bytes, a new file is begun. With lines of some 250 bytes both
@@ -80,11 +79,17 @@ pub enum JournalOutcome {
     Bypass {
         /// The name that counters use.
         reason: String,
+        /// What that is about: an argument, a path, a variable.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        about: Option<String>,
     },
     /// It was run.
     Miss {
         /// The name that counters use.
         reason: String,
+        /// The same for people.
+        #[serde(default)]
+        said: String,
         /// The input that differed from the newest recorded set.
         change: Option<JournalChange>,
         /// Why the outcome was not stored, if it was not; the name that counters use.
@@ -107,9 +112,10 @@ pub struct JournalChange {
 }
 
 impl JournalOutcome {
-    pub(crate) fn bypass(reason: &str) -> Self {
+    pub(crate) fn bypass(bypass: &Bypass) -> Self {
         Self::Bypass {
-            reason: reason.to_owned(),
+            reason: bypass.why.name().to_owned(),
+            about: Some(shortened(&bypass.what)),
         }
     }
 
@@ -120,6 +126,10 @@ impl JournalOutcome {
         };
         Self::Miss {
             reason: reason.name().to_owned(),
+            said: match change {
+                Some(_) => String::new(),
+                None => shortened(&reason.to_string()),
+            },
             change: change.map(JournalChange::new),
             not_stored: not_stored.map(|refusal| refusal.why.name().to_owned()),
             about: not_stored.map(|refusal| shortened(&refusal.what)),
@@ -129,25 +139,41 @@ impl JournalOutcome {
 
 impl fmt::Display for JournalOutcome {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let (reason, change, not_stored, about) = match self {
-            Self::Bypass { reason } => return write!(f, "bypassed: {reason}"),
+        let because = |f: &mut fmt::Formatter<'_>, why: &str, about: &Option<String>| {
+            let about = about.as_deref();
+            write!(
+                f,
+                ": {why}{}{}",
+                about.map_or("", |_| ": "),
+                about.unwrap_or("")
+            )
+        };
+        match self {
+            Self::Bypass { reason, about } => {
+                f.write_str("bypassed")?;
+                because(f, reason, about)
+            }
             Self::Miss {
                 reason,
+                said,
                 change,
                 not_stored,
                 about,
-            } => (reason, change, not_stored, about),
-        };
-        match change {
-            Some(JournalChange { what, old, new }) => {
-                write!(f, "{reason}: {what}: was {old}, is {new}")?;
+            } => {
+                match change {
+                    Some(JournalChange { what, old, new }) => {
+                        write!(f, "{reason}: {what}: was {old}, is {new}")?;
+                    }
+                    None => f.write_str(if said.is_empty() { reason } else { said })?,
+                }
+                match not_stored {
+                    None => Ok(()),
+                    Some(why) => {
+                        f.write_str("; not stored")?;
+                        because(f, why, about)
+                    }
+                }
             }
-            None => f.write_str(MissReason::explanation(reason).unwrap_or(reason))?,
-        }
-        match (not_stored, about) {
-            (Some(why), Some(about)) => write!(f, "; not stored: {why}: {about}"),
-            (Some(why), None) => write!(f, "; not stored: {why}"),
-            (None, _) => Ok(()),
         }
     }
 }
@@ -303,7 +329,7 @@ fn build() -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::inputs::sort::NotStored;
+    use crate::outcome::{BypassReason, NotStored};
 
     fn store(dir: &Path) -> Store {
         let store = Store::new(dir, false);
@@ -312,7 +338,7 @@ mod tests {
     }
 
     fn note(store: &Store, unit: &str) {
-        let outcome = JournalOutcome::bypass("help");
+        let outcome = JournalOutcome::bypass(&BypassReason::Help.of("--help"));
         store.note_in_journal(unit, Path::new("/w"), outcome, KeyParts::new());
     }
 
@@ -339,6 +365,7 @@ mod tests {
             change: Some(change),
             not_stored,
             about,
+            ..
         } = &miss.outcome
         else {
             panic!("{miss:?}");
@@ -347,7 +374,7 @@ mod tests {
         assert!(change.new.starts_with("äää") && change.new.ends_with('…'));
         assert_eq!(not_stored.as_deref(), Some("changed"));
         assert_eq!(about.as_deref(), Some("x.rs"));
-        assert_eq!(bypass.outcome, JournalOutcome::bypass("help"));
+        assert_eq!(bypass.outcome.to_string(), "bypassed: help: --help");
         assert_eq!(miss.build, bypass.build);
     }
 

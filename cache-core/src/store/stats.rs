@@ -87,6 +87,34 @@ pub const FAULT: &str = "fault";
 /// Damaged files met.
 pub const CORRUPT: &str = "corrupt";
 
+/// What the events of a kind of units are called.
+pub(crate) struct Events {
+    pub(crate) hit: &'static str,
+    pub(crate) miss: &'static str,
+    pub(crate) bypass: &'static str,
+    pub(crate) not_stored: &'static str,
+    pub(crate) saved_us: &'static str,
+    pub(crate) took_us: &'static str,
+}
+
+pub(crate) const COMPILATIONS: Events = Events {
+    hit: HIT,
+    miss: MISS,
+    bypass: BYPASS,
+    not_stored: NOT_STORED,
+    saved_us: SAVED_US,
+    took_us: COMPILE_US,
+};
+
+pub(crate) const SCRIPT_RUNS: Events = Events {
+    hit: SCRIPT_HIT,
+    miss: SCRIPT_MISS,
+    bypass: SCRIPT_BYPASS,
+    not_stored: SCRIPT_NOT_STORED,
+    saved_us: SCRIPT_SAVED_US,
+    took_us: SCRIPT_US,
+};
+
 pub(crate) const KIND: Kind = Kind {
     tag: b'S',
     version: 1,

@@ -6,14 +6,11 @@
 use std::ffi::{OsStr, OsString};
 use std::io::{IsTerminal as _, Read as _, Seek as _, Write as _};
 use std::os::unix::process::CommandExt as _;
-use std::path::Path;
 use std::process::{Command, ExitCode, Stdio};
 use std::sync::OnceLock;
 use std::time::SystemTime;
 
-use cache_core::{
-    Config, Environment, Log, Outcome, Request, ScriptRequest, Status, Store, SystemRunner,
-};
+use cache_core::{Config, Environment, Log, Outcome, Request, Status, Store, SystemRunner};
 
 fn main() -> ExitCode {
     let mut words = std::env::args_os();
@@ -28,17 +25,19 @@ fn main() -> ExitCode {
     if program == GC {
         return collect();
     }
-    // A build script, started through its launcher, keeps the name that cargo gave it.
-    let script = cache_core::is_behind_launcher(program).then_some(name.as_os_str());
     // A panic while serving must not look like a compiler's.
-    if let Ok(Some(status)) = std::panic::catch_unwind(|| serve(&argv, script)) {
+    if let Ok(Some(status)) = std::panic::catch_unwind(|| serve(&argv, &name)) {
         end(status)
     } else {
         let mut real = Command::new(program);
         if let Some(stdin) = stdin_again() {
             real.stdin(stdin);
         }
-        let error = real.args(rest).arg0(script.unwrap_or(program)).exec();
+        // A build script, started through its launcher, keeps the name that cargo gave it.
+        if cache_core::is_behind_launcher(program) {
+            real.arg0(&name);
+        }
+        let error = real.args(rest).exec();
         eprintln!(
             "cachewrap: cannot run {}: {error}",
             program.to_string_lossy()
@@ -47,8 +46,8 @@ fn main() -> ExitCode {
     }
 }
 
-/// `None`: the compiler, or the build script of that name, is yet to be run.
-fn serve(argv: &[OsString], script: Option<&OsStr>) -> Option<Status> {
+/// `None`: the compiler, or the build script that cargo called by that name, is yet to be run.
+fn serve(argv: &[OsString], name: &OsStr) -> Option<Status> {
     if cache_core::is_observed() {
         return None;
     }
@@ -67,32 +66,12 @@ fn serve(argv: &[OsString], script: Option<&OsStr>) -> Option<Status> {
     // A closed stream is the reader's choice, as it is for the compiler.
     let mut stdout = |piece: &[u8]| drop(std::io::stdout().write_all(piece));
     let mut stderr = |line: &[u8]| drop(std::io::stderr().write_all(line));
-    let outcome = if let Some(arg0) = script {
-        let (executable, rest) = argv.split_first()?;
-        let request = ScriptRequest {
-            executable: Path::new(executable),
-            arg0,
-            args: rest,
-            env: &env,
-            cwd: &cwd,
-            config: &loaded.config,
-            runner: &SystemRunner,
-            wrapper: wrapper.as_deref()?,
-        };
-        cache_core::run_build_script(&request, &mut stdout, &mut stderr)
-    } else {
-        let request = Request {
-            argv,
-            env: &env,
-            cwd: &cwd,
-            config: &loaded.config,
-            runner: &SystemRunner,
-            stdin: &read_stdin,
-            stderr_is_terminal: std::io::stderr().is_terminal(),
-            wrapper: wrapper.as_deref(),
-        };
-        cache_core::run(&request, &mut stdout, &mut stderr)
-    };
+    let mut request = Request::new(argv, &env, &cwd, &loaded.config, &SystemRunner);
+    request.arg0 = name;
+    request.stdin = &read_stdin;
+    request.stderr_is_terminal = std::io::stderr().is_terminal();
+    request.wrapper = wrapper.as_deref();
+    let outcome = cache_core::run(&request, &mut stdout, &mut stderr);
     match outcome.ok()? {
         Outcome::Bypass(_) => None,
         Outcome::Hit { status } => Some(Status::Code(status)),

@@ -46,7 +46,7 @@ fn policy(args: &PruneArgs, config: &Config, store: &Store) -> Result<Policy, Fa
     let mut drop_toolchains = BTreeSet::new();
     if !args.toolchain.is_empty() {
         let present = store.usage()?.toolchains;
-        let known = store.known_toolchains()?;
+        let known = cache_core::known_toolchains(store)?;
         for wanted in &args.toolchain {
             let matching = present
                 .keys()

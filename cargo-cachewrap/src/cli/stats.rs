@@ -26,7 +26,7 @@ pub(super) fn run(cx: &mut Context, args: &StatsArgs) -> Result<(), Failure> {
     let stats = Stats {
         counters: store.counters()?,
         usage: store.usage()?,
-        known: store.known_toolchains()?,
+        known: cache_core::known_toolchains(&store)?,
     };
     if args.json {
         writeln!(cx.out, "{:#}", stats.as_json(&config))?;

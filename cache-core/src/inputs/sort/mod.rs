@@ -34,103 +34,17 @@
 mod sorter;
 
 use std::collections::{BTreeSet, HashSet};
-use std::fmt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use crate::error::PathError;
 use crate::inputs::input::FileType;
 use crate::inputs::kernel::Fact;
 use crate::observe::{Access, Event, Observation, Permissions};
 use crate::os::env::Environment;
 use crate::os::stamp::Stamp;
+use crate::outcome::Refusal;
 
 pub(crate) use sorter::Sorter;
-
-/// Why the result of a compilation or a build script's run was not stored.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum NotStored {
-    /// It failed.
-    Failed,
-    /// Something was missed while observing.
-    Incomplete,
-    /// An input changed meanwhile or just before.
-    Changed,
-    /// A file was written where a hit could not write it.
-    SideEffect,
-    /// An output could not be attributed to the invocation, or is no file.
-    UnknownOutput,
-    /// An input could not be read afterwards.
-    Unreadable,
-    /// The store could not be written to.
-    Store,
-    /// It talked to another process, over a network or not.
-    Network,
-    /// A build script asks to be run every time.
-    EveryTime,
-    /// It read what differs from machine to machine, or from moment to moment.
-    Machine,
-    /// Something went wrong within cachewrap.
-    Internal,
-}
-
-impl NotStored {
-    /// The name used in counters.
-    pub fn name(self) -> &'static str {
-        match self {
-            Self::Failed => "failed",
-            Self::Incomplete => "incomplete",
-            Self::Changed => "changed",
-            Self::SideEffect => "side-effect",
-            Self::UnknownOutput => "unknown-output",
-            Self::Unreadable => "unreadable",
-            Self::Store => "store",
-            Self::Network => "network",
-            Self::EveryTime => "every-time",
-            Self::Machine => "machine",
-            Self::Internal => "internal",
-        }
-    }
-}
-
-/// Why something was not stored, and what it is about.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct Refusal {
-    pub(crate) why: NotStored,
-    /// A path, a status, an error, or what was missed; for people.
-    pub(crate) what: String,
-}
-
-/// What is said of a process that was not observed, or not to its end.
-pub(crate) const NOT_OBSERVED: &str = "it was not observed";
-
-/// An input could not be read afterwards.
-impl From<PathError> for Refusal {
-    fn from(error: PathError) -> Self {
-        NotStored::Unreadable.of(error)
-    }
-}
-
-impl NotStored {
-    /// Says what it is about.
-    pub(crate) fn of(self, what: impl fmt::Display) -> Refusal {
-        Refusal {
-            why: self,
-            what: what.to_string(),
-        }
-    }
-
-    /// Says which path it is about.
-    pub(crate) fn at(self, path: &Path) -> Refusal {
-        self.of(path.display())
-    }
-}
-
-impl fmt::Display for Refusal {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}: {}", self.why.name(), self.what)
-    }
-}
 
 /// What a path was to the process.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -9,7 +9,8 @@ use crate::inputs::input::FileType;
 use crate::inputs::kernel::{self, Fact, Told};
 use crate::observe::{Access, Event, Observation, Permissions};
 
-use super::{Code, NotStored, Program, Refusal, Seen, Subject, Summary, Use};
+use super::{Code, Program, Seen, Subject, Summary, Use};
+use crate::outcome::{NotStored, Refusal};
 
 #[derive(Clone, Copy, Debug, Default)]
 struct Process {

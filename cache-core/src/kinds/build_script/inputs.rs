@@ -6,12 +6,13 @@
 
 use std::path::{Path, PathBuf};
 
-use crate::inputs::sort::{NotStored, Program, Refusal, Sorter, Subject, Summary};
+use crate::cargo::toolchain::Toolchain;
+use crate::inputs::sort::{Program, Sorter, Subject, Summary};
 use crate::inputs::tool_caches::ToolCaches;
-use crate::kinds::rustc::toolchain::Toolchain;
 use crate::observe::{Access, Event, Observation};
 use crate::os::env::Environment;
 use crate::os::fs;
+use crate::outcome::{NotStored, Refusal};
 
 /// Extensions of text that compilers and the like read, which is nobody's script.
 const SOURCES: &[&str] = &[

@@ -192,7 +192,7 @@ mod tests {
     fn the_code_is_what_the_assembler_makes_of_its_source() {
         let dir = tempfile::tempdir().unwrap();
         let source = format!(
-            "{}/src/build_script/launcher/{}.s",
+            "{}/src/kinds/build_script/launcher/{}.s",
             env!("CARGO_MANIFEST_DIR"),
             std::env::consts::ARCH
         );

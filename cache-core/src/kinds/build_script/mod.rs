@@ -13,7 +13,8 @@
 //! | the language that its programs spoke | `asks` |
 //! | what it says to cargo | [`directives`] |
 //! | what it leaves in `OUT_DIR` | [`tree`] |
-//! | the order of business | [`job`] |
+//! | understanding a call | [`unit`] |
+//! | what is kept of a run | [`keep`] |
 //!
 //! A run is stored only if a hit can stand for it: it began with an empty `OUT_DIR`, did
 //! well, wrote nowhere else (temporary files aside), talked to no other process, read
@@ -27,11 +28,11 @@
 
 mod directives;
 mod inputs;
-mod job;
+mod keep;
 mod key;
 pub(crate) mod launcher;
 pub(crate) mod package;
 mod tree;
+pub(crate) mod unit;
 
-pub use job::{ScriptRequest, run_build_script};
 pub use launcher::is_behind_launcher;

@@ -2,9 +2,9 @@
 
 use std::path::{Path, PathBuf};
 
+use crate::cargo::layout;
 use crate::config::{BuildScripts, Config};
 use crate::kinds::rustc::invocation::{Action, Invocation};
-use crate::kinds::rustc::place;
 use crate::os::env::Environment;
 use crate::os::fs;
 
@@ -22,12 +22,12 @@ pub(crate) fn is_wanted(env: &Environment, config: &Config) -> bool {
 /// Whether a package was unpacked by cargo: below its home, where it leaves `.cargo-ok`
 /// beside what is complete, or vendored, with a file of checksums that cargo holds it to.
 fn is_dependency(manifest_dir: &Path) -> bool {
-    let unpacked = place::home_above(manifest_dir).is_some_and(|home| {
+    let unpacked = layout::home_above(manifest_dir).is_some_and(|home| {
         let above = manifest_dir.ancestors();
         let mut inside = above.take_while(|dir| *dir != home);
         inside.any(|dir| fs::exists(&dir.join(".cargo-ok")))
     });
-    unpacked || fs::exists(&manifest_dir.join(place::CHECKSUMS))
+    unpacked || fs::exists(&manifest_dir.join(layout::CHECKSUMS))
 }
 
 /// The executable that an invocation makes, if it makes a build script's.

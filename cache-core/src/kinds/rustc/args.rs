@@ -19,6 +19,8 @@ use std::ffi::{OsStr, OsString};
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::path::Path;
 
+use crate::outcome::{Bypass, BypassReason};
+
 /// Short options that take a value.
 const SHORT_VALUES: &[u8] = b"LloCAWDFZ";
 /// Short options without one.
@@ -142,6 +144,16 @@ fn letter_name(letter: u8) -> &'static str {
             b'O' => "O",
             _ => "?",
         })
+}
+
+impl From<ArgsError> for Bypass {
+    fn from(error: ArgsError) -> Self {
+        let reason = match error {
+            ArgsError::ArgFile(_) => BypassReason::ArgumentFile,
+            ArgsError::Unknown(_) | ArgsError::MissingValue(_) => BypassReason::UnknownArguments,
+        };
+        reason.of(error)
+    }
 }
 
 /// Parses arguments after the programs. `@file` must have been expanded before.

@@ -19,7 +19,7 @@ use crate::store::{Store, StoreError};
 
 use super::dep_info;
 use super::invocation::Invocation;
-use crate::inputs::sort::{NotStored, Refusal};
+use crate::outcome::{NotStored, Refusal};
 
 /// What was captured.
 pub(crate) struct Captured {

@@ -7,12 +7,13 @@
 use std::path::{Path, PathBuf};
 
 use crate::inputs::input::FileType;
-use crate::inputs::sort::{self, NotStored, Program, Refusal, Subject, Summary};
+use crate::inputs::sort::{self, Program, Subject, Summary};
 use crate::inputs::tool_caches::ToolCaches;
 use crate::observe::{Access, Event, Observation};
 use crate::os::env::Environment;
+use crate::outcome::{NotStored, Refusal};
 
-use super::toolchain::Toolchain;
+use crate::cargo::toolchain::Toolchain;
 
 /// Places and programs that need no recording.
 pub(crate) struct Known<'a> {

@@ -7,74 +7,9 @@ use std::ffi::{OsStr, OsString};
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
-use super::args::{self, Arg, ArgsError};
+use crate::outcome::{Bypass, BypassReason};
 
-/// Why an invocation is not cached; it runs untouched.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum BypassReason {
-    /// Arguments outside rustc's own table of options.
-    UnknownArguments,
-    /// An `@file` that cannot be read or has a grammar of its own.
-    ArgumentFile,
-    /// Help texts and the like; nothing is compiled.
-    Help,
-    /// No source, or more than one; rustc will say so.
-    NoSingleInput,
-    /// An output goes to standard output.
-    OutputToStdout,
-    /// An option that makes rustc write reports of its own, or print what differs from
-    /// run to run.
-    UnstableReport,
-    /// Messages for people go to a terminal, whose colours and width the compiler must
-    /// see for itself.
-    Terminal,
-    /// The source comes from a terminal or an endless standard input.
-    Stdin,
-    /// The unit links, or its inputs are unknown, and the compiler cannot be observed
-    /// here.
-    Unobserved,
-    /// A question about a source file rather than about the compiler.
-    QueryOfSource,
-    /// `cargo fix` edits sources while it compiles.
-    CargoFix,
-    /// The compiler could not be identified.
-    Toolchain,
-    /// The compiler could not be found; running it will say so.
-    NoCompiler,
-    /// A build script that was not started by cargo.
-    NotByCargo,
-    /// A build script whose runs are not to be cached.
-    NotWanted,
-    /// A build script whose `OUT_DIR` holds what earlier runs left.
-    UsedOutDir,
-    /// Something went wrong within cachewrap before anything was done.
-    Internal,
-}
-
-impl BypassReason {
-    /// The name used in counters.
-    pub fn name(self) -> &'static str {
-        match self {
-            Self::UnknownArguments => "unknown-arguments",
-            Self::ArgumentFile => "argument-file",
-            Self::Help => "help",
-            Self::NoSingleInput => "no-single-input",
-            Self::OutputToStdout => "output-to-stdout",
-            Self::UnstableReport => "unstable-report",
-            Self::Terminal => "terminal",
-            Self::Stdin => "stdin",
-            Self::Unobserved => "unobserved",
-            Self::QueryOfSource => "query-of-source",
-            Self::CargoFix => "cargo-fix",
-            Self::Toolchain => "toolchain",
-            Self::NoCompiler => "no-compiler",
-            Self::NotByCargo => "not-by-cargo",
-            Self::NotWanted => "not-wanted",
-            Self::UsedOutDir => "used-out-dir",
-            Self::Internal => "internal",
-        }
-    }
-}
+use super::args::{self, Arg};
 
 /// Where the source comes from.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -148,16 +83,13 @@ impl Invocation {
         argv: &[OsString],
         rustc_variable: Option<&OsStr>,
         read: impl Fn(&Path) -> Option<Vec<u8>>,
-    ) -> Result<Self, BypassReason> {
+    ) -> Result<Self, Bypass> {
         let (programs, given) = args::split_programs(argv, rustc_variable);
         if programs.is_empty() {
-            return Err(BypassReason::NoCompiler);
+            return Err(BypassReason::NoCompiler.of("no program is named"));
         }
-        let expanded = args::expand(given, read).map_err(|_| BypassReason::ArgumentFile)?;
-        let parsed = args::parse(&expanded).map_err(|e| match e {
-            ArgsError::ArgFile(_) => BypassReason::ArgumentFile,
-            ArgsError::Unknown(_) | ArgsError::MissingValue(_) => BypassReason::UnknownArguments,
-        })?;
+        let expanded = args::expand(given, read)?;
+        let parsed = args::parse(&expanded)?;
         let mut invocation = Self {
             programs: programs.to_vec(),
             given: given.to_vec(),
@@ -180,24 +112,29 @@ impl Invocation {
         }
         invocation.args = parsed;
         if invocation.action == Action::Compile && invocation.source == Source::None {
-            return Err(BypassReason::NoSingleInput);
+            return Err(BypassReason::NoSingleInput.of("no source is named"));
         }
         Ok(invocation)
     }
 
-    fn note(&mut self, arg: &Arg) -> Result<(), BypassReason> {
+    /// Whether the source is given by an absolute path.
+    pub(crate) fn is_absolute(&self) -> bool {
+        matches!(&self.source, Source::File(path) if path.is_absolute())
+    }
+
+    fn note(&mut self, arg: &Arg) -> Result<(), Bypass> {
         let path = || arg.value.as_ref().map(PathBuf::from);
         match arg.name {
             "" => {
                 if self.source != Source::None {
-                    return Err(BypassReason::NoSingleInput);
+                    return Err(BypassReason::NoSingleInput.of(arg.text()));
                 }
                 self.source = match path() {
                     Some(path) if path.as_os_str() != "-" => Source::File(path),
                     _ => Source::Stdin,
                 };
             }
-            "help" | "explain" => return Err(BypassReason::Help),
+            "help" | "explain" => return Err(BypassReason::Help.of(arg.name)),
             "version" => self.action = Action::Query,
             "print" => self.note_print(arg.text())?,
             "crate-name" => self.crate_name = Some(arg.text().to_owned()),
@@ -210,7 +147,7 @@ impl Invocation {
             "o" => {
                 self.output = path();
                 if arg.text() == "-" {
-                    return Err(BypassReason::OutputToStdout);
+                    return Err(BypassReason::OutputToStdout.of("-o -"));
                 }
             }
             "target" => self.target.clone_from(&arg.value),
@@ -220,24 +157,24 @@ impl Invocation {
             "codegen" => match arg.text().split_once('=') {
                 Some(("incremental", dir)) => self.incremental = Some(PathBuf::from(dir)),
                 _ if matches!(arg.text(), "help" | "passes=list") => {
-                    return Err(BypassReason::Help);
+                    return Err(BypassReason::Help.of(arg.text()));
                 }
                 _ => {}
             },
-            "Z" if is_report(arg.text()) => return Err(BypassReason::UnstableReport),
-            "Z" if arg.text() == "help" => return Err(BypassReason::Help),
+            "Z" if is_report(arg.text()) => return Err(BypassReason::UnstableReport.of(arg.text())),
+            "Z" if arg.text() == "help" => return Err(BypassReason::Help.of(arg.text())),
             "warn" | "allow" | "deny" | "forbid" if arg.text() == "help" => {
-                return Err(BypassReason::Help);
+                return Err(BypassReason::Help.of(arg.text()));
             }
             _ => {}
         }
         Ok(())
     }
 
-    fn note_print(&mut self, what: &str) -> Result<(), BypassReason> {
+    fn note_print(&mut self, what: &str) -> Result<(), Bypass> {
         // `--print kind=file` writes a file; the kinds below are printed while compiling.
         if what.contains('=') || what == "link-args" {
-            return Err(BypassReason::UnstableReport);
+            return Err(BypassReason::UnstableReport.of(what));
         }
         if what != "native-static-libs" {
             self.action = Action::Query;
@@ -245,7 +182,7 @@ impl Invocation {
         Ok(())
     }
 
-    fn note_emit(&mut self, arg: &Arg) -> Result<(), BypassReason> {
+    fn note_emit(&mut self, arg: &Arg) -> Result<(), Bypass> {
         for part in arg
             .value
             .iter()
@@ -255,7 +192,7 @@ impl Invocation {
             let kind = halves.next().unwrap_or_default();
             let path = halves.next().map(|p| PathBuf::from(OsStr::from_bytes(p)));
             if path.as_deref() == Some(Path::new("-")) {
-                return Err(BypassReason::OutputToStdout);
+                return Err(BypassReason::OutputToStdout.of(arg.text()));
             }
             self.emits.push(Emit {
                 kind: String::from_utf8_lossy(kind).into_owned(),
@@ -407,7 +344,7 @@ fn is_report(option: &str) -> bool {
 mod tests {
     use super::*;
 
-    fn parse(words: &[&str]) -> Result<Invocation, BypassReason> {
+    fn parse(words: &[&str]) -> Result<Invocation, Bypass> {
         let argv: Vec<OsString> = words.iter().map(OsString::from).collect();
         Invocation::parse(&argv, None, |_| None)
     }
@@ -455,25 +392,45 @@ mod tests {
 
     #[test]
     fn reasons_to_leave_an_invocation_alone() {
-        for (words, reason) in [
-            (&["rustc", "--help"][..], BypassReason::Help),
-            (&["rustc", "-C", "help"], BypassReason::Help),
-            (&["rustc"], BypassReason::NoSingleInput),
-            (&["rustc", "a.rs", "b.rs"], BypassReason::NoSingleInput),
-            (&["rustc", "a.rs", "-o", "-"], BypassReason::OutputToStdout),
+        for (words, reason, what) in [
+            (&["rustc", "--help"][..], BypassReason::Help, "help"),
+            (&["rustc", "-C", "help"], BypassReason::Help, "help"),
+            (&["rustc"], BypassReason::NoSingleInput, "no source"),
+            (
+                &["rustc", "a.rs", "b.rs"],
+                BypassReason::NoSingleInput,
+                "b.rs",
+            ),
+            (
+                &["rustc", "a.rs", "-o", "-"],
+                BypassReason::OutputToStdout,
+                "-o -",
+            ),
             (
                 &["rustc", "a.rs", "--emit=asm=-"],
                 BypassReason::OutputToStdout,
+                "asm=-",
             ),
             (
                 &["rustc", "a.rs", "-Zself-profile"],
                 BypassReason::UnstableReport,
+                "self-profile",
             ),
-            (&["rustc", "a.rs", "--what"], BypassReason::UnknownArguments),
-            (&["rustc", "@missing"], BypassReason::ArgumentFile),
-            (&[], BypassReason::NoCompiler),
+            (
+                &["rustc", "a.rs", "--what"],
+                BypassReason::UnknownArguments,
+                "--what",
+            ),
+            (
+                &["rustc", "@missing"],
+                BypassReason::ArgumentFile,
+                "missing",
+            ),
+            (&[], BypassReason::NoCompiler, "no program"),
         ] {
-            assert_eq!(parse(words).map(|_| ()), Err(reason), "{words:?}");
+            let bypass = parse(words).unwrap_err();
+            assert_eq!(bypass.why, reason, "{words:?}");
+            assert!(bypass.what.contains(what), "{words:?}: {bypass}");
         }
     }
 

@@ -2,14 +2,11 @@
 
 pub(crate) mod args;
 pub(crate) mod invocation;
-pub(crate) mod toolchain;
 
 pub(crate) mod key;
-pub(crate) mod place;
 pub(crate) mod remap;
 
 pub(crate) mod dep_info;
-mod driver;
 pub(crate) mod messages;
 
 pub(crate) mod capture;
@@ -17,3 +14,7 @@ pub(crate) mod inputs;
 pub(crate) mod record;
 mod sources;
 mod told;
+
+mod keep;
+mod turn;
+pub(crate) mod unit;

@@ -12,9 +12,10 @@ use crate::formats::digest::BlobRef;
 use crate::inputs::input::{EnvValue, Input};
 use crate::inputs::names::{self, Code, Words};
 use crate::inputs::record::{Facts, Recorder};
-use crate::inputs::sort::{self, NotStored, Refusal, Summary, Use};
+use crate::inputs::sort::{self, Summary, Use};
 use crate::os::fs;
 use crate::os::stamp::Stamp;
+use crate::outcome::{NotStored, Refusal};
 use crate::roots::Escaping;
 
 use super::dep_info::DepInfo;
@@ -26,12 +27,12 @@ use super::told;
 const MAX_CODE: u64 = 1 << 20;
 
 /// What recording a compilation needs to know.
-pub(crate) struct Compilation<'a> {
+pub(crate) struct CompilerRecorder<'a> {
     pub(crate) base: Recorder<'a>,
     pub(crate) invocation: &'a Invocation,
 }
 
-impl Compilation<'_> {
+impl CompilerRecorder<'_> {
     /// The input set of an observed compilation.
     pub(crate) fn observed(
         &self,
@@ -59,7 +60,7 @@ impl Compilation<'_> {
                 && seen.path.extension() == Some("so".as_ref())
         });
         for library in libraries.filter(|library| !names::is_of_system(&library.path)) {
-            let blob = self.base.memo.digest(&library.path);
+            let blob = self.base.scene.memo.digest(&library.path);
             let (_, blob) = blob?;
             if self.asks(blob, &library.path)? {
                 return Ok(true);
@@ -70,7 +71,7 @@ impl Compilation<'_> {
 
     fn asks(&self, blob: BlobRef, path: &Path) -> Result<bool, Refusal> {
         let code = Code { blob, path };
-        names::asks(self.base.store, &code).map_err(Refusal::from)
+        names::asks(self.base.scene.store, &code).map_err(Refusal::from)
     }
 
     /// What macros may have been told by the sources, and by the files that were read.
@@ -90,7 +91,7 @@ impl Compilation<'_> {
             told::add_words_of_file(path, &mut words)?;
         }
         let words = words.into_hashes();
-        let variables = names::told(self.base.env, words.as_deref());
+        let variables = names::told(self.base.scene.env, words.as_deref());
         Ok(Input::Told { words, variables })
     }
 
@@ -108,12 +109,12 @@ impl Compilation<'_> {
             inputs.insert(self.base.file(path, &stamp)?);
             for twin in module_twins(path) {
                 if !sources.contains(&twin) && Stamp::of(&twin).is_none() {
-                    let path = self.base.roots.relativize(&twin);
+                    let path = self.base.scene.roots.relativize(&twin);
                     inputs.insert(Input::Absent { path });
                 }
             }
         }
-        for path in self.invocation.externs(self.base.cwd) {
+        for path in self.invocation.externs(self.base.scene.cwd) {
             let stamp = Stamp::of(&path).ok_or_else(|| NotStored::Unreadable.at(&path))?;
             if stamp.mtime >= self.base.started {
                 return Err(NotStored::Changed.at(&path));
@@ -147,7 +148,7 @@ impl Compilation<'_> {
         for (name, value) in &dep_info.env {
             let value = match value {
                 None => EnvValue::Unset,
-                Some(value) => EnvValue::Set(self.base.roots.template(value, Escaping::Raw)),
+                Some(value) => EnvValue::Set(self.base.scene.roots.template(value, Escaping::Raw)),
             };
             if let EnvValue::Set(template) = &value
                 && template.names_a_root()
@@ -179,7 +180,7 @@ impl Compilation<'_> {
     ) -> Result<(), Refusal> {
         for (name, _) in dep_info.env.iter().filter(|(_, value)| value.is_some()) {
             if !self.is_used_as_value(name, dep_info)? {
-                names::note_excused(self.base.store, library, name)?;
+                names::note_excused(self.base.scene.store, library, name)?;
             }
         }
         Ok(())
@@ -217,20 +218,20 @@ impl Compilation<'_> {
         let libraries: Vec<(BlobRef, PathBuf)> = inputs
             .files()
             .filter(|(path, _)| is_library(&path.rest))
-            .filter_map(|(path, blob)| Some((*blob, self.base.roots.resolve(path)?)))
+            .filter_map(|(path, blob)| Some((*blob, self.base.scene.roots.resolve(path)?)))
             .collect();
         let libraries: Vec<Code<'_>> = libraries
             .iter()
             .map(|(blob, path)| Code { blob: *blob, path })
             .collect();
-        names::named(self.base.store, &libraries, variables).map_err(Refusal::from)
+        names::named(self.base.scene.store, &libraries, variables).map_err(Refusal::from)
     }
 
     fn dep_sources(&self, dep_info: &DepInfo) -> Vec<PathBuf> {
         dep_info
             .sources
             .iter()
-            .map(|p| self.base.cwd.join(p))
+            .map(|p| self.base.scene.cwd.join(p))
             .collect()
     }
 }

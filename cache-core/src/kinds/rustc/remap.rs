@@ -17,12 +17,12 @@ use std::ffi::{OsStr, OsString};
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Component, Path, PathBuf};
 
+use crate::cargo::layout;
 use crate::config::TrimPaths;
 use crate::os::fs;
 use crate::roots::{Root, Roots};
 
 use super::invocation::{Action, Invocation, Source};
-use super::place;
 
 /// What the workspace is called in outputs.
 const WORKSPACE_NAME: &str = ".";
@@ -72,7 +72,7 @@ fn prefixes(
     // Debuggers open these files by the names that they have in programs.
     let names_files = invocation.codegen("split-debuginfo") == Some("unpacked");
     // Elsewhere than in cargo's layout, outputs may go to where the sources are.
-    let by_cargo = place::profile_dir(&invocation.output_dir(cwd)).is_some();
+    let by_cargo = layout::profile_dir(&invocation.output_dir(cwd)).is_some();
     let spellings: Vec<(Root, &Path)> = roots.spellings().collect();
     for (root, path) in spellings.into_iter().rev() {
         let name = match root {
@@ -94,7 +94,7 @@ fn prefixes(
 /// The directory of vendored packages, which is in the workspace and so has a name already.
 fn vendored(invocation: &Invocation, cwd: &Path, roots: &Roots) -> Option<(PathBuf, OsString)> {
     let workspace = roots.get(Root::Workspace)?;
-    let dir = cwd.parent().filter(|_| place::is_absolute(invocation))?;
+    let dir = cwd.parent().filter(|_| invocation.is_absolute())?;
     let inside = dir.strip_prefix(workspace).ok()?;
     let name = Path::new(WORKSPACE_NAME).join(inside);
     (dir != workspace).then(|| (dir.to_owned(), name.into_os_string()))
@@ -113,7 +113,7 @@ pub(crate) fn names(
     let target = roots.get(Root::Target).map(Path::to_owned);
     let workspace = match roots.get(Root::Workspace) {
         Some(root) if !is_outside(invocation, cwd, root) => Some(root.to_owned()),
-        _ => place::probable_workspace(cwd, roots),
+        _ => layout::probable_workspace(cwd, roots),
     };
     let target = target.map(|target| (TARGET_NAME, target));
     let workspace = workspace.map(|workspace| (WORKSPACE_NAME, workspace));

@@ -7,8 +7,8 @@ use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _};
 use std::path::{Component, Path, PathBuf};
 
 use super::{UP_TO_TARGET, is_plain, leads_up, open_roots};
-use crate::inputs::sort::{NotStored, Refusal};
 use crate::os::fs;
+use crate::outcome::{NotStored, Refusal};
 use crate::outputs::result::{Content, Output, Role};
 use crate::roots::{Root, Roots, Scanner, Template};
 use crate::store::{Store, StoreError};

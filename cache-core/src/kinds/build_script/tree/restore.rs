@@ -5,12 +5,12 @@ use std::path::{Path, PathBuf};
 
 use super::is_plain;
 use crate::error::PathError;
-use crate::inputs::check::{Change, MissReason};
 use crate::os::fs;
+use crate::outcome::{Change, MissReason};
 use crate::outputs::restore::RestoreError;
 use crate::outputs::result::{CompileResult, Content, Output, Role};
 use crate::roots::{Root, Roots};
-use crate::store::{Placed, Shape, Store, StoreError};
+use crate::store::{Placed, Shape, Store};
 
 /// Restores a tree in the place of an empty directory.
 pub(in crate::kinds::build_script) fn restore(
@@ -44,8 +44,8 @@ fn refused(e: PathError) -> RestoreError {
     RestoreError::Place(e.into())
 }
 
-fn damaged() -> RestoreError {
-    RestoreError::Miss(MissReason::Damaged)
+fn damaged(output: &Output) -> RestoreError {
+    RestoreError::damaged(format!("output {:?}", output.role))
 }
 
 struct Placer<'a> {
@@ -81,7 +81,7 @@ impl Placer<'_> {
                 let path = self.dir.join(std::ffi::OsStr::from_bytes(path));
                 Ok((path, *mode))
             }
-            Role::InOutDir(_) | Role::Emit(_) => Err(damaged()),
+            Role::InOutDir(_) | Role::Emit(_) => Err(damaged(output)),
         }
     }
 
@@ -104,14 +104,14 @@ impl Placer<'_> {
                 fs::create_dir_with_mode(path, mode).map_err(refused)
             }
             Content::Link(template) => {
-                let target = template.fill(self.roots).ok_or_else(damaged)?;
+                let target = template.fill(self.roots).ok_or_else(|| damaged(output))?;
                 let target = Path::new(std::ffi::OsStr::from_bytes(&target));
                 fs::symlink(target, path).map_err(refused)
             }
             Content::SameAs(original) => {
                 let original = usize::try_from(*original).ok();
                 let original = original.and_then(|n| self.result.outputs.get(n));
-                let (original, _) = self.role(original.ok_or_else(damaged)?)?;
+                let (original, _) = self.role(original.ok_or_else(|| damaged(output))?)?;
                 fs::hard_link(&original, path).map_err(refused)
             }
             Content::Text(template) => {
@@ -119,17 +119,14 @@ impl Placer<'_> {
                 if let Some(root) = roots.find(|root| !is_plain(self.roots, *root)) {
                     return Err(RestoreError::Miss(unplain(root, self.roots)));
                 }
-                let text = template.fill(self.roots).ok_or_else(damaged)?;
+                let text = template.fill(self.roots).ok_or_else(|| damaged(output))?;
                 let placed = Placed::text_in_shape(path, &text, shape).map_err(refused)?;
                 placed.commit().map_err(refused)
             }
             Content::Blob(blob) | Content::Sparse(blob) => {
                 let placed = self.store.place_in_shape(*blob, path, shape);
-                let placed = placed.map_err(|e| match e {
-                    StoreError::Corrupt { .. } => damaged(),
-                    e => RestoreError::Place(e),
-                })?;
-                let placed = placed.ok_or(RestoreError::Miss(MissReason::Evicted))?;
+                let placed = placed.map_err(RestoreError::of_blob)?;
+                let placed = placed.ok_or_else(|| RestoreError::evicted(*blob))?;
                 placed.commit().map_err(refused)
             }
         }

@@ -5,8 +5,7 @@ use std::path::{Path, PathBuf};
 use super::capture::is_below;
 use super::*;
 use crate::formats::digest::Digest;
-use crate::inputs::check::MissReason;
-use crate::inputs::sort::NotStored;
+use crate::outcome::{MissReason, NotStored};
 use crate::outputs::restore::RestoreError;
 use crate::outputs::result::CompileResult;
 use crate::store::Store;
@@ -130,7 +129,7 @@ fn a_damaged_or_missing_blob_leaves_the_place_as_it_was() {
     let outcome = restore(&place.store, &result, &roots, &there);
     assert!(matches!(
         outcome,
-        Err(RestoreError::Miss(MissReason::Evicted))
+        Err(RestoreError::Miss(MissReason::Evicted(_)))
     ));
     assert_eq!(std::fs::read_dir(&there).unwrap().count(), 0);
     assert_eq!(

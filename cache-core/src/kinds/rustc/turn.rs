@@ -23,23 +23,23 @@ use crate::kinds::rustc::invocation::{Action, Source};
 use crate::os::fs;
 use crate::store::Turn;
 
-use super::Job;
+use super::unit::Compilation;
 
-impl Job<'_> {
+impl Compilation<'_> {
     /// Waits for another process that compiles the same, or keeps others from it.
-    pub(super) fn turn(&self) -> Turn {
-        let invocation = &self.unit.invocation;
+    pub(super) fn wait_or_keep_others_waiting(&self) -> Turn {
+        let invocation = &self.invocation;
         let unit_of_cargo =
             invocation.action == Action::Compile && invocation.codegen("metadata").is_some();
-        if !unit_of_cargo || self.engine.store.is_read_only() {
+        if !unit_of_cargo || self.scene.store.is_read_only() {
             return Turn::Anybody;
         }
-        self.engine.store.take_turn(self.compilation(), || {
+        self.scene.store.take_turn(self.compilation(), || {
             let wait = !self.has_incremental_session() && !is_nested();
             if wait {
                 let name = invocation.unit();
                 let line = || format!("waiting for another process: {name}");
-                self.engine.log.say(LogLevel::Info, line);
+                self.log.say(LogLevel::Info, line);
             }
             wait
         })
@@ -47,18 +47,22 @@ impl Job<'_> {
 
     /// What is about to be compiled, as far as that is known.
     fn compilation(&self) -> Digest {
-        let unit = &self.unit;
         let mut hasher = KeyHasher::new("compilation");
-        hasher.bytes("manifest", unit.key.0.as_bytes());
-        let source = match &unit.invocation.source {
-            Source::File(path) => Some(self.request.cwd.join(path)),
+        hasher.bytes("manifest", self.scene.key.0.as_bytes());
+        let source = match &self.invocation.source {
+            Source::File(path) => Some(self.scene.cwd.join(path)),
             Source::Stdin | Source::None => None,
         };
         for path in source
             .into_iter()
-            .chain(unit.invocation.externs(self.request.cwd))
+            .chain(self.invocation.externs(self.scene.cwd))
         {
-            let digest = unit.memo.digest(&path).ok().map(|(_, blob)| blob.digest);
+            let digest = self
+                .scene
+                .memo
+                .digest(&path)
+                .ok()
+                .map(|(_, blob)| blob.digest);
             hasher.optional("content", digest.as_ref().map(|d| d.as_bytes().as_slice()));
         }
         hasher.finish()
@@ -66,7 +70,7 @@ impl Job<'_> {
 
     /// Rustc's sessions lie in directories called `<crate>-<hash>`.
     fn has_incremental_session(&self) -> bool {
-        let (Some(dir), Some(name)) = (self.incremental().pop(), &self.unit.invocation.crate_name)
+        let (Some(dir), Some(name)) = (self.incremental().pop(), &self.invocation.crate_name)
         else {
             return false;
         };

@@ -18,13 +18,13 @@ use crate::os::fs;
 const LIBRARY: &[u8] = b"librustc_driver";
 
 /// Whether a program says that it needs the compiler's library.
-pub(super) fn is_compiler(program: &Path) -> bool {
+pub(crate) fn is_compiler(program: &Path) -> bool {
     let needs = dynamic::needs(program);
     needs.is_some_and(|needs| needs.libraries.iter().any(|name| name.starts_with(LIBRARY)))
 }
 
 /// The programs that opened the compiler's library, and where it was; canonical paths.
-pub(super) fn compilers(observation: &Observation) -> Vec<(PathBuf, PathBuf)> {
+pub(crate) fn compilers(observation: &Observation) -> Vec<(PathBuf, PathBuf)> {
     let parents: HashMap<u32, u32> = observation.parents.iter().copied().collect();
     let mut programs: HashMap<u32, &Path> = HashMap::new();
     let mut compilers = Vec::new();

@@ -21,18 +21,25 @@ use crate::os::env::Environment;
 use crate::os::fs;
 use crate::roots::{Root, Roots};
 
-use super::invocation::{Invocation, Source};
+/// What is compiled, as far as it tells where.
+pub(crate) struct Compiled<'a> {
+    /// Where outputs go.
+    pub(crate) out_dir: &'a Path,
+    /// `--target`.
+    pub(crate) target: Option<&'a OsStr>,
+    /// Whether the source is given by an absolute path.
+    pub(crate) is_absolute: bool,
+}
 
-/// The roots of an invocation.
+/// The roots of a compilation.
 pub(crate) fn roots(
-    invocation: &Invocation,
+    compiled: &Compiled<'_>,
     cwd: &Path,
     env: &Environment,
     sysroot: &Path,
 ) -> Roots {
     let mut roots = Roots::default();
-    let out_dir = invocation.output_dir(cwd);
-    let target = target_dir(&out_dir, invocation.target.as_deref());
+    let target = target_dir(compiled.out_dir, compiled.target);
     add(&mut roots, Root::Target, &target);
     let home = home_above(cwd)
         .map(Path::to_owned)
@@ -44,7 +51,7 @@ pub(crate) fn roots(
         add(
             &mut roots,
             Root::Workspace,
-            &workspace(invocation, cwd, &target, env),
+            &workspace(compiled.is_absolute, cwd, &target, env),
         );
     }
     roots.add(Root::Sysroot, sysroot);
@@ -112,7 +119,7 @@ fn target_dir(out_dir: &Path, triple: Option<&OsStr>) -> PathBuf {
 }
 
 /// `<target>/debug` for `<target>/debug/deps` and the like.
-pub(super) fn profile_dir(out_dir: &Path) -> Option<&Path> {
+pub(crate) fn profile_dir(out_dir: &Path) -> Option<&Path> {
     match out_dir.file_name()?.as_bytes() {
         b"deps" | b"examples" => return out_dir.parent(),
         _ => {}
@@ -142,9 +149,9 @@ fn home_by_environment(env: &Environment) -> Option<PathBuf> {
     Some(Path::new(env.get_nonempty("HOME")?).join(".cargo"))
 }
 
-fn workspace(invocation: &Invocation, cwd: &Path, target: &Path, env: &Environment) -> PathBuf {
+fn workspace(is_absolute: bool, cwd: &Path, target: &Path, env: &Environment) -> PathBuf {
     let is_vendored = || fs::exists(&cwd.join(CHECKSUMS));
-    if !is_absolute(invocation) || !is_vendored() {
+    if !is_absolute || !is_vendored() {
         return cwd.to_owned();
     }
     // Where the target directory lies in a workspace that the package is not in, it is
@@ -157,10 +164,6 @@ fn workspace(invocation: &Invocation, cwd: &Path, target: &Path, env: &Environme
 
 /// What cargo leaves in a vendored package, and holds it to.
 pub(crate) const CHECKSUMS: &str = ".cargo-checksum.json";
-
-pub(super) fn is_absolute(invocation: &Invocation) -> bool {
-    matches!(&invocation.source, Source::File(path) if path.is_absolute())
-}
 
 /// The directory above the target directory, if it has a `Cargo.lock`.
 fn locked_parent(target: &Path) -> Option<&Path> {
@@ -181,7 +184,7 @@ fn is_started_in_another(workspace: &Path, env: &Environment) -> bool {
 
 /// The workspace that is built with a package which is not in it, most probably: good enough
 /// to say where the crates lie that the package uses.
-pub(super) fn probable_workspace(cwd: &Path, roots: &Roots) -> Option<PathBuf> {
+pub(crate) fn probable_workspace(cwd: &Path, roots: &Roots) -> Option<PathBuf> {
     let by_target = roots.get(Root::Target).and_then(locked_parent);
     by_target.or_else(|| locked_above(cwd)).map(Path::to_owned)
 }
@@ -240,16 +243,14 @@ mod tests {
             std::fs::create_dir_all(root.join(file).parent().unwrap()).unwrap();
             std::fs::write(root.join(file), "").unwrap();
         }
-        let source = match source.strip_prefix('/') {
-            Some(path) => root.join(path).into_os_string(),
-            None => source.into(),
+        let compiled = Compiled {
+            out_dir: &root.join(target).join("debug/deps"),
+            target: None,
+            is_absolute: source.starts_with('/'),
         };
-        let out_dir = root.join(target).join("debug/deps");
-        let argv = ["rustc".into(), "--out-dir".into(), out_dir.into(), source];
-        let invocation = Invocation::parse(&argv, None, |_| None).unwrap();
         let mut env = Environment::default();
         env.set("PWD", root.join(started));
-        let roots = roots(&invocation, &root.join(cwd), &env, Path::new("/s"));
+        let roots = roots(&compiled, &root.join(cwd), &env, Path::new("/s"));
         let found = roots.get(Root::Workspace).unwrap();
         let found = found.strip_prefix(&root).unwrap();
         found.to_str().unwrap().to_owned()

@@ -49,7 +49,6 @@ use crate::store::Store;
 use crate::store::memo::Memo;
 
 use super::driver;
-use super::invocation::Invocation;
 
 pub(crate) const KIND: Kind = Kind {
     tag: b'T',
@@ -194,24 +193,22 @@ pub struct KnownToolchain {
     pub sysroot: PathBuf,
 }
 
-impl Store {
-    /// The toolchains memoised in the store. Those not used for long are missing.
-    pub fn known_toolchains(&self) -> Result<Vec<KnownToolchain>, PathError> {
-        let files = self.list(&self.layout().part("toolchains"))?;
-        let known = files.iter().filter_map(|file| {
-            let bytes = self.read_plain(&file.path).ok()?;
-            let memoised: Memoised = codec::decode(KIND, &bytes).ok()?;
-            Some(KnownToolchain {
-                digest: memoised.digest,
-                version: memoised.version,
-                sysroot: PathBuf::from(OsStr::from_bytes(&memoised.sysroot)),
-            })
-        });
-        let mut known: Vec<KnownToolchain> = known.collect();
-        known.sort();
-        known.dedup();
-        Ok(known)
-    }
+/// The toolchains memoised in a store. Those not used for long are missing.
+pub fn known_toolchains(store: &Store) -> Result<Vec<KnownToolchain>, PathError> {
+    let files = store.list(&store.layout().part("toolchains"))?;
+    let known = files.iter().filter_map(|file| {
+        let bytes = store.read_plain(&file.path).ok()?;
+        let memoised: Memoised = codec::decode(KIND, &bytes).ok()?;
+        Some(KnownToolchain {
+            digest: memoised.digest,
+            version: memoised.version,
+            sysroot: PathBuf::from(OsStr::from_bytes(&memoised.sysroot)),
+        })
+    });
+    let mut known: Vec<KnownToolchain> = known.collect();
+    known.sort();
+    known.dedup();
+    Ok(known)
 }
 
 /// What identification needs from its surroundings.
@@ -230,26 +227,35 @@ impl Surroundings<'_> {
     }
 }
 
-/// Identifies the compiler of an invocation.
+/// Which compiler is meant.
+#[derive(Clone, Copy)]
+pub(crate) struct Wanted<'a> {
+    /// Its name or path, as it would be executed.
+    pub(crate) program: &'a OsStr,
+    /// `--target`.
+    pub(crate) target: Option<&'a OsStr>,
+    /// `--sysroot`.
+    pub(crate) sysroot: Option<&'a Path>,
+}
+
+/// Identifies a compiler.
 pub(crate) fn identify(
-    invocation: &Invocation,
+    wanted: Wanted<'_>,
     around: &Surroundings<'_>,
 ) -> Result<Toolchain, ToolchainError> {
-    let program = invocation.programs.last().map(OsString::as_os_str);
-    let program = program.unwrap_or_default();
-    let found = search::program(program, around.env, around.cwd)
-        .ok_or_else(|| ToolchainError::NotFound(program.to_owned()))?;
+    let found = search::program(wanted.program, around.env, around.cwd)
+        .ok_or_else(|| ToolchainError::NotFound(wanted.program.to_owned()))?;
     let driver = resolve_proxy(&found, around)?;
     let decided_by = if driver::is_compiler(&driver) {
         None
     } else {
         Some(named_by(&driver, around)?)
     };
-    let name = memo_name(&driver, invocation, decided_by.as_deref(), around);
+    let name = memo_name(&driver, wanted, decided_by.as_deref(), around);
     let file = around.store.layout().part("toolchains").join(name.to_hex());
     let mut toolchain = match recall(around.store, &file) {
         Some(toolchain) => toolchain,
-        None => identify_anew(&driver, invocation, &file, around)?,
+        None => identify_anew(&driver, wanted, &file, around)?,
     };
     if let Some(variables) = decided_by {
         let mut hasher = KeyHasher::new("driver");
@@ -272,11 +278,11 @@ fn named_by(driver: &Path, around: &Surroundings<'_>) -> Result<Variables, PathE
 
 fn identify_anew(
     driver: &Path,
-    invocation: &Invocation,
+    wanted: Wanted<'_>,
     file: &Path,
     around: &Surroundings<'_>,
 ) -> Result<Toolchain, ToolchainError> {
-    let (toolchain, memoised, watched) = examine(driver, invocation, around)?;
+    let (toolchain, memoised, watched) = examine(driver, wanted, around)?;
     // A file that could still change unseen makes the memo worthless.
     let now = stamp::now();
     let mut files = memoised.files.iter().map(Seen::path);
@@ -336,7 +342,7 @@ fn proxy_of(found: &Path) -> Option<PathBuf> {
 
 fn memo_name(
     driver: &Path,
-    invocation: &Invocation,
+    wanted: Wanted<'_>,
     decided_by: Option<&[(Vec<u8>, Vec<u8>)]>,
     around: &Surroundings<'_>,
 ) -> Digest {
@@ -349,11 +355,8 @@ fn memo_name(
     }
     hasher.bytes("mtime", &mtime.to_le_bytes());
     hasher.bytes("ctime", &ctime.to_le_bytes());
-    hasher.optional(
-        "target",
-        invocation.target.as_deref().map(OsStrExt::as_bytes),
-    );
-    let sysroot = invocation.sysroot.as_deref().map(Path::as_os_str);
+    hasher.optional("target", wanted.target.map(OsStrExt::as_bytes));
+    let sysroot = wanted.sysroot.map(Path::as_os_str);
     hasher.optional("sysroot", sysroot.map(OsStrExt::as_bytes));
     if let Some(variables) = decided_by {
         // It starts the real compiler, chosen by whatever it likes.
@@ -412,7 +415,7 @@ fn path_of(bytes: &[u8]) -> PathBuf {
 /// was found out can be checked again without asking.
 fn examine(
     driver: &Path,
-    invocation: &Invocation,
+    wanted: Wanted<'_>,
     around: &Surroundings<'_>,
 ) -> Result<(Toolchain, Memoised, bool), ToolchainError> {
     let depth = (!driver::is_compiler(driver)).then_some(Depth::Usual);
@@ -423,12 +426,12 @@ fn examine(
     command.args = vec!["--print".into(), "sysroot".into()];
     let (answer, _) = ask(&command, driver, "--print sysroot", None, around)?;
     let own = fs::canonicalize(Path::new(answer.trim_end()))?;
-    let sysroot = match &invocation.sysroot {
+    let sysroot = match wanted.sysroot {
         Some(given) => fs::canonicalize(&around.cwd.join(given))?,
         None => own.clone(),
     };
     let host = verbose.lines().find_map(|line| line.strip_prefix("host: "));
-    let target = invocation.target.as_deref().map(Path::new);
+    let target = wanted.target.map(Path::new);
     let target = target.and_then(Path::file_stem);
 
     let found = observation.as_ref().map(driver::compilers);

@@ -1,0 +1,82 @@
+//! What becomes of a call, as log lines, counters, and lines of the journal.
+
+use std::path::Path;
+
+use crate::config::LogLevel;
+use crate::formats::key::KeyParts;
+use crate::outcome::{Bypass, BypassReason, MissReason, Refusal};
+use crate::outputs::result::CompileResult;
+use crate::store::journal::JournalOutcome;
+use crate::store::stats::Events;
+use crate::unit::Unit;
+
+use super::Engine;
+
+impl Engine<'_> {
+    pub(super) fn report_bypass(&self, events: &Events, name: &str, cwd: &Path, why: &Bypass) {
+        self.log
+            .say(LogLevel::Info, || format!("bypass: {name}: {why}"));
+        // What is not to be cached is not to be counted either.
+        if why.why != BypassReason::NotWanted {
+            self.count_with_reason(events.bypass, why.why.name());
+            let outcome = JournalOutcome::bypass(why);
+            self.store
+                .note_in_journal(name, cwd, outcome, KeyParts::new());
+        }
+    }
+
+    pub(super) fn report_hit(&self, events: &Events, unit: &dyn Unit, result: &CompileResult) {
+        let name = &unit.scene().name;
+        self.log.say(LogLevel::Info, || format!("hit: {name}"));
+        let mut amounts = vec![(events.hit, 1), (events.saved_us, result.duration_us)];
+        let query = format!("{}.query", events.hit);
+        if unit.is_query() {
+            amounts.push((&query, 1));
+        }
+        self.count(&amounts);
+    }
+
+    /// Says why a unit is not served, before its process runs.
+    pub(super) fn report_reason(&self, unit: &dyn Unit, reason: &MissReason) {
+        let name = &unit.scene().name;
+        let said = || format!("miss: {name}: {}", reason.name());
+        self.log.say(LogLevel::Info, said);
+        self.log
+            .say(LogLevel::Debug, || format!("{name}: {reason}"));
+    }
+
+    pub(super) fn report_miss(
+        &self,
+        events: &Events,
+        unit: &dyn Unit,
+        reason: &MissReason,
+        not_stored: Option<&Refusal>,
+    ) {
+        let scene = unit.scene();
+        let name = &scene.name;
+        let mut amounts = vec![
+            events.miss.to_owned(),
+            format!("{}.{}", events.miss, reason.name()),
+        ];
+        if unit.is_query() {
+            amounts.push(format!("{}.query", events.miss));
+        }
+        if let Some(refusal) = not_stored {
+            self.log
+                .say(LogLevel::Info, || format!("not stored: {name}: {refusal}"));
+            amounts.push(events.not_stored.to_owned());
+            amounts.push(format!("{}.{}", events.not_stored, refusal.why.name()));
+        }
+        let amounts: Vec<_> = amounts.iter().map(|event| (event.as_str(), 1)).collect();
+        self.count(&amounts);
+        // Questions are many, and not asked again and again.
+        let is_new = *reason == MissReason::NoEntry && !unit.is_query();
+        let key = if is_new {
+            unit.key_parts()
+        } else {
+            KeyParts::new()
+        };
+        let outcome = JournalOutcome::miss(reason, not_stored);
+        self.store.note_in_journal(name, scene.cwd, outcome, key);
+    }
+}

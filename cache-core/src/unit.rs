@@ -1,0 +1,103 @@
+//! What the pipeline must know of a kind of units, and of one unit.
+//!
+//! A kind is a folder below `kinds` and a row in [`KINDS`](crate::kinds::KINDS). It says which calls are
+//! of its kind and understands them; of one that it has understood, it says what enters the key, how the
+//! process is run, what of all that the process did is input and output, and how outputs get into their
+//! places. When what is done, that nothing is done twice, and what is said and counted, is the pipeline's.
+
+use std::ffi::OsStr;
+
+use crate::formats::digest::Digest;
+use crate::formats::key::KeyParts;
+use crate::inputs::input::Input;
+use crate::observe::Depth;
+use crate::os::temp_file::TempFile;
+use crate::outcome::{Bypass, Refusal};
+use crate::outputs::restore::{Messages, RestoreError};
+use crate::outputs::result::{CompileResult, Output};
+use crate::pipeline::{Engine, Ran, Request};
+use crate::roots::Template;
+use crate::run::Command;
+use crate::scene::Scene;
+use crate::store::Turn;
+use crate::store::stats::Events;
+
+/// A kind of units.
+pub(crate) trait Kind: Sync {
+    /// What its events are called in counters.
+    fn events(&self) -> &'static Events;
+
+    /// Whether a call is of this kind.
+    fn recognises(&self, request: &Request<'_>) -> bool;
+
+    /// What a call is called in messages, whether it is understood or not.
+    fn name(&self, request: &Request<'_>) -> String;
+
+    /// Understands a call.
+    fn prepare<'a>(
+        &self,
+        request: &'a Request<'a>,
+        engine: &'a Engine<'a>,
+    ) -> Result<Box<dyn Unit + 'a>, Bypass>;
+}
+
+/// One call that is cached.
+pub(crate) trait Unit {
+    fn scene(&self) -> &Scene<'_>;
+
+    /// The parts of its key, as people call them, with digests.
+    fn key_parts(&self) -> KeyParts;
+
+    /// Whether the key holds a variable already.
+    fn is_in_key(&self, name: &OsStr) -> bool;
+
+    /// The last value of an argument that is left out of the key.
+    fn argument(&self, name: &str) -> Option<Vec<u8>>;
+
+    /// Whether it is a question, which is asked again and again and takes a few milliseconds.
+    fn is_query(&self) -> bool {
+        false
+    }
+
+    /// Waits for another process that makes the same, or keeps others from it.
+    fn turn(&self) -> Turn {
+        Turn::Anybody
+    }
+
+    /// Puts the outputs of a result into their places: all of them, or none.
+    fn restore(&self, result: &CompileResult) -> Result<Messages, RestoreError>;
+
+    /// Its process.
+    fn process(&self, is_observed: bool) -> Process<'_>;
+
+    /// What a process that ended well was seen to do. Outputs are put into the store.
+    fn keep(&self, ran: &Ran, process: &Process<'_>) -> Result<Kept, Refusal>;
+
+    /// What is done when the outputs are in their places, served or made.
+    fn finish(&self) {}
+}
+
+/// Changes a line.
+type Translate<'a> = Box<dyn Fn(&[u8]) -> Vec<u8> + Sync + 'a>;
+
+/// A process to run, and how.
+pub(crate) struct Process<'a> {
+    pub(crate) command: Command,
+    pub(crate) depth: Option<Depth>,
+    /// What a line of standard error is to be for the caller.
+    pub(crate) translate: Translate<'a>,
+    /// A file that it is told to write and nobody else asked for.
+    pub(crate) extra: Option<TempFile>,
+}
+
+/// What is kept of a process.
+pub(crate) struct Kept {
+    /// The identity of the toolchain that it belongs to.
+    pub(crate) toolchain: Digest,
+    pub(crate) inputs: Vec<Input>,
+    pub(crate) outputs: Vec<Output>,
+    pub(crate) stdout: Template,
+    pub(crate) stderr: Template,
+    /// What its outputs took in the store that were not there, bytes on disk.
+    pub(crate) stored: u64,
+}
