@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
 use std::time::Duration;
 
-use cache_core::{Digest, stats};
+use cache_core::{BypassReason, Digest, NotStored, stats};
 use serde_json::Value;
 
 mod synthetic;
@@ -549,5 +549,21 @@ fn completions_know_the_subcommands() {
     for shell in ["bash", "zsh", "fish"] {
         let script = cli.ok(&["completions", shell]);
         assert!(script.contains("cargo-cachewrap") && script.contains("prune"));
+    }
+}
+
+#[test]
+fn the_readme_has_a_row_for_each_reason() {
+    let readme = Path::new(env!("CARGO_MANIFEST_DIR")).join("../README.md");
+    let readme = std::fs::read_to_string(readme).unwrap();
+    let rows: String = readme
+        .lines()
+        .filter(|line| line.starts_with('|'))
+        .collect();
+    let bypasses = BypassReason::ALL.iter().map(|reason| reason.name());
+    let names = bypasses.chain(NotStored::ALL.iter().map(|reason| reason.name()));
+    // What is not wanted is not counted.
+    for name in names.filter(|name| *name != BypassReason::NotWanted.name()) {
+        assert!(rows.contains(&format!("`{name}`")), "{name}");
     }
 }

@@ -103,6 +103,7 @@ mod os;
 mod outcome;
 mod outputs;
 mod pipeline;
+mod request;
 mod roots;
 mod run;
 mod scene;
@@ -120,8 +121,6 @@ pub use formats::key::KeyHasher;
 pub use formats::manifest::{InputManifest, InputSet, MAX_SETS, result_key};
 pub use inputs::input::{EnvValue, FileType, Input};
 
-pub use kinds::build_script::is_behind_launcher;
-
 pub use cargo::toolchain::{KnownToolchain, known_toolchains};
 pub use log::Log;
 pub use observe::{Depth, is_observed, probe as probe_observer};
@@ -129,7 +128,8 @@ pub use observe::{die_by_signal, survive_file_size_limit};
 pub use os::env::Environment;
 pub use outcome::{Because, BypassReason, Change, MissReason, NotStored, Outcome};
 pub use outputs::result::{CompileResult, Content, Output, Role};
-pub use pipeline::{Request, run};
+pub use pipeline::run;
+pub use request::{Request, is_behind_launcher};
 pub use roots::{Escaping, Root, RootedPath, Roots, Template};
 pub use run::{Command, Run, Runner, Sink, Status, SystemRunner};
 pub use store::journal::{JournalChange, JournalEntry, JournalOutcome};

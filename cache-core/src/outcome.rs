@@ -239,19 +239,4 @@ mod tests {
             assert!(names.iter().all(is_usual), "{names:?}");
         }
     }
-
-    #[test]
-    fn the_readme_has_a_row_for_each() {
-        let readme = include_str!("../../README.md");
-        let rows: String = readme
-            .lines()
-            .filter(|line| line.starts_with('|'))
-            .collect();
-        let names = BypassReason::ALL.iter().map(|reason| reason.name());
-        let names = names.chain(NotStored::ALL.iter().map(|reason| reason.name()));
-        // What is not wanted is not counted.
-        for name in names.filter(|name| *name != BypassReason::NotWanted.name()) {
-            assert!(rows.contains(&format!("`{name}`")), "{name}");
-        }
-    }
 }

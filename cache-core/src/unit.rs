@@ -10,17 +10,18 @@ use std::ffi::OsStr;
 use crate::formats::digest::Digest;
 use crate::formats::key::KeyParts;
 use crate::inputs::input::Input;
+use crate::log::Log;
 use crate::observe::Depth;
 use crate::os::temp_file::TempFile;
 use crate::outcome::{Bypass, Refusal};
 use crate::outputs::restore::{Messages, RestoreError};
 use crate::outputs::result::{CompileResult, Output};
-use crate::pipeline::{Engine, Ran, Request};
+use crate::request::Request;
 use crate::roots::Template;
-use crate::run::Command;
+use crate::run::{Command, Run};
 use crate::scene::Scene;
-use crate::store::Turn;
 use crate::store::stats::Events;
+use crate::store::{Store, Turn};
 
 /// A kind of units.
 pub(crate) trait Kind: Sync {
@@ -37,7 +38,8 @@ pub(crate) trait Kind: Sync {
     fn prepare<'a>(
         &self,
         request: &'a Request<'a>,
-        engine: &'a Engine<'a>,
+        store: &'a Store,
+        log: &'a Log,
     ) -> Result<Box<dyn Unit + 'a>, Bypass>;
 }
 
@@ -88,6 +90,17 @@ pub(crate) struct Process<'a> {
     pub(crate) translate: Translate<'a>,
     /// A file that it is told to write and nobody else asked for.
     pub(crate) extra: Option<TempFile>,
+}
+
+/// A process that has ended well, and what it said.
+pub(crate) struct Ran {
+    pub(crate) run: Run,
+    /// When it was started, nanoseconds since the epoch.
+    pub(crate) started: i128,
+    pub(crate) duration_us: u64,
+    pub(crate) stdout: Vec<u8>,
+    /// The lines as they were passed on.
+    pub(crate) stderr: Vec<u8>,
 }
 
 /// What is kept of a process.

@@ -1,6 +1,6 @@
 //! The kinds of units.
 
-use crate::pipeline::Request;
+use crate::request::Request;
 use crate::unit::Kind;
 
 pub(crate) mod build_script;

@@ -16,8 +16,8 @@
 
 use libc::c_long;
 
+use super::events::Depth;
 use super::events::{Access, Permissions};
-use super::supervise::Depth;
 use super::sys::{self, Notification};
 
 /// One watched call.

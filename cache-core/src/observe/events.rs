@@ -5,6 +5,17 @@ use std::sync::Arc;
 
 use crate::os::stamp::Stamp;
 
+/// How closely a process is watched.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Depth {
+    /// What a compiler and the macros in it may do: opening, looking, executing, renaming,
+    /// making directories, removing, changing permissions, using sockets, asking for facts.
+    Usual,
+    /// Also what a tree of any programs may do besides: changing other properties of files,
+    /// waiting for others to talk.
+    Tree,
+}
+
 /// The permissions that a question is about.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub(crate) struct Permissions {

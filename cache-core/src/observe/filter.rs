@@ -4,17 +4,9 @@
 use libc::{c_long, sock_filter};
 
 use super::calls::{self, Unless};
+use super::events::Depth;
 use super::ring;
-use super::supervise::Depth;
-
-/// `AUDIT_ARCH_*` of `linux/audit.h`.
-#[cfg(target_arch = "x86_64")]
-pub(super) const ARCH: u32 = 0xc000_003e;
-#[cfg(target_arch = "aarch64")]
-pub(super) const ARCH: u32 = 0xc000_00b7;
-
-/// Set in the system call number of the x32 interface, whose tables differ.
-pub(super) const X32: u32 = 0x4000_0000;
+use super::sys::{ARCH, X32};
 
 // Offsets in `struct seccomp_data`; arguments are 64 bits wide, low half first on both
 // architectures.

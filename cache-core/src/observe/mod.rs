@@ -61,10 +61,10 @@ use std::path::Path;
 
 use crate::os::stamp::Stamp;
 
+pub use events::Depth;
 pub(crate) use events::{Access, Event, Observation, Permissions};
 pub(crate) use preload::{OBJECT as PRELOADED_OBJECT, is_loadable};
 pub(crate) use spawn::{spawn, spawn_unobserved};
-pub use supervise::Depth;
 pub(crate) use sys::has_writer;
 pub use sys::{die_by_signal, survive_file_size_limit};
 

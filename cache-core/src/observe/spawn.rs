@@ -5,11 +5,12 @@ use std::path::Path;
 use std::process::{Child, Command, ExitStatus};
 use std::sync::{Arc, mpsc};
 
-use super::events::Observation;
+use super::events::{Depth, Observation};
+use super::filter;
 use super::loader::VARIABLE;
 use super::notes::Notes;
 use super::preload;
-use super::supervise::{Depth, Supervisor};
+use super::supervise::Supervisor;
 use super::sys::{self, Listener};
 use super::watchdog::Watchdog;
 
@@ -37,7 +38,7 @@ pub(crate) fn spawn<T: Send>(
     let (send, receive) = mpsc::channel();
     std::thread::scope(|scope| {
         let starter = scope.spawn(move || {
-            let listener = match Listener::install(depth, trusts_page) {
+            let listener = match Listener::install(&filter::program(depth, trusts_page)) {
                 Ok(listener) => listener,
                 Err(e) => {
                     let _ = send.send(Err(e));

@@ -24,7 +24,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use super::calls::{self, At, Doing, Last, Meaning, argument};
-use super::events::{Access, Event, Observation};
+use super::events::{Access, Depth, Event, Observation};
 use super::memory;
 use super::notes::{Noted, Notes};
 use super::paths::{Paths, address};
@@ -43,17 +43,6 @@ const GRACE: Duration = Duration::from_millis(200);
 
 /// More calls than this are not kept in memory.
 const MAX_EVENTS: usize = 1_000_000;
-
-/// How closely a process is watched.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Depth {
-    /// What a compiler and the macros in it may do: opening, looking, executing, renaming,
-    /// making directories, removing, changing permissions, using sockets, asking for facts.
-    Usual,
-    /// Also what a tree of any programs may do besides: changing other properties of files,
-    /// waiting for others to talk.
-    Tree,
-}
 
 /// What tells one call from another that repeats it: by which program, what, and by which path to
 /// where.

@@ -14,9 +14,16 @@ use std::time::Duration;
 
 use libc::{c_int, c_long, c_uint, c_ulong};
 
-use super::Depth;
-use super::filter::{ARCH, X32, program};
 use super::ring::{self, Call, Note, Ring};
+
+/// `AUDIT_ARCH_*` of `linux/audit.h`.
+#[cfg(target_arch = "x86_64")]
+pub(super) const ARCH: u32 = 0xc000_003e;
+#[cfg(target_arch = "aarch64")]
+pub(super) const ARCH: u32 = 0xc000_00b7;
+
+/// Set in the system call number of the x32 interface, whose tables differ.
+pub(super) const X32: u32 = 0x4000_0000;
 
 /// A waiting system call.
 #[derive(Clone, Copy, Debug)]
@@ -39,9 +46,8 @@ pub(super) struct Listener {
 }
 
 impl Listener {
-    /// Installs the filter on the calling thread, for good, and returns its listener.
-    pub(super) fn install(depth: Depth, trusts_page: bool) -> io::Result<Self> {
-        let program = program(depth, trusts_page);
+    /// Installs a filter on the calling thread, for good, and returns its listener.
+    pub(super) fn install(program: &[libc::sock_filter]) -> io::Result<Self> {
         let fprog = libc::sock_fprog {
             len: u16::try_from(program.len()).unwrap_or(u16::MAX),
             filter: program.as_ptr().cast_mut(),

@@ -17,88 +17,23 @@ mod once;
 mod panic_tests;
 mod report;
 
-use std::ffi::{OsStr, OsString};
 use std::io;
-use std::path::Path;
 use std::time::SystemTime;
 
-use crate::config::Config;
 use crate::formats::manifest::InputManifest;
 use crate::inputs::check::World;
-use crate::kinds::{self, build_script::launcher};
-use crate::os::env::Environment;
+use crate::kinds;
+use crate::observe::Depth;
 use crate::outcome::{MissReason, Outcome, Refusal};
 use crate::outputs::result::CompileResult;
-use crate::run::{Runner, Sink, Status};
+use crate::request::Request;
+use crate::run::{Sink, Status};
 use crate::store::stats::Events;
 use crate::store::{Store, Turn};
-use crate::unit::{Kept, Process, Unit};
+use crate::unit::{Kept, Process, Ran, Unit};
 
-pub(crate) use engine::Engine;
-pub(crate) use once::{Progress, Ran};
-
-/// One call of a compiler or a build script, with everything it may depend on.
-///
-/// A build script's standard input is this process's; if that is not `/dev/null`, as it is where
-/// cargo starts a script, its run is a bypass.
-#[derive(Clone, Copy)]
-#[non_exhaustive]
-pub struct Request<'a> {
-    /// The programs and arguments, as cargo gives them to its wrapper (without the
-    /// wrapper's own name); or the executable of a build script, behind its launcher, and its arguments.
-    pub argv: &'a [OsString],
-    /// Whether it is a build script's run; at first, whether the program lies behind a launcher.
-    pub is_build_script: bool,
-    /// What the process that makes the call was called itself: what cargo calls a build script.
-    pub arg0: &'a OsStr,
-    /// The environment that the process sees, and the programs that are asked which
-    /// compiler it is: these variables and no others.
-    pub env: &'a Environment,
-    /// The directory that the process runs in; absolute.
-    pub cwd: &'a Path,
-    /// The settings.
-    pub config: &'a Config,
-    /// Runs the process.
-    pub runner: &'a dyn Runner,
-    /// Reads standard input to its end; `None` where that must not be tried. Called at
-    /// most once, and only if a compiler's source is `-`.
-    pub stdin: &'a dyn Fn() -> Option<Vec<u8>>,
-    /// Whether messages go to a terminal.
-    pub stderr_is_terminal: bool,
-    /// The wrapper's own path, which build scripts are started through from now on;
-    /// `None` where their runs are not to be cached.
-    pub wrapper: Option<&'a Path>,
-}
-
-impl<'a> Request<'a> {
-    /// A call without standard input, terminal, or launchers of build scripts.
-    pub fn new(
-        argv: &'a [OsString],
-        env: &'a Environment,
-        cwd: &'a Path,
-        config: &'a Config,
-        runner: &'a dyn Runner,
-    ) -> Self {
-        Self {
-            argv,
-            is_build_script: argv
-                .first()
-                .is_some_and(|p| launcher::is_behind_launcher(p)),
-            arg0: argv.first().map_or(OsStr::new(""), OsString::as_os_str),
-            env,
-            cwd,
-            config,
-            runner,
-            stdin: &no_input,
-            stderr_is_terminal: false,
-            wrapper: None,
-        }
-    }
-}
-
-fn no_input() -> Option<Vec<u8>> {
-    None
-}
+use engine::Engine;
+use once::Progress;
 
 /// Serves one call from the cache, or runs the process and caches what it did.
 ///
@@ -114,7 +49,7 @@ pub fn run(request: &Request<'_>, stdout: Sink<'_>, stderr: Sink<'_>) -> io::Res
     let kind = kinds::of(request);
     let events = kind.events();
     engine.once(events.bypass, |progress| {
-        let unit = match kind.prepare(request, &engine) {
+        let unit = match kind.prepare(request, &store, &engine.log) {
             Ok(unit) => unit,
             Err(why) => {
                 engine.report_bypass(events, &kind.name(request), request.cwd, &why);
@@ -244,7 +179,10 @@ impl Call<'_> {
         stderr: Sink<'_>,
     ) -> io::Result<(Status, Option<Refusal>)> {
         let is_writable = !self.engine.store.is_read_only() && self.engine.prepare_store();
-        let process = self.unit.process(is_writable);
+        let mut process = self.unit.process(is_writable);
+        if process.depth == Some(Depth::Tree) {
+            process.command.preload = self.engine.preloaded_object(self.request.config);
+        }
         let execution = once::Execution {
             reason,
             name: &self.unit.scene().name,

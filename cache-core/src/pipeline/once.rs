@@ -21,15 +21,15 @@ use std::sync::{Mutex, PoisonError};
 use crate::config::LogLevel;
 use crate::os::stamp;
 use crate::outcome::{BypassReason, MissReason, NotStored, Refusal};
-use crate::run::{Run, Runner, Sink, Status};
-use crate::unit::Process;
+use crate::run::{Runner, Sink, Status};
+use crate::unit::{Process, Ran};
 
 use super::Engine;
 use crate::outcome::Outcome;
 
 /// How far a call has come.
 #[derive(Default)]
-pub(crate) struct Progress {
+pub(super) struct Progress {
     /// What it comes to whatever happens.
     end: Mutex<Option<Outcome>>,
     /// Whether the process was started.
@@ -38,7 +38,7 @@ pub(crate) struct Progress {
 
 impl Progress {
     /// All outputs are in their places: nothing but a hit can come of the call.
-    pub(crate) fn is_hit(&self, status: i32) {
+    pub(super) fn is_hit(&self, status: i32) {
         self.set(Outcome::Hit { status });
     }
 
@@ -67,17 +67,6 @@ pub(super) struct Execution<'a> {
     pub(super) is_writable: bool,
     /// The counter of the time that processes of the kind take.
     pub(super) time: &'a str,
-}
-
-/// A process that has ended well, and what it said.
-pub(crate) struct Ran {
-    pub(crate) run: Run,
-    /// When it was started, nanoseconds since the epoch.
-    pub(crate) started: i128,
-    pub(crate) duration_us: u64,
-    pub(crate) stdout: Vec<u8>,
-    /// The lines as they were passed on.
-    pub(crate) stderr: Vec<u8>,
 }
 
 impl Engine<'_> {

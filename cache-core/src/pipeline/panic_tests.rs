@@ -5,12 +5,13 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
-use super::{Request, run};
+use super::run;
 use crate::config::Config;
 use crate::fault;
 use crate::observe::Depth;
 use crate::os::env::Environment;
 use crate::outcome::{BypassReason, NotStored, Outcome};
+use crate::request::Request;
 use crate::run::{Command, Run, Runner, Sink, Status, SystemRunner};
 
 /// Every step of a call. Those of a miss come first.

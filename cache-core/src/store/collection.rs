@@ -10,10 +10,9 @@ use std::time::{Duration, SystemTime};
 use rayon::prelude::*;
 
 use super::compress::Compressed;
-use super::gc::{GcReport, MEMO_AGE, TMP_AGE};
 use super::progress::{Meter, Progress};
 use super::retention::{self, Plan, Policy};
-use super::scan::{FileEntry, Scan, modified};
+use super::scan::{FileEntry, MEMO_AGE, Scan, TMP_AGE, is_stale, modified};
 use super::{Store, StoreError};
 use crate::error::PathError;
 use crate::formats::digest::{Digest, ResultKey};
@@ -21,6 +20,35 @@ use crate::formats::manifest::InputManifest;
 
 /// Plans made in one collection: compressing may turn out to save less than assumed.
 const ROUNDS: usize = 3;
+
+/// What a collection did, or would have done.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct GcReport {
+    /// Size before, bytes in whole blocks.
+    pub size_before: u64,
+    /// Size after.
+    pub size_after: u64,
+    /// Results removed because blobs were missing or the result was damaged.
+    pub broken: u64,
+    /// Results removed because their toolchain was dropped.
+    pub dropped: u64,
+    /// Results removed because they were not used for too long.
+    pub expired: u64,
+    /// Results removed because the store was too large.
+    pub evicted: u64,
+    /// Blobs compressed; in a dry run, those that would be tried.
+    pub compressed: u64,
+    /// Blobs removed that no result named.
+    pub orphans: u64,
+    /// Manifests removed; not known in a dry run.
+    pub manifests: u64,
+    /// Files left behind by killed processes removed.
+    pub tmp: u64,
+    /// Memoised facts removed.
+    pub memos: u64,
+    /// Files that could not be removed or compressed.
+    pub failed: u64,
+}
 
 /// A collection under way: what is in the store, kept up to date.
 pub(super) struct Collection<'a> {
@@ -258,13 +286,5 @@ impl<'a> Collection<'a> {
     fn remove_any(&self, path: &Path) -> bool {
         let removed = self.store.remove_any(path);
         removed.map_or_else(|e| e.is_not_found(), |()| true)
-    }
-}
-
-/// Whether a file is older than `age`, or so far in the future that its time is no use.
-pub(super) fn is_stale(file: &FileEntry, age: Duration, now: SystemTime) -> bool {
-    match now.duration_since(file.modified) {
-        Ok(found) => found > age,
-        Err(ahead) => ahead.duration() > age,
     }
 }

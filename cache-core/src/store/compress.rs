@@ -9,7 +9,7 @@ use std::io::Write as _;
 use std::os::unix::fs::MetadataExt as _;
 use std::time::SystemTime;
 
-use super::scan::disk_size;
+use super::layout::disk_size;
 use super::{Store, StoreError};
 use crate::error::{PathContext as _, PathError};
 use crate::formats::digest::{Digest, hash_pieces};

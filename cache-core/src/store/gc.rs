@@ -42,23 +42,16 @@ use std::time::{Duration, SystemTime};
 
 use serde::{Deserialize, Serialize};
 
-use super::collection::{Collection, is_stale};
+use super::collection::{Collection, GcReport};
 use super::progress::Progress;
 use super::retention::{self, Bound, EvictReason, Plan, Policy};
+use super::scan::{MEMO_AGE, TMP_AGE, is_stale};
 use super::{Store, StoreError};
 use crate::config::Config;
 use crate::error::{PathContext as _, PathError};
 use crate::formats::codec::{self, Kind};
 use crate::os::lock;
 use crate::store::stats::STORED_BYTES;
-
-/// Age from which a file in `tmp/` is taken to be left behind.
-///
-/// Writing one takes seconds; an hour covers a machine that was asleep meanwhile.
-pub(super) const TMP_AGE: Duration = Duration::from_secs(3600);
-
-/// Age from which memoised facts go.
-pub(super) const MEMO_AGE: Duration = Duration::from_secs(60 * 24 * 3600);
 
 /// A store over its bound is not collected again sooner than this unless it has grown
 /// by a fiftieth of the bound: what is spared the first time is spared the second.
@@ -85,35 +78,6 @@ pub struct CollectOptions {
     pub dry_run: bool,
     /// Threads to use; 0 for as many as there are processors.
     pub threads: usize,
-}
-
-/// What a collection did, or would have done.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct GcReport {
-    /// Size before, bytes in whole blocks.
-    pub size_before: u64,
-    /// Size after.
-    pub size_after: u64,
-    /// Results removed because blobs were missing or the result was damaged.
-    pub broken: u64,
-    /// Results removed because their toolchain was dropped.
-    pub dropped: u64,
-    /// Results removed because they were not used for too long.
-    pub expired: u64,
-    /// Results removed because the store was too large.
-    pub evicted: u64,
-    /// Blobs compressed; in a dry run, those that would be tried.
-    pub compressed: u64,
-    /// Blobs removed that no result named.
-    pub orphans: u64,
-    /// Manifests removed; not known in a dry run.
-    pub manifests: u64,
-    /// Files left behind by killed processes removed.
-    pub tmp: u64,
-    /// Memoised facts removed.
-    pub memos: u64,
-    /// Files that could not be removed or compressed.
-    pub failed: u64,
 }
 
 /// How a collection ended.

@@ -23,6 +23,16 @@ use std::path::{Path, PathBuf};
 
 use crate::formats::digest::{Digest, ManifestKey, ResultKey};
 
+/// What one block of a file system usually is, bytes.
+const BLOCK: u64 = 4096;
+
+/// What a file of `len` bytes takes on most file systems: whole blocks.
+///
+/// All sizes of the store are sums of this, because a store holds many small files.
+pub fn disk_size(len: u64) -> u64 {
+    len.div_ceil(BLOCK).saturating_mul(BLOCK)
+}
+
 /// The directory of the one format this release reads and writes.
 pub const FORMAT: &str = "v1";
 

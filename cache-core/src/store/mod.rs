@@ -36,10 +36,11 @@ use std::path::Path;
 pub use blobs::Placed;
 pub(crate) use blobs::Shape;
 pub use clear::Cleared;
-pub use gc::{CollectOptions, Collected, GcReport, run_gc};
-pub use layout::{CACHEDIR_TAG, FORMAT, Layout};
+pub use collection::GcReport;
+pub use gc::{CollectOptions, Collected, run_gc};
+pub use layout::{CACHEDIR_TAG, FORMAT, Layout, disk_size};
 pub use progress::Progress;
-pub use scan::{Usage, disk_size};
+pub use scan::Usage;
 pub(crate) use turns::Turn;
 pub use verify::{Damage, Finding, VerifyReport};
 

@@ -32,7 +32,7 @@
 use std::collections::{BTreeSet, HashMap, HashSet};
 use std::time::{Duration, SystemTime};
 
-use super::scan::disk_size;
+use super::layout::disk_size;
 use crate::formats::digest::{Digest, ResultKey};
 
 /// How long a hit keeps an entry ahead of those never hit.

@@ -18,6 +18,7 @@ use rayon::prelude::*;
 use rustix::fs::Stat;
 
 use super::Store;
+use super::layout::disk_size;
 use super::retention::{Contents, Entry, StoredBlob};
 use super::room::kind_of;
 use crate::error::PathError;
@@ -32,15 +33,13 @@ use crate::outputs::result::CompileResult;
 /// Its creation time is in whole seconds and is taken before the file is written.
 const HIT_MARGIN: Duration = Duration::from_secs(5);
 
-/// What one block of a file system usually is, bytes.
-const BLOCK: u64 = 4096;
-
-/// What a file of `len` bytes takes on most file systems: whole blocks.
+/// Age from which a file in `tmp/` is taken to be left behind.
 ///
-/// All sizes of the store are sums of this, because a store holds many small files.
-pub fn disk_size(len: u64) -> u64 {
-    len.div_ceil(BLOCK).saturating_mul(BLOCK)
-}
+/// Writing one takes seconds; an hour covers a machine that was asleep meanwhile.
+pub(super) const TMP_AGE: Duration = Duration::from_secs(3600);
+
+/// Age from which memoised facts go.
+pub(super) const MEMO_AGE: Duration = Duration::from_secs(60 * 24 * 3600);
 
 /// A file that is not an entry of its own.
 #[derive(Clone, Debug)]
@@ -282,4 +281,12 @@ pub(super) fn modified(stat: &Stat) -> SystemTime {
     SystemTime::UNIX_EPOCH
         .checked_add(since)
         .unwrap_or(SystemTime::UNIX_EPOCH)
+}
+
+/// Whether a file is older than `age`, or so far in the future that its time is no use.
+pub(super) fn is_stale(file: &FileEntry, age: Duration, now: SystemTime) -> bool {
+    match now.duration_since(file.modified) {
+        Ok(found) => found > age,
+        Err(ahead) => ahead.duration() > age,
+    }
 }

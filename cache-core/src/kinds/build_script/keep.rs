@@ -14,9 +14,8 @@ use crate::inputs::sort::Summary;
 use crate::inputs::tool_caches::ToolCaches;
 use crate::os::fs;
 use crate::outcome::{NotStored, Refusal};
-use crate::pipeline::Ran;
 use crate::roots::{Escaping, Root};
-use crate::unit::Kept;
+use crate::unit::{Kept, Ran};
 
 use super::directives::{Directive, directives};
 use super::inputs::{self, Known};

@@ -37,9 +37,7 @@ use std::path::Path;
 
 use crate::error::PathError;
 use crate::os::fs;
-
-/// What is appended to the real executable's name.
-const SUFFIX: &str = ".cachewrap-real";
+use crate::request::BEHIND_LAUNCHER;
 
 /// Where the launcher is loaded.
 const BASE: u64 = 0x40_0000;
@@ -96,17 +94,12 @@ const CODE: &[u8] = &[
     0x52, 0x3d, 0x00,
 ];
 
-/// Whether a program is a real executable behind a launcher.
-pub fn is_behind_launcher(program: &OsStr) -> bool {
-    program.as_bytes().ends_with(SUFFIX.as_bytes())
-}
-
 /// Puts a launcher in the place of a build script's executable.
 ///
 /// On an error everything is as it was.
 pub(crate) fn install(executable: &Path, wrapper: &Path) -> Result<(), PathError> {
     let mut name = OsString::from(executable.file_name().unwrap_or_default());
-    name.push(SUFFIX);
+    name.push(BEHIND_LAUNCHER);
     let dir = executable.parent().unwrap_or(Path::new("."));
     let mut launcher = fs::TempFile::create_with_mode(dir, 0o777)?;
     launcher.write_all(&elf(wrapper, &name))?;
@@ -247,6 +240,6 @@ mod tests {
         let real = after.join("program.cachewrap-real");
         let expected = format!("{}\n", real.display());
         assert_eq!(run(&after.join("program"), Some("x")), expected);
-        assert!(is_behind_launcher(real.as_os_str()));
+        assert!(crate::is_behind_launcher(real.as_os_str()));
     }
 }

@@ -34,5 +34,3 @@ pub(crate) mod launcher;
 pub(crate) mod package;
 mod tree;
 pub(crate) mod unit;
-
-pub use launcher::is_behind_launcher;

@@ -16,6 +16,7 @@ use crate::formats::digest::{Digest, ManifestKey};
 use crate::inputs::inherited::Inherited;
 use crate::inputs::processor;
 use crate::inputs::search;
+use crate::log::Log;
 use crate::observe::Depth;
 use crate::os::env::Environment;
 use crate::os::fs;
@@ -23,12 +24,13 @@ use crate::os::stamp::Stamp;
 use crate::outcome::{Bypass, BypassReason, Refusal};
 use crate::outputs::restore::{Messages, RestoreError};
 use crate::outputs::result::CompileResult;
-use crate::pipeline::{Engine, Ran, Request};
+use crate::request::Request;
 use crate::run::Command;
 use crate::scene::Scene;
+use crate::store::Store;
 use crate::store::memo::Memo;
 use crate::store::stats::{self, Events};
-use crate::unit::{Kept, Kind, Process, Unit};
+use crate::unit::{Kept, Kind, Process, Ran, Unit};
 
 use super::key::{self, KeyParts};
 use super::{package, tree};
@@ -52,9 +54,10 @@ impl Kind for ScriptRuns {
     fn prepare<'a>(
         &self,
         request: &'a Request<'a>,
-        engine: &'a Engine<'a>,
+        store: &'a Store,
+        _log: &'a Log,
     ) -> Result<Box<dyn Unit + 'a>, Bypass> {
-        Ok(Box::new(ScriptRun::prepare(request, engine)?))
+        Ok(Box::new(ScriptRun::prepare(request, store)?))
     }
 }
 
@@ -63,7 +66,6 @@ pub(super) struct ScriptRun<'a> {
     /// Its directory is the package's, as cargo calls it.
     pub(super) scene: Scene<'a>,
     pub(super) request: &'a Request<'a>,
-    pub(super) engine: &'a Engine<'a>,
     /// The real executable, behind its launcher.
     pub(super) executable: &'a Path,
     args: &'a [OsString],
@@ -79,7 +81,7 @@ pub(super) struct ScriptRun<'a> {
 }
 
 impl<'a> ScriptRun<'a> {
-    fn prepare(request: &'a Request<'a>, engine: &'a Engine<'a>) -> Result<Self, Bypass> {
+    fn prepare(request: &'a Request<'a>, store: &'a Store) -> Result<Self, Bypass> {
         let (env, cwd, config) = (request.env, request.cwd, request.config);
         #[cfg(test)]
         crate::fault::point("preparing");
@@ -116,7 +118,6 @@ impl<'a> ScriptRun<'a> {
         if !is_new(&out_dir) {
             return Err(BypassReason::UsedOutDir.at(&out_dir));
         }
-        let store = engine.store;
         let memo = Memo::open(store);
         let around = Surroundings {
             env,
@@ -149,7 +150,6 @@ impl<'a> ScriptRun<'a> {
                 memo,
             },
             request,
-            engine,
             executable,
             args,
             wrapper,
@@ -236,9 +236,6 @@ impl Unit for ScriptRun<'_> {
         let mut command = Command::new(self.executable, scene.env.clone(), self.request.cwd);
         command.arg0 = Some(self.request.arg0.to_owned());
         command.args = self.args.to_vec();
-        if is_observed {
-            command.preload = self.engine.preloaded_object(self.request.config);
-        }
         Process {
             command,
             depth: is_observed.then_some(Depth::Tree),

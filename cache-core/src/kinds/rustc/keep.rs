@@ -24,9 +24,8 @@ use crate::observe::{Access, Observation};
 use crate::os::fs;
 use crate::outcome::{NotStored, Refusal};
 use crate::outputs::result::{Content, Output};
-use crate::pipeline::Ran;
 use crate::roots::{Escaping, Root, Template};
-use crate::unit::{Kept, Unit as _};
+use crate::unit::{Kept, Ran, Unit as _};
 
 use super::unit::{Compilation, dep_info_tells_all};
 

@@ -20,13 +20,13 @@ use crate::os::temp_file::TempFile;
 use crate::outcome::{Bypass, BypassReason, Refusal};
 use crate::outputs::restore::{self, Messages, RestoreError};
 use crate::outputs::result::CompileResult;
-use crate::pipeline::{Engine, Ran, Request};
+use crate::request::Request;
 use crate::run::Command;
 use crate::scene::Scene;
-use crate::store::Turn;
 use crate::store::memo::Memo;
 use crate::store::stats::{self, Events};
-use crate::unit::{Kept, Kind, Process, Unit};
+use crate::store::{Store, Turn};
+use crate::unit::{Kept, Kind, Process, Ran, Unit};
 
 use super::capture::Places;
 use super::invocation::{self, Action, Invocation, Source};
@@ -54,9 +54,10 @@ impl Kind for Compilations {
     fn prepare<'a>(
         &self,
         request: &'a Request<'a>,
-        engine: &'a Engine<'a>,
+        store: &'a Store,
+        log: &'a Log,
     ) -> Result<Box<dyn Unit + 'a>, Bypass> {
-        Ok(Box::new(Compilation::prepare(request, engine)?))
+        Ok(Box::new(Compilation::prepare(request, store, log)?))
     }
 }
 
@@ -81,7 +82,7 @@ pub(super) struct Compilation<'a> {
 }
 
 impl<'a> Compilation<'a> {
-    fn prepare(request: &'a Request<'a>, engine: &'a Engine<'a>) -> Result<Self, Bypass> {
+    fn prepare(request: &'a Request<'a>, store: &'a Store, log: &'a Log) -> Result<Self, Bypass> {
         let (env, cwd, config) = (request.env, request.cwd, request.config);
         if env.get(CARGO_FIX).is_some() {
             return Err(BypassReason::CargoFix.of(CARGO_FIX));
@@ -99,7 +100,6 @@ impl<'a> Compilation<'a> {
         if let (Action::Query, Source::File(source)) = (invocation.action, &invocation.source) {
             return Err(BypassReason::QueryOfSource.at(source));
         }
-        let store = engine.store;
         let memo = Memo::open(store);
         let around = Surroundings {
             env,
@@ -157,7 +157,7 @@ impl<'a> Compilation<'a> {
             out_dir,
             trim: *config.trim_paths,
             config,
-            log: &engine.log,
+            log,
             wrapper: request.wrapper,
             invocation,
             toolchain,
