@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
 use std::time::Duration;
 
-use cache_core::{BypassReason, Digest, NotStored, stats};
+use cache_core::{BypassReason, Digest, NotStored, SettingName, stats};
 use serde_json::Value;
 
 mod synthetic;
@@ -553,13 +553,17 @@ fn completions_know_the_subcommands() {
 }
 
 #[test]
-fn the_readme_has_a_row_for_each_reason() {
+fn the_readme_has_a_row_for_each_reason_and_setting() {
     let readme = Path::new(env!("CARGO_MANIFEST_DIR")).join("../README.md");
     let readme = std::fs::read_to_string(readme).unwrap();
     let rows: String = readme
         .lines()
         .filter(|line| line.starts_with('|'))
         .collect();
+    for name in SettingName::ALL {
+        let row = format!("| `{}` | `{}` |", name.variable(), name.key());
+        assert!(rows.contains(&row), "{row}");
+    }
     let bypasses = BypassReason::ALL.iter().map(|reason| reason.name());
     let names = bypasses.chain(NotStored::ALL.iter().map(|reason| reason.name()));
     // What is not wanted is not counted.

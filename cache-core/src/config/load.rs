@@ -1,13 +1,13 @@
 //! Reading the settings from the environment and the file.
 
-use std::ffi::{OsStr, OsString};
+use std::ffi::OsStr;
 use std::os::unix::ffi::OsStrExt as _;
 use std::path::{Path, PathBuf};
 
 use toml::Value;
 
-use super::values::{self, BuildScripts, LogLevel, LogSpec, TrimPaths};
-use super::{Config, ConfigProblem, DEFAULT_MAX_SIZE, Loaded, Origin, Setting, SettingName};
+use super::values;
+use super::{Config, ConfigProblem, Loaded, Origin, SettingName};
 use crate::os::env::Environment;
 use crate::os::fs;
 
@@ -29,9 +29,11 @@ impl Config {
     /// ```
     pub fn load(env: &Environment) -> Loaded {
         let home = absolute(env, "HOME");
+        let caches = absolute(env, "XDG_CACHE_HOME");
+        let caches = caches.or_else(|| Some(home.as_ref()?.join(".cache")));
         let mut loader = Loader {
             loaded: Loaded {
-                config: defaults(env, home.as_deref()),
+                config: Config::new(caches.map_or_else(PathBuf::new, |dir| dir.join("cachewrap"))),
                 problems: Vec::new(),
             },
             home,
@@ -90,7 +92,8 @@ impl Loader {
         for (key, value) in table {
             let spelled = key.replace('_', "-");
             let Some(name) = SettingName::ALL
-                .into_iter()
+                .iter()
+                .copied()
                 .find(|name| name.key() == spelled)
             else {
                 let path = path.to_owned();
@@ -112,7 +115,8 @@ impl Loader {
             .filter(|(name, _)| name.as_bytes().starts_with(b"CACHEWRAP_"));
         for (variable, value) in ours {
             let known = SettingName::ALL
-                .into_iter()
+                .iter()
+                .copied()
                 .find(|name| name.variable() == variable);
             match known {
                 Some(name) if !value.is_empty() => {
@@ -131,43 +135,11 @@ impl Loader {
     }
 
     fn apply(&mut self, name: SettingName, value: &OsStr, origin: &Origin, what: String) {
-        if self.set(name, value, origin).is_none() {
+        let home = self.home.as_deref();
+        let config = &mut self.loaded.config;
+        if config.set(name, value, home, origin).is_none() {
             self.bad_value(what, value, name.accepted());
         }
-    }
-
-    /// `None` if the value is not acceptable; the setting then keeps what it has.
-    fn set(&mut self, name: SettingName, value: &OsStr, origin: &Origin) -> Option<()> {
-        let config = &mut self.loaded.config;
-        let home = self.home.as_deref();
-        let text = || value.to_str();
-        match name {
-            SettingName::Dir => put(&mut config.dir, values::path(value, home)?, origin),
-            SettingName::MaxSize => {
-                let size = values::parse_size(text()?).filter(|&size| size > 0)?;
-                put(&mut config.max_size, size, origin);
-            }
-            SettingName::TrimPaths => {
-                put(&mut config.trim_paths, values::trim_paths(text()?)?, origin);
-            }
-            SettingName::ReadOnly => put(&mut config.read_only, values::boolean(text()?)?, origin),
-            SettingName::Disable => put(&mut config.disable, values::boolean(text()?)?, origin),
-            SettingName::Recache => put(&mut config.recache, values::boolean(text()?)?, origin),
-            SettingName::Log => put(&mut config.log, values::log(text()?, home)?, origin),
-            SettingName::Env => put(&mut config.env, values::names(text()?)?, origin),
-            SettingName::KeySalt => put(&mut config.key_salt, value.to_owned(), origin),
-            SettingName::Observe => put(&mut config.observe, values::auto_or_off(text()?)?, origin),
-            SettingName::Preload => put(&mut config.preload, values::auto_or_off(text()?)?, origin),
-            SettingName::Gc => put(&mut config.gc, values::auto_or_off(text()?)?, origin),
-            SettingName::BuildScripts => {
-                let value = values::build_scripts(text()?)?;
-                put(&mut config.build_scripts, value, origin);
-            }
-            SettingName::ToolCaches => {
-                put(&mut config.tool_caches, values::paths(value, home)?, origin);
-            }
-        }
-        Some(())
     }
 
     fn bad_value(&mut self, what: String, value: &OsStr, accepted: &'static str) {
@@ -178,11 +150,6 @@ impl Loader {
             accepted,
         });
     }
-}
-
-fn put<T>(setting: &mut Setting<T>, value: T, origin: &Origin) {
-    let origin = origin.clone();
-    *setting = Setting { value, origin };
 }
 
 /// The value as it would be written in a variable.
@@ -204,36 +171,12 @@ fn absolute(env: &Environment, name: &str) -> Option<PathBuf> {
     path.is_absolute().then_some(path)
 }
 
-fn defaults(env: &Environment, home: Option<&Path>) -> Config {
-    let caches = absolute(env, "XDG_CACHE_HOME").or_else(|| Some(home?.join(".cache")));
-    let dir = caches.map_or_else(PathBuf::new, |dir| dir.join("cachewrap"));
-    let log = LogSpec {
-        level: LogLevel::Warn,
-        file: None,
-    };
-    Config {
-        dir: Setting::default(dir),
-        max_size: Setting::default(DEFAULT_MAX_SIZE),
-        trim_paths: Setting::default(TrimPaths::Workspace),
-        read_only: Setting::default(false),
-        disable: Setting::default(false),
-        recache: Setting::default(false),
-        log: Setting::default(log),
-        env: Setting::default(Vec::new()),
-        key_salt: Setting::default(OsString::new()),
-        observe: Setting::default(true),
-        preload: Setting::default(true),
-        gc: Setting::default(true),
-        build_scripts: Setting::default(BuildScripts::Deps),
-        tool_caches: Setting::default(Vec::new()),
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use proptest::prelude::*;
 
     use super::*;
+    use crate::DEFAULT_MAX_SIZE;
 
     fn load(vars: &[(&str, &str)]) -> Loaded {
         Config::load(&vars.iter().copied().collect())
@@ -361,7 +304,8 @@ mod tests {
 
     #[test]
     fn empty_variables_count_as_unset() {
-        let vars: Vec<_> = SettingName::ALL.map(|name| (name.variable(), "")).into();
+        let names = SettingName::ALL.iter();
+        let vars: Vec<_> = names.map(|name| (name.variable(), "")).collect();
         let mut env: Environment = vars.into_iter().collect();
         env.set("HOME", "/nonexistent");
         let loaded = Config::load(&env);

@@ -1,22 +1,10 @@
 //! Settings: environment over file over default, each with its origin.
 //!
+//! Each setting is a row of [`settings!`]: its variable, its key in the file, how its value is read and
+//! shown, and its default. One variable has no key:
+//!
 //! ```text
-//! variable               key in the file   value                                 default
-//! CACHEWRAP_DIR          dir               absolute path, or ~/path              $XDG_CACHE_HOME/cachewrap
-//! CACHEWRAP_MAX_SIZE     max-size          size                                  10G
-//! CACHEWRAP_TRIM_PATHS   trim-paths        "workspace" | "all" | "off"           workspace
-//! CACHEWRAP_READ_ONLY    read-only         boolean                               no
-//! CACHEWRAP_DISABLE      disable           boolean                               no
-//! CACHEWRAP_RECACHE      recache           boolean                               no
-//! CACHEWRAP_LOG          log               level [":" path] | path               warn
-//! CACHEWRAP_ENV          env               names, separated by commas or blanks
-//! CACHEWRAP_KEY_SALT     key-salt          any text
-//! CACHEWRAP_OBSERVE      observe           "auto" | "off"                        auto
-//! CACHEWRAP_PRELOAD      preload           "auto" | "off"                        auto
-//! CACHEWRAP_GC           gc                "auto" | "off"                        auto
-//! CACHEWRAP_BUILD_SCRIPTS build-scripts    "deps" | "all" | "off"               deps
-//! CACHEWRAP_TOOL_CACHES  tool-caches       paths, separated by commas or colons
-//! CACHEWRAP_CONFIG       -                 absolute path, or ~/path              $XDG_CONFIG_HOME/cachewrap/config.toml
+//! CACHEWRAP_CONFIG = path   the file; by default $XDG_CONFIG_HOME/cachewrap/config.toml
 //!
 //! size    = digits ["." digits] [unit]     unit K M G T = powers of 1000 (also KB …),
 //!                                          Ki Mi Gi Ti = powers of 1024 (also KiB …);
@@ -41,10 +29,10 @@
 mod load;
 mod values;
 
-use std::ffi::OsString;
+use std::ffi::{OsStr, OsString};
 use std::fmt;
 use std::ops::Deref;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use crate::error::PathError;
 
@@ -53,38 +41,190 @@ pub use values::{BuildScripts, LogLevel, LogSpec, TrimPaths, format_size, parse_
 /// The bound of the store where none is set, bytes.
 pub const DEFAULT_MAX_SIZE: u64 = 10_000_000_000;
 
-/// The effective settings.
-#[derive(Clone, Debug)]
-pub struct Config {
+/// Reads a value; the path is that of the home directory. `None`: it is not acceptable.
+type Read<T> = fn(&OsStr, Option<&Path>) -> Option<T>;
+
+/// Says a value in the form in which it would be set.
+type Show<T> = fn(&T) -> String;
+
+/// Makes of one row for each setting: the fields of [`Config`], the names, how values are read and
+/// shown, and what is said of them.
+macro_rules! settings {
+    ($(
+        $(#[$about:meta])+
+        $name:ident $field:ident: $type:ty = $default:expr,
+        $variable:literal, $key:literal, $read:expr, $show:expr, $accepted:expr, $help:literal;
+    )+) => {
+        /// The effective settings.
+        #[derive(Clone, Debug)]
+        #[non_exhaustive]
+        pub struct Config {
+            $($(#[$about])+ pub $field: Setting<$type>,)+
+        }
+
+        impl Config {
+            /// The defaults, with a cache directory: nothing is read.
+            pub fn new(dir: impl Into<PathBuf>) -> Self {
+                let mut config = Self {
+                    $($field: Setting { value: $default, origin: Origin::Default },)+
+                };
+                config.dir.value = dir.into();
+                config
+            }
+
+            /// All settings as text, in the order of [`SettingName::ALL`].
+            pub fn entries(&self) -> Vec<ConfigEntry> {
+                vec![$({
+                    let show: Show<$type> = $show;
+                    ConfigEntry {
+                        name: SettingName::$name,
+                        value: show(&self.$field.value),
+                        origin: self.$field.origin.clone(),
+                    }
+                }),+]
+            }
+
+            /// Sets what is told by its name. `None` if the value is not acceptable; the setting then
+            /// keeps what it has.
+            fn set(
+                &mut self,
+                name: SettingName,
+                value: &OsStr,
+                home: Option<&Path>,
+                origin: &Origin,
+            ) -> Option<()> {
+                match name {
+                    $(SettingName::$name => {
+                        let read: Read<$type> = $read;
+                        let (value, origin) = (read(value, home)?, origin.clone());
+                        self.$field = Setting { value, origin };
+                    })+
+                }
+                Some(())
+            }
+        }
+
+        /// The names of the settings.
+        #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+        #[non_exhaustive]
+        pub enum SettingName {
+            $($(#[$about])+ $name,)+
+        }
+
+        impl SettingName {
+            /// All names, in the order in which they are shown.
+            pub const ALL: &'static [Self] = &[$(Self::$name),+];
+
+            /// The environment variable.
+            pub fn variable(self) -> &'static str {
+                match self {
+                    $(Self::$name => $variable,)+
+                }
+            }
+
+            /// The key in the file.
+            pub fn key(self) -> &'static str {
+                match self {
+                    $(Self::$name => $key,)+
+                }
+            }
+
+            /// What values are accepted, to follow "expected".
+            pub fn accepted(self) -> &'static str {
+                match self {
+                    $(Self::$name => $accepted,)+
+                }
+            }
+
+            /// What it does, for a manual.
+            pub fn help(self) -> &'static str {
+                match self {
+                    $(Self::$name => $help,)+
+                }
+            }
+        }
+    };
+}
+
+const PATH: &str = "an absolute path, or one that starts with ~/";
+const PATHS: &str = "absolute paths, or ones that start with ~/, separated by commas or colons";
+const BOOL: &str = "1, true, yes or on, or 0, false, no or off";
+const AUTO: &str = "auto or off";
+const SIZE: &str = "a size above zero such as 10G, 512MiB or 1.5T";
+const LOG: &str = "off, error, warn, info, debug or trace, then perhaps a colon and an absolute path; or an absolute path";
+
+settings! {
     /// The cache directory. Empty if none could be found, which is a problem and
     /// disables the cache.
-    pub dir: Setting<PathBuf>,
+    Dir dir: PathBuf = PathBuf::new(),
+        "CACHEWRAP_DIR", "dir", values::path, |dir| dir.display().to_string(), PATH,
+        "Where the cache is";
     /// The bound of the store, bytes.
-    pub max_size: Setting<u64>,
+    MaxSize max_size: u64 = DEFAULT_MAX_SIZE,
+        "CACHEWRAP_MAX_SIZE", "max-size", values::bound, |size| format_size(*size), SIZE,
+        "Its bound; K, M, G, T are powers of 1000, Ki, Mi, Gi, Ti powers of 1024";
     /// Which paths are remapped in what the compiler writes.
-    pub trim_paths: Setting<TrimPaths>,
+    TrimPaths trim_paths: TrimPaths = TrimPaths::Workspace,
+        "CACHEWRAP_TRIM_PATHS", "trim-paths", values::trim_paths, ToString::to_string,
+        "workspace, all or off",
+        "Paths replaced in what the compiler writes, so that other checkouts can use it: workspace, \
+         all or off";
     /// Serve hits, store nothing, record nothing.
-    pub read_only: Setting<bool>,
+    ReadOnly read_only: bool = false,
+        "CACHEWRAP_READ_ONLY", "read-only", values::boolean, ToString::to_string, BOOL,
+        "Use what is there, store nothing";
     /// Run the compiler and nothing else.
-    pub disable: Setting<bool>,
+    Disable disable: bool = false,
+        "CACHEWRAP_DISABLE", "disable", values::boolean, ToString::to_string, BOOL,
+        "Only run the compiler";
     /// Look nothing up, but store.
-    pub recache: Setting<bool>,
+    Recache recache: bool = false,
+        "CACHEWRAP_RECACHE", "recache", values::boolean, ToString::to_string, BOOL,
+        "Compile everything and store it anew";
     /// What is logged, and where to.
-    pub log: Setting<LogSpec>,
+    Log log: LogSpec = LogSpec { level: LogLevel::Warn, file: None },
+        "CACHEWRAP_LOG", "log", values::log, ToString::to_string, LOG,
+        "off, error, warn, info, debug or trace, to standard error; `debug:/a/file` or `/a/file` \
+         writes to a file";
     /// Names of further environment variables that enter keys, sorted, each once.
-    pub env: Setting<Vec<String>>,
+    Env env: Vec<String> = Vec::new(),
+        "CACHEWRAP_ENV", "env", values::names, |names| names.join(","),
+        "names of environment variables, separated by commas or blanks",
+        "Further variables that outcomes depend on";
     /// Text that enters keys, to separate caches on purpose.
-    pub key_salt: Setting<OsString>,
+    KeySalt key_salt: OsString = OsString::new(),
+        "CACHEWRAP_KEY_SALT", "key-salt", |text, _| Some(text.to_owned()),
+        |salt| salt.display().to_string(), "text",
+        "Text that separates one cache from another";
     /// Whether compilations may be observed.
-    pub observe: Setting<bool>,
+    Observe observe: bool = true,
+        "CACHEWRAP_OBSERVE", "observe", values::auto_or_off, |on| values::show_auto(*on), AUTO,
+        "auto, or off: do not watch what compilations read";
     /// Whether an object may be loaded into what build scripts start, which makes watching it cheaper.
-    pub preload: Setting<bool>,
+    Preload preload: bool = true,
+        "CACHEWRAP_PRELOAD", "preload", values::auto_or_off, |on| values::show_auto(*on), AUTO,
+        "auto, or off: load nothing into what build scripts start, though watching it costs more then";
     /// Whether a store that crosses the bound starts a collection in the background.
-    pub gc: Setting<bool>,
+    Gc gc: bool = true,
+        "CACHEWRAP_GC", "gc", values::auto_or_off, |on| values::show_auto(*on), AUTO,
+        "auto, or off: do not enforce the bound by itself";
     /// The packages whose build scripts' runs are cached.
-    pub build_scripts: Setting<BuildScripts>,
+    BuildScripts build_scripts: BuildScripts = BuildScripts::Deps,
+        "CACHEWRAP_BUILD_SCRIPTS", "build-scripts", values::build_scripts, ToString::to_string,
+        "deps, all or off",
+        "Whose build scripts' runs are cached: deps (of registries and git), all or off";
     /// Directories in which tools keep caches of their own, besides those that are known.
-    pub tool_caches: Setting<Vec<PathBuf>>,
+    ToolCaches tool_caches: Vec<PathBuf> = Vec::new(),
+        "CACHEWRAP_TOOL_CACHES", "tool-caches", values::paths, |paths| values::show_paths(paths), PATHS,
+        "Directories in which tools keep caches of their own, besides those of ccache, sccache, zig \
+         and go";
+}
+
+impl SettingName {
+    fn list(column: impl Fn(Self) -> &'static str) -> String {
+        let names: Vec<&str> = Self::ALL.iter().map(|name| column(*name)).collect();
+        names.join(", ")
+    }
 }
 
 /// What [`Config::load`] found.
@@ -103,13 +243,6 @@ pub struct Setting<T> {
     pub value: T,
     /// Where it came from.
     pub origin: Origin,
-}
-
-impl<T> Setting<T> {
-    fn default(value: T) -> Self {
-        let origin = Origin::Default;
-        Self { value, origin }
-    }
 }
 
 impl<T> Deref for Setting<T> {
@@ -189,124 +322,6 @@ pub enum ConfigProblem {
     NoDir,
 }
 
-/// The names of the settings.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum SettingName {
-    /// [`Config::dir`].
-    Dir,
-    /// [`Config::max_size`].
-    MaxSize,
-    /// [`Config::trim_paths`].
-    TrimPaths,
-    /// [`Config::read_only`].
-    ReadOnly,
-    /// [`Config::disable`].
-    Disable,
-    /// [`Config::recache`].
-    Recache,
-    /// [`Config::log`].
-    Log,
-    /// [`Config::env`].
-    Env,
-    /// [`Config::key_salt`].
-    KeySalt,
-    /// [`Config::observe`].
-    Observe,
-    /// [`Config::preload`].
-    Preload,
-    /// [`Config::gc`].
-    Gc,
-    /// [`Config::build_scripts`].
-    BuildScripts,
-    /// [`Config::tool_caches`].
-    ToolCaches,
-}
-
-impl SettingName {
-    /// All names, in the order in which they are shown.
-    pub const ALL: [Self; 14] = [
-        Self::Dir,
-        Self::MaxSize,
-        Self::TrimPaths,
-        Self::ReadOnly,
-        Self::Disable,
-        Self::Recache,
-        Self::Log,
-        Self::Env,
-        Self::KeySalt,
-        Self::Observe,
-        Self::Preload,
-        Self::Gc,
-        Self::BuildScripts,
-        Self::ToolCaches,
-    ];
-
-    /// The environment variable.
-    pub fn variable(self) -> &'static str {
-        self.row().0
-    }
-
-    /// The key in the file.
-    pub fn key(self) -> &'static str {
-        self.row().1
-    }
-
-    /// What values are accepted, to follow "expected".
-    pub fn accepted(self) -> &'static str {
-        self.row().2
-    }
-
-    fn row(self) -> (&'static str, &'static str, &'static str) {
-        const PATH: &str = "an absolute path, or one that starts with ~/";
-        const BOOL: &str = "1, true, yes or on, or 0, false, no or off";
-        const AUTO: &str = "auto or off";
-        match self {
-            Self::Dir => ("CACHEWRAP_DIR", "dir", PATH),
-            Self::MaxSize => (
-                "CACHEWRAP_MAX_SIZE",
-                "max-size",
-                "a size above zero such as 10G, 512MiB or 1.5T",
-            ),
-            Self::TrimPaths => (
-                "CACHEWRAP_TRIM_PATHS",
-                "trim-paths",
-                "workspace, all or off",
-            ),
-            Self::ReadOnly => ("CACHEWRAP_READ_ONLY", "read-only", BOOL),
-            Self::Disable => ("CACHEWRAP_DISABLE", "disable", BOOL),
-            Self::Recache => ("CACHEWRAP_RECACHE", "recache", BOOL),
-            Self::Log => (
-                "CACHEWRAP_LOG",
-                "log",
-                "off, error, warn, info, debug or trace, then perhaps a colon and an absolute path; or an absolute path",
-            ),
-            Self::Env => (
-                "CACHEWRAP_ENV",
-                "env",
-                "names of environment variables, separated by commas or blanks",
-            ),
-            Self::KeySalt => ("CACHEWRAP_KEY_SALT", "key-salt", "text"),
-            Self::Observe => ("CACHEWRAP_OBSERVE", "observe", AUTO),
-            Self::Preload => ("CACHEWRAP_PRELOAD", "preload", AUTO),
-            Self::Gc => ("CACHEWRAP_GC", "gc", AUTO),
-            Self::BuildScripts => (
-                "CACHEWRAP_BUILD_SCRIPTS",
-                "build-scripts",
-                "deps, all or off",
-            ),
-            Self::ToolCaches => (
-                "CACHEWRAP_TOOL_CACHES",
-                "tool-caches",
-                "absolute paths, or ones that start with ~/, separated by commas or colons",
-            ),
-        }
-    }
-
-    fn list(column: impl Fn(Self) -> &'static str) -> String {
-        Self::ALL.map(column).join(", ")
-    }
-}
-
 /// One row of [`Config::entries`].
 #[derive(Clone, Debug)]
 pub struct ConfigEntry {
@@ -316,42 +331,4 @@ pub struct ConfigEntry {
     pub value: String,
     /// Where the value came from.
     pub origin: Origin,
-}
-
-impl Config {
-    /// All settings as text, in the order of [`SettingName::ALL`].
-    pub fn entries(&self) -> Vec<ConfigEntry> {
-        let auto = |on: bool| if on { "auto" } else { "off" }.to_owned();
-        let text = |name| match name {
-            SettingName::Dir => (self.dir.display().to_string(), &self.dir.origin),
-            SettingName::MaxSize => (format_size(*self.max_size), &self.max_size.origin),
-            SettingName::TrimPaths => (self.trim_paths.to_string(), &self.trim_paths.origin),
-            SettingName::ReadOnly => (self.read_only.to_string(), &self.read_only.origin),
-            SettingName::Disable => (self.disable.to_string(), &self.disable.origin),
-            SettingName::Recache => (self.recache.to_string(), &self.recache.origin),
-            SettingName::Log => (self.log.to_string(), &self.log.origin),
-            SettingName::Env => (self.env.join(","), &self.env.origin),
-            SettingName::KeySalt => (self.key_salt.display().to_string(), &self.key_salt.origin),
-            SettingName::Observe => (auto(*self.observe), &self.observe.origin),
-            SettingName::Preload => (auto(*self.preload), &self.preload.origin),
-            SettingName::Gc => (auto(*self.gc), &self.gc.origin),
-            SettingName::BuildScripts => {
-                (self.build_scripts.to_string(), &self.build_scripts.origin)
-            }
-            SettingName::ToolCaches => {
-                let dirs = self.tool_caches.iter().map(|dir| dir.display().to_string());
-                (dirs.collect::<Vec<_>>().join(":"), &self.tool_caches.origin)
-            }
-        };
-        let entry = |name| {
-            let (value, origin) = text(name);
-            let origin = origin.clone();
-            ConfigEntry {
-                name,
-                value,
-                origin,
-            }
-        };
-        SettingName::ALL.map(entry).into()
-    }
 }

@@ -139,32 +139,41 @@ pub fn format_size(bytes: u64) -> String {
     ByteSize(bytes).display().si().to_string()
 }
 
-pub(super) fn boolean(text: &str) -> Option<bool> {
-    match text.to_ascii_lowercase().as_str() {
+pub(super) fn boolean(text: &OsStr, _home: Option<&Path>) -> Option<bool> {
+    match text.to_str()?.to_ascii_lowercase().as_str() {
         "1" | "true" | "yes" | "on" => Some(true),
         "0" | "false" | "no" | "off" => Some(false),
         _ => None,
     }
 }
 
-pub(super) fn auto_or_off(text: &str) -> Option<bool> {
-    match text {
+pub(super) fn auto_or_off(text: &OsStr, _home: Option<&Path>) -> Option<bool> {
+    match text.to_str()? {
         "auto" => Some(true),
         "off" => Some(false),
         _ => None,
     }
 }
 
-pub(super) fn trim_paths(text: &str) -> Option<TrimPaths> {
-    [TrimPaths::Workspace, TrimPaths::All, TrimPaths::Off]
-        .into_iter()
-        .find(|known| known.to_string() == text)
+pub(super) fn show_auto(on: bool) -> String {
+    if on { "auto" } else { "off" }.to_owned()
 }
 
-pub(super) fn build_scripts(text: &str) -> Option<BuildScripts> {
+/// A size above zero.
+pub(super) fn bound(text: &OsStr, _home: Option<&Path>) -> Option<u64> {
+    parse_size(text.to_str()?).filter(|&size| size > 0)
+}
+
+pub(super) fn trim_paths(text: &OsStr, _home: Option<&Path>) -> Option<TrimPaths> {
+    [TrimPaths::Workspace, TrimPaths::All, TrimPaths::Off]
+        .into_iter()
+        .find(|known| text == known.to_string().as_str())
+}
+
+pub(super) fn build_scripts(text: &OsStr, _home: Option<&Path>) -> Option<BuildScripts> {
     [BuildScripts::Deps, BuildScripts::All, BuildScripts::Off]
         .into_iter()
-        .find(|known| known.to_string() == text)
+        .find(|known| text == known.to_string().as_str())
 }
 
 /// An absolute path, or `~/` and a path below `home`.
@@ -185,12 +194,18 @@ pub(super) fn paths(text: &OsStr, home: Option<&Path>) -> Option<Vec<PathBuf>> {
         .collect()
 }
 
-pub(super) fn log(text: &str, home: Option<&Path>) -> Option<LogSpec> {
-    if let Some(file) = path(OsStr::new(text), home) {
+pub(super) fn show_paths(paths: &[PathBuf]) -> String {
+    let paths = paths.iter().map(|path| path.display().to_string());
+    paths.collect::<Vec<_>>().join(":")
+}
+
+pub(super) fn log(text: &OsStr, home: Option<&Path>) -> Option<LogSpec> {
+    if let Some(file) = path(text, home) {
         let level = LogLevel::Info;
         let file = Some(file);
         return Some(LogSpec { level, file });
     }
+    let text = text.to_str()?;
     let (level, file) = match text.split_once(':') {
         Some((level, file)) => (level, Some(path(OsStr::new(file), home)?)),
         None => (text, None),
@@ -200,8 +215,9 @@ pub(super) fn log(text: &str, home: Option<&Path>) -> Option<LogSpec> {
 }
 
 /// Names as the environment can hold them: not empty, without `=` and NUL.
-pub(super) fn names(text: &str) -> Option<Vec<String>> {
+pub(super) fn names(text: &OsStr, _home: Option<&Path>) -> Option<Vec<String>> {
     let mut names: Vec<String> = text
+        .to_str()?
         .split(|c: char| c == ',' || c.is_whitespace())
         .filter(|name| !name.is_empty())
         .map(str::to_owned)
@@ -243,6 +259,7 @@ mod tests {
     #[test]
     fn log_specs() {
         let home = Some(Path::new("/home/u"));
+        let log = |text: &str, home| log(OsStr::new(text), home);
         let spec = |level, file: Option<&str>| {
             let file = file.map(PathBuf::from);
             Some(LogSpec { level, file })
@@ -263,8 +280,9 @@ mod tests {
     proptest! {
         #[test]
         fn no_text_makes_a_parser_panic(text: String) {
-            let _ = (parse_size(&text), log(&text, None), names(&text), boolean(&text));
-            let _ = (trim_paths(&text), path(OsStr::new(&text), Some(Path::new("/h"))));
+            let (value, home) = (OsStr::new(&text), Some(Path::new("/h")));
+            let _ = (parse_size(&text), log(value, home), names(value, home), boolean(value, home));
+            let _ = (trim_paths(value, home), path(value, home), paths(value, home));
         }
 
         #[test]
@@ -279,12 +297,12 @@ mod tests {
             file in prop::option::of("/[a-z:/]{0,12}"),
         ) {
             let spec = LogSpec { level: level.0, file: file.map(PathBuf::from) };
-            prop_assert_eq!(log(&spec.to_string(), None), Some(spec));
+            prop_assert_eq!(log(OsStr::new(&spec.to_string()), None), Some(spec));
         }
 
         #[test]
         fn names_are_sorted_and_unique(text in "[A-C, ]{0,20}") {
-            let names = names(&text).unwrap();
+            let names = names(OsStr::new(&text), None).unwrap();
             prop_assert!(names.windows(2).all(|pair| pair[0] < pair[1]));
         }
     }

@@ -29,30 +29,32 @@ The file is $XDG_CONFIG_HOME/cachewrap/config.toml (or ~/.config/cachewrap/confi
 or what CACHEWRAP_CONFIG names. Its keys are those shown here, for instance:
 
     max-size = \"20G\"
-    env = [\"DATABASE_URL\"]
+    env = [\"DATABASE_URL\"]";
 
-  dir         CACHEWRAP_DIR         Where the cache is
-  max-size    CACHEWRAP_MAX_SIZE    Its bound; K, M, G, T are powers of 1000,
-                                    Ki, Mi, Gi, Ti powers of 1024
-  trim-paths  CACHEWRAP_TRIM_PATHS  Paths replaced in what the compiler writes, so that
-                                    other checkouts can use it: workspace, all or off
-  read-only   CACHEWRAP_READ_ONLY   Use what is there, store nothing
-  disable     CACHEWRAP_DISABLE     Only run the compiler
-  recache     CACHEWRAP_RECACHE     Compile everything and store it anew
-  log         CACHEWRAP_LOG         off, error, warn, info, debug or trace, to standard
-                                    error; `debug:/a/file` or `/a/file` writes to a file
-  env         CACHEWRAP_ENV         Further variables that outcomes depend on
-  key-salt    CACHEWRAP_KEY_SALT    Text that separates one cache from another
-  observe     CACHEWRAP_OBSERVE     auto, or off: do not watch what compilations read
-  preload     CACHEWRAP_PRELOAD     auto, or off: load nothing into what build scripts start,
-                                    though watching it costs more then
-  gc          CACHEWRAP_GC          auto, or off: do not enforce the bound by itself
-  build-scripts  CACHEWRAP_BUILD_SCRIPTS
-                                    Whose build scripts' runs are cached: deps (of
-                                    registries and git), all or off
-  tool-caches    CACHEWRAP_TOOL_CACHES
-                                    Directories in which tools keep caches of their own,
-                                    besides those of ccache, sccache, zig and go";
+/// The manual of `config`: a paragraph for each setting, made of its row.
+fn config_help() -> String {
+    use std::fmt::Write as _;
+    let mut text = CONFIG_HELP.to_owned();
+    for name in cache_core::SettingName::ALL {
+        let _ = write!(text, "\n\n  {}, {}\n", name.key(), name.variable());
+        let mut width = 0;
+        for word in name.help().split(' ') {
+            let separator = if width == 0 || width + word.len() > 80 {
+                width = 0;
+                if text.ends_with('\n') {
+                    "      "
+                } else {
+                    "\n      "
+                }
+            } else {
+                " "
+            };
+            let _ = write!(text, "{separator}{word}");
+            width += word.len() + 1;
+        }
+    }
+    text
+}
 
 /// The whole command line.
 #[derive(Debug, Parser)]
@@ -92,7 +94,7 @@ pub(super) enum Subcommand {
     /// Only a directory that cachewrap made is cleared, and only what this release stored there.
     Clear,
     /// Show the settings and where they come from
-    #[command(long_about = CONFIG_HELP)]
+    #[command(long_about = config_help())]
     Config(ConfigArgs),
     /// Read everything in the cache and report what is damaged
     ///
@@ -203,12 +205,11 @@ mod tests {
 
     #[test]
     fn every_setting_is_explained() {
+        let help = config_help();
         for name in cache_core::SettingName::ALL {
-            let explained = CONFIG_HELP.lines().any(|line| {
-                let mut words = line.split_whitespace();
-                words.next() == Some(name.key()) && words.next() == Some(name.variable())
-            });
-            assert!(explained, "{name:?}");
+            let title = format!("  {}, {}", name.key(), name.variable());
+            assert!(help.lines().any(|line| line == title), "{name:?}");
         }
+        assert!(help.lines().all(|line| line.len() <= 88), "{help}");
     }
 }
