@@ -108,6 +108,14 @@ fn what_differs_from_the_last_time_is_named() {
     let told = explain(&case, &["base_lib"]);
     assert!(told.contains("other than before: --cfg"), "{told}");
     assert!(told.contains(", MY_SECRET"), "{told}");
+    let told = explain(&case, &["--diff", "base_lib"]);
+    assert!(told.contains("\n    --cfg: - -> "), "{told}");
+    let secret = told
+        .lines()
+        .find(|line| line.starts_with("    MY_SECRET: "));
+    let digests = secret.and_then(|line| line["    MY_SECRET: ".len()..].split_once(" -> "));
+    let (old, new) = digests.expect("both digests");
+    assert!(old != new && old.len() == new.len(), "{told}");
     let json = explain(&case, &["--json", "base_lib"]);
     let told: Value = serde_json::from_str(&json).expect("JSON");
     assert!(
@@ -115,4 +123,28 @@ fn what_differs_from_the_last_time_is_named() {
         "{json}"
     );
     assert!(told[1]["key"].is_null(), "{json}");
+}
+
+#[test]
+fn everything_that_enters_keys_is_told_when_asked_for() {
+    let mut case = project();
+    let log = case.path("log");
+    case.env("CACHEWRAP_LOG", format!("trace:{}", log.display()));
+    case.cargo(&["build"]).ok();
+    let told = std::fs::read_to_string(&log).expect("a log");
+    let unit = told.split("cachewrap: trace: base_lib (lib): key ").nth(1);
+    let fields: Vec<&str> = unit.expect("a key").lines().skip(1).collect();
+    let fields = fields.split(|line| !line.starts_with("  ")).next();
+    let fields = fields.expect("fields");
+    for field in [
+        "  kind = \"compile\"",
+        "  argument = \"edition\"",
+        "  trim-paths = \"workspace\"",
+    ] {
+        assert!(fields.contains(&field), "{field}: {fields:#?}");
+    }
+    let result = told
+        .split("cachewrap: trace: base_lib (lib): result ")
+        .nth(1);
+    assert!(result.expect("inputs").contains("\n  content = "), "{told}");
 }

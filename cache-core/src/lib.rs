@@ -132,7 +132,7 @@ pub use pipeline::run;
 pub use request::{Request, is_behind_launcher};
 pub use roots::{Escaping, Root, RootedPath, Roots, Template};
 pub use run::{Command, Run, Runner, Sink, Status, SystemRunner};
-pub use store::journal::{JournalChange, JournalEntry, JournalOutcome};
+pub use store::journal::{JournalChange, JournalEntry, JournalOutcome, KeyDifference};
 pub use store::{
     CACHEDIR_TAG, Cleared, CollectOptions, Collected, Damage, FORMAT, Finding, GcReport, Layout,
     Placed, Progress, Store, StoreError, Usage, VerifyReport, disk_size, run_gc,

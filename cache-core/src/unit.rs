@@ -8,7 +8,7 @@
 use std::ffi::OsStr;
 
 use crate::formats::digest::Digest;
-use crate::formats::key::KeyParts;
+use crate::formats::key::KeyHasher;
 use crate::inputs::input::Input;
 use crate::log::Log;
 use crate::observe::Depth;
@@ -47,8 +47,8 @@ pub(crate) trait Kind: Sync {
 pub(crate) trait Unit {
     fn scene(&self) -> &Scene<'_>;
 
-    /// The parts of its key, as people call them, with digests.
-    fn key_parts(&self) -> KeyParts;
+    /// Its key, made anew with a description.
+    fn described_key(&self) -> KeyHasher;
 
     /// Whether the key holds a variable already.
     fn is_in_key(&self, name: &OsStr) -> bool;

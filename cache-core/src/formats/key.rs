@@ -27,7 +27,7 @@ const KEY_VERSION: u32 = 1;
 pub struct KeyHasher {
     key: blake3::Hasher,
     /// The same piece by piece, where that is asked for.
-    parts: Option<Parts>,
+    described: Option<Description>,
 }
 
 /// What people call a part of a key, and a short digest of it: enough to see whether it
@@ -38,35 +38,44 @@ pub(crate) type KeyParts = BTreeMap<String, String>;
 const PART_DIGITS: usize = 4;
 
 #[derive(Default)]
-struct Parts {
+struct Description {
     /// The fields since the last part ended.
     current: blake3::Hasher,
     ended: BTreeMap<String, blake3::Hasher>,
+    /// Every field, for people.
+    fields: Vec<String>,
 }
 
 impl KeyHasher {
     /// Starts a key of some kind.
     pub fn new(kind: &str) -> Self {
+        Self::begin(kind, None)
+    }
+
+    fn begin(kind: &str, described: Option<Description>) -> Self {
         let mut hasher = Self {
             key: blake3::Hasher::new(),
-            parts: None,
+            described,
         };
         hasher.bytes("cachewrap", &KEY_VERSION.to_le_bytes());
         hasher.str("kind", kind);
         hasher
     }
 
-    /// Starts a key whose parts are to be told apart.
-    pub(crate) fn in_parts(kind: &str) -> Self {
-        let mut hasher = Self::new(kind);
-        hasher.parts = Some(Parts::default());
+    /// Starts a key that can be described.
+    pub(crate) fn described(kind: &str) -> Self {
+        let mut hasher = Self::begin(kind, Some(Description::default()));
+        if let Some(description) = &mut hasher.described {
+            // Of no part.
+            description.current = blake3::Hasher::new();
+        }
         hasher
     }
 
     /// Says what people call the fields since the last part. There may be several parts of
     /// one name.
     pub(crate) fn end_part(&mut self, name: impl FnOnce() -> String) {
-        if let Some(parts) = &mut self.parts {
+        if let Some(parts) = &mut self.described {
             let current = std::mem::take(&mut parts.current).finalize();
             let part = parts.ended.entry(name()).or_default();
             part.update(current.as_bytes());
@@ -75,7 +84,7 @@ impl KeyHasher {
 
     /// The parts so far.
     pub(crate) fn parts(&self) -> KeyParts {
-        let ended = self.parts.iter().flat_map(|parts| &parts.ended);
+        let ended = self.described.iter().flat_map(|parts| &parts.ended);
         let short = |hasher: &blake3::Hasher| {
             let mut digits = hasher.finalize().to_hex().to_string();
             digits.truncate(PART_DIGITS);
@@ -86,10 +95,18 @@ impl KeyHasher {
             .collect()
     }
 
+    /// The fields so far, each with its tag and its value.
+    pub(crate) fn fields(&self) -> &[String] {
+        self.described.as_ref().map_or(&[], |parts| &parts.fields)
+    }
+
     /// Adds a field.
     pub fn bytes(&mut self, tag: &str, value: &[u8]) {
         let tag_len = u32::try_from(tag.len()).unwrap_or(u32::MAX);
-        let parts = self.parts.as_mut().map(|parts| &mut parts.current);
+        if let Some(parts) = &mut self.described {
+            parts.fields.push(format!("{tag} = {}", shown(value)));
+        }
+        let parts = self.described.as_mut().map(|parts| &mut parts.current);
         for hasher in [Some(&mut self.key), parts].into_iter().flatten() {
             hasher.update(&tag_len.to_le_bytes());
             hasher.update(tag.as_bytes());
@@ -241,6 +258,18 @@ impl KeyHasher {
     }
 }
 
+/// Text as it is, and other bytes as hexadecimal digits.
+fn shown(value: &[u8]) -> String {
+    use std::fmt::Write as _;
+    match std::str::from_utf8(value) {
+        Ok(text) if !text.contains(char::is_control) => format!("{text:?}"),
+        _ => value.iter().fold(String::new(), |mut digits, byte| {
+            let _ = write!(digits, "{byte:02x}");
+            digits
+        }),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -293,7 +322,7 @@ mod tests {
     #[test]
     fn parts_tell_what_differs_and_leave_the_key_alone() {
         let parts = |flag: &str, values: &[&str]| {
-            let mut hasher = KeyHasher::in_parts("test");
+            let mut hasher = KeyHasher::described("test");
             hasher.str("flag", flag);
             hasher.end_part(|| "flag".to_owned());
             for value in values {

@@ -14,6 +14,7 @@ use crate::os::fs;
 use crate::outcome::{MissReason, NotStored, Refusal};
 use crate::outputs::restore::RestoreError;
 use crate::outputs::result::CompileResult;
+use crate::scene::Scene;
 use crate::store::stats::STORED_BYTES;
 use crate::store::{Store, StoreError};
 
@@ -163,14 +164,14 @@ impl<'a> Engine<'a> {
     /// take `blobs` bytes on disk.
     pub(crate) fn put(
         &self,
-        key: ManifestKey,
+        scene: &Scene<'_>,
         inputs: Vec<Input>,
         result: &CompileResult,
         blobs: u64,
     ) -> Result<(), Refusal> {
         #[cfg(test)]
         crate::fault::point("putting");
-        let named = self.try_put(key, inputs, result);
+        let named = self.try_put(scene, inputs, result);
         // Blobs take room even if nothing came to name them.
         self.count(&[(STORED_BYTES, blobs + named.as_ref().unwrap_or(&0))]);
         named.map(drop).map_err(|e| {
@@ -182,11 +183,13 @@ impl<'a> Engine<'a> {
     /// Says what the result and its manifest take on disk.
     fn try_put(
         &self,
-        key: ManifestKey,
+        scene: &Scene<'_>,
         inputs: Vec<Input>,
         result: &CompileResult,
     ) -> Result<u64, StoreError> {
+        let key = scene.key;
         let named = result_key(key, &inputs);
+        self.report_inputs(scene, &inputs, named);
         let size = self.store.put_result(named, result)?;
         let mut manifest = match self.store.manifest(key) {
             Ok(manifest) => manifest.unwrap_or_default(),

@@ -78,6 +78,7 @@ struct Call<'a> {
 
 impl Call<'_> {
     fn make(&self, stdout: Sink<'_>, stderr: Sink<'_>) -> io::Result<Outcome> {
+        self.engine.report_key(self.unit);
         // Others that want the same wait until this goes out of scope.
         let mut turn = Turn::Anybody;
         let found = if *self.request.config.recache {
@@ -223,6 +224,6 @@ impl Call<'_> {
             duration_us: ran.duration_us,
             created: SystemTime::UNIX_EPOCH.elapsed().map_or(0, |d| d.as_secs()),
         };
-        self.engine.put(scene.key, inputs, &result, stored)
+        self.engine.put(scene, inputs, &result, stored)
     }
 }

@@ -3,9 +3,12 @@
 use std::path::Path;
 
 use crate::config::LogLevel;
-use crate::formats::key::KeyParts;
+use crate::formats::digest::{Digest, ResultKey};
+use crate::formats::key::{KeyHasher, KeyParts};
+use crate::inputs::input::Input;
 use crate::outcome::{Bypass, BypassReason, MissReason, Refusal};
 use crate::outputs::result::CompileResult;
+use crate::scene::Scene;
 use crate::store::journal::JournalOutcome;
 use crate::store::stats::Events;
 use crate::unit::Unit;
@@ -34,6 +37,26 @@ impl Engine<'_> {
             amounts.push((&query, 1));
         }
         self.count(&amounts);
+    }
+
+    /// Says what enters the key of a unit.
+    pub(super) fn report_key(&self, unit: &dyn Unit) {
+        let scene = unit.scene();
+        self.log.say(LogLevel::Trace, || {
+            let key = unit.described_key();
+            fields(&scene.name, "key", scene.key.0, &key)
+        });
+    }
+
+    /// Says what enters the key of a result.
+    pub(super) fn report_inputs(&self, scene: &Scene<'_>, inputs: &[Input], key: ResultKey) {
+        self.log.say(LogLevel::Trace, || {
+            let mut hasher = KeyHasher::described("inputs");
+            for input in inputs {
+                hasher.input(input);
+            }
+            fields(&scene.name, "result", key.0, &hasher)
+        });
     }
 
     /// Says why a unit is not served, before its process runs.
@@ -72,11 +95,17 @@ impl Engine<'_> {
         // Questions are many, and not asked again and again.
         let is_new = *reason == MissReason::NoEntry && !unit.is_query();
         let key = if is_new {
-            unit.key_parts()
+            unit.described_key().parts()
         } else {
             KeyParts::new()
         };
         let outcome = JournalOutcome::miss(reason, not_stored);
         self.store.note_in_journal(name, scene.cwd, outcome, key);
     }
+}
+
+/// A line for each field that enters a key.
+fn fields(name: &str, what: &str, key: Digest, hasher: &KeyHasher) -> String {
+    let lines = hasher.fields().iter().map(|field| format!("\n  {field}"));
+    format!("{name}: {what} {key}{}", lines.collect::<String>())
 }

@@ -66,9 +66,23 @@ pub struct JournalEntry {
     /// parts of its key it differs from the most similar earlier time.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub differs: Vec<String>,
+    /// The same with short digests of what they were.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub differences: Vec<KeyDifference>,
     /// The parts of its key, in the file only.
     #[serde(default, skip_serializing_if = "KeyParts::is_empty")]
     key: KeyParts,
+}
+
+/// A part of a key that differs between two calls of a unit.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct KeyDifference {
+    /// A variable, an argument, or what else people call it.
+    pub name: String,
+    /// A short digest of what it was; `None` if it was not there.
+    pub old: Option<String>,
+    /// The same of what it is now.
+    pub new: Option<String>,
 }
 
 /// What became of a unit that was not served.
@@ -232,6 +246,7 @@ impl Store {
             unit: shortened(unit),
             outcome,
             differs: Vec::new(),
+            differences: Vec::new(),
             key: key.into_iter().take(MOST_PARTS).collect(),
         };
         let Ok(json) = serde_json::to_string(&entry) else {
@@ -270,17 +285,24 @@ fn tell_differences(entries: &mut [JournalEntry]) {
         };
         let known_ones = known.iter().rev().filter(same);
         let differences = known_ones.map(|known| differences(known, &key));
-        entry.differs = differences.min_by_key(Vec::len).unwrap_or_default();
+        entry.differences = differences.min_by_key(Vec::len).unwrap_or_default();
+        let names = entry.differences.iter().map(|part| part.name.clone());
+        entry.differs = names.collect();
         known.push(key);
     }
 }
 
-fn differences(old: &KeyParts, new: &KeyParts) -> Vec<String> {
-    let changed = new
-        .iter()
-        .filter(|(name, part)| old.get(*name) != Some(part));
+fn differences(old: &KeyParts, new: &KeyParts) -> Vec<KeyDifference> {
     let gone = old.keys().filter(|name| !new.contains_key(*name));
-    changed.map(|(name, _)| name).chain(gone).cloned().collect()
+    let names = new.keys().chain(gone);
+    let changed = names.filter(|name| old.get(*name) != new.get(*name));
+    changed
+        .map(|name| KeyDifference {
+            name: name.clone(),
+            old: old.get(name).cloned(),
+            new: new.get(name).cloned(),
+        })
+        .collect()
 }
 
 /// Whether every line of a file proves itself.

@@ -136,6 +136,9 @@ pub(super) struct ExplainArgs {
     /// Tell of all builds that are remembered, the last few thousand units
     #[arg(long, conflicts_with = "unit")]
     pub(super) all: bool,
+    /// Show each argument, variable and other part of a key in which a unit differs from the last time
+    #[arg(long)]
+    pub(super) diff: bool,
     /// Print JSON
     #[arg(long)]
     pub(super) json: bool,

@@ -30,7 +30,7 @@ pub(super) fn run(cx: &mut Context, args: &ExplainArgs) -> Result<(), Failure> {
     }
     let builds = wanted.chunk_by(|a, b| a.build == b.build);
     for (n, build) in builds.enumerate() {
-        show(cx, build, n == 0)?;
+        show(cx, build, n == 0, args.diff)?;
     }
     Ok(())
 }
@@ -53,7 +53,7 @@ fn select<'a>(journal: &'a [JournalEntry], args: &ExplainArgs) -> Vec<&'a Journa
     found
 }
 
-fn show(cx: &mut Context, build: &[&JournalEntry], first: bool) -> Result<(), Failure> {
+fn show(cx: &mut Context, build: &[&JournalEntry], first: bool, diff: bool) -> Result<(), Failure> {
     let Some(begin) = build.first() else {
         return Ok(());
     };
@@ -67,8 +67,23 @@ fn show(cx: &mut Context, build: &[&JournalEntry], first: bool) -> Result<(), Fa
     let title = cx.out.bold(format!("Build of {time}"));
     writeln!(cx.out, "{title}")?;
     for entry in build {
-        let line = format!("{}: {}{}", entry.unit, entry.outcome, differing(entry));
+        let names = if diff {
+            String::new()
+        } else {
+            differing(entry)
+        };
+        let line = format!("{}: {}{names}", entry.unit, entry.outcome);
         writeln!(cx.out, "  {}", printable(&line))?;
+        for part in entry.differences.iter().filter(|_| diff) {
+            let digest = |side: &Option<String>| side.clone().unwrap_or_else(|| "-".to_owned());
+            let line = format!(
+                "{}: {} -> {}",
+                part.name,
+                digest(&part.old),
+                digest(&part.new)
+            );
+            writeln!(cx.out, "    {}", printable(&line))?;
+        }
     }
     Ok(())
 }

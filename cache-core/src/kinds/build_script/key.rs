@@ -28,7 +28,7 @@ use std::os::unix::ffi::OsStrExt as _;
 use std::path::Path;
 
 use crate::formats::digest::{Digest, ManifestKey};
-use crate::formats::key::{self, KeyHasher};
+use crate::formats::key::KeyHasher;
 use crate::inputs::inherited::Inherited;
 use crate::kinds::rustc::key::says_nothing;
 use crate::os::env::Environment;
@@ -130,11 +130,11 @@ pub(super) fn manifest_key(parts: &KeyParts<'_>) -> ManifestKey {
     ManifestKey(hasher.finish())
 }
 
-/// What people call the parts of the key, with digests.
-pub(super) fn parts(parts: &KeyParts<'_>) -> key::KeyParts {
-    let mut hasher = KeyHasher::in_parts(KIND);
+/// The key with its description.
+pub(super) fn described(parts: &KeyParts<'_>) -> KeyHasher {
+    let mut hasher = KeyHasher::described(KIND);
     hash(&mut hasher, parts);
-    hasher.parts()
+    hasher
 }
 
 fn hash(hasher: &mut KeyHasher, parts: &KeyParts<'_>) {

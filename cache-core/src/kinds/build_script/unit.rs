@@ -11,8 +11,8 @@ use std::path::{Path, PathBuf};
 
 use crate::cargo::layout;
 use crate::cargo::toolchain::{self, Surroundings, Toolchain, Wanted};
-use crate::formats;
 use crate::formats::digest::{Digest, ManifestKey};
+use crate::formats::key::KeyHasher;
 use crate::inputs::inherited::Inherited;
 use crate::inputs::processor;
 use crate::inputs::search;
@@ -211,8 +211,8 @@ impl Unit for ScriptRun<'_> {
         &self.scene
     }
 
-    fn key_parts(&self) -> formats::key::KeyParts {
-        key::parts(&self.in_key())
+    fn described_key(&self) -> KeyHasher {
+        key::described(&self.in_key())
     }
 
     fn is_in_key(&self, name: &OsStr) -> bool {

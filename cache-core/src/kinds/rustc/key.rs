@@ -34,7 +34,7 @@ use std::path::Path;
 
 use crate::config::TrimPaths;
 use crate::formats::digest::{Digest, ManifestKey};
-use crate::formats::key::{self, KeyHasher};
+use crate::formats::key::KeyHasher;
 use crate::os::env::Environment;
 use crate::roots::{Escaping, Root, Roots};
 
@@ -86,11 +86,11 @@ pub(crate) fn manifest_key(invocation: &Invocation, parts: &KeyParts<'_>) -> Man
 /// What people call the source among the parts of a key.
 pub(crate) const SOURCE: &str = "the source";
 
-/// What people call the parts of the key, with digests.
-pub(crate) fn parts(invocation: &Invocation, parts: &KeyParts<'_>) -> key::KeyParts {
-    let mut hasher = KeyHasher::in_parts(kind(invocation));
+/// The key with its description.
+pub(crate) fn described(invocation: &Invocation, parts: &KeyParts<'_>) -> KeyHasher {
+    let mut hasher = KeyHasher::described(kind(invocation));
     hash(&mut hasher, invocation, parts);
-    hasher.parts()
+    hasher
 }
 
 fn kind(invocation: &Invocation) -> &'static str {

@@ -8,7 +8,7 @@ use crate::cargo::layout::{self, Compiled};
 use crate::cargo::toolchain::{self, Surroundings, Toolchain, Wanted};
 use crate::config::{Config, LogLevel, TrimPaths};
 use crate::formats::digest::{Digest, ManifestKey};
-use crate::formats::key;
+use crate::formats::key::KeyHasher;
 use crate::inputs::processor;
 use crate::inputs::search;
 use crate::kinds::build_script::{launcher, package};
@@ -30,7 +30,7 @@ use crate::unit::{Kept, Kind, Process, Ran, Unit};
 
 use super::capture::Places;
 use super::invocation::{self, Action, Invocation, Source};
-use super::key::KeyParts;
+use super::key::{self, KeyParts};
 use super::messages::Restorer;
 use super::remap;
 
@@ -166,7 +166,7 @@ impl<'a> Compilation<'a> {
             target_spec,
             stdin,
         };
-        unit.scene.key = super::key::manifest_key(&unit.invocation, &unit.in_key());
+        unit.scene.key = key::manifest_key(&unit.invocation, &unit.in_key());
         Ok(unit)
     }
 
@@ -236,8 +236,8 @@ impl Unit for Compilation<'_> {
         &self.scene
     }
 
-    fn key_parts(&self) -> key::KeyParts {
-        super::key::parts(&self.invocation, &self.in_key())
+    fn described_key(&self) -> KeyHasher {
+        key::described(&self.invocation, &self.in_key())
     }
 
     /// What enters the key is not asked for by code.
