@@ -20,7 +20,7 @@
 //!
 //! | term | meaning |
 //! |---|---|
-//! | unit | cargo's node; here one run of rustc, or of a build script |
+//! | unit | cargo's node; here one run of rustc, of a build script, or of a tool of an embedder's |
 //! | invocation | parsed arguments, directory and relevant environment of a unit |
 //! | bypass | an invocation that is not cached and runs untouched, see [`BypassReason`] |
 //! | toolchain | the identity of a compiler that enters keys |
@@ -84,8 +84,9 @@
 //! # Ok::<(), std::io::Error>(())
 //! ```
 //!
-//! [`Store`] gives access to manifests, results and blobs by themselves. `examples/` has a
-//! program for each.
+//! A tool of one's own is cached by naming the directory that it leaves everything in
+//! ([`Request::out_dir`]). [`Store`] gives access to manifests, results and blobs by themselves.
+//! `examples/` has a program for each.
 
 mod cargo;
 mod config;

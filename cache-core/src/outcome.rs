@@ -107,10 +107,10 @@ reasons! {
         QueryOfSource "query-of-source" "a question about a source file rather than about the compiler"
         CargoFix "cargo-fix" "`cargo fix` edits sources while it compiles"
         Toolchain "toolchain" "the compiler could not be identified"
-        NoCompiler "no-compiler" "the compiler could not be found; running it will say so"
+        NoCompiler "no-compiler" "the program could not be found; running it will say so"
         NotByCargo "not-by-cargo" "a build script that was not started by cargo"
         NotWanted "not-wanted" "a build script whose runs are not to be cached"
-        UsedOutDir "used-out-dir" "a build script whose `OUT_DIR` holds what earlier runs left"
+        UsedOutDir "used-out-dir" "the directory of a build script or tool holds what earlier runs left"
         Internal "internal" "something went wrong within cachewrap before anything was done"
     }
 }

@@ -8,7 +8,7 @@ use crate::config::Config;
 use crate::os::env::Environment;
 use crate::run::Runner;
 
-/// One call of a compiler or a build script, with everything it may depend on.
+/// One call of a compiler, a build script or a tool, with everything it may depend on.
 ///
 /// A build script's standard input is this process's; if that is not `/dev/null`, as it is where
 /// cargo starts a script, its run is a bypass.
@@ -20,6 +20,9 @@ pub struct Request<'a> {
     pub argv: &'a [OsString],
     /// Whether it is a build script's run; at first, whether the program lies behind a launcher.
     pub is_build_script: bool,
+    /// Where a tool of the caller's own leaves all of its outputs: a directory, empty at first, that a hit
+    /// fills as the tool did. `None`: it is a compiler or a build script.
+    pub out_dir: Option<&'a Path>,
     /// What the process that makes the call was called itself: what cargo calls a build script.
     pub arg0: &'a OsStr,
     /// The environment that the process sees, and the programs that are asked which
@@ -52,6 +55,7 @@ impl<'a> Request<'a> {
     ) -> Self {
         Self {
             argv,
+            out_dir: None,
             is_build_script: argv.first().is_some_and(|p| is_behind_launcher(p)),
             arg0: argv.first().map_or(OsStr::new(""), OsString::as_os_str),
             env,

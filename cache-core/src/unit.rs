@@ -54,7 +54,9 @@ pub(crate) trait Unit {
     fn is_in_key(&self, name: &OsStr) -> bool;
 
     /// The last value of an argument that is left out of the key.
-    fn argument(&self, name: &str) -> Option<Vec<u8>>;
+    fn argument(&self, _name: &str) -> Option<Vec<u8>> {
+        None
+    }
 
     /// Whether it is a question, which is asked again and again and takes a few milliseconds.
     fn is_query(&self) -> bool {
@@ -90,6 +92,18 @@ pub(crate) struct Process<'a> {
     pub(crate) translate: Translate<'a>,
     /// A file that it is told to write and nobody else asked for.
     pub(crate) extra: Option<TempFile>,
+}
+
+impl Process<'_> {
+    /// One that runs any programs, and leaves a tree.
+    pub(crate) fn of_tree(command: Command, is_observed: bool) -> Self {
+        Self {
+            command,
+            depth: is_observed.then_some(Depth::Tree),
+            translate: Box::new(<[u8]>::to_vec),
+            extra: None,
+        }
+    }
 }
 
 /// A process that has ended well, and what it said.

@@ -5,9 +5,15 @@ use crate::unit::Kind;
 
 pub(crate) mod build_script;
 pub(crate) mod rustc;
+mod tool;
+mod tree_run;
 
 /// All kinds. The first that recognises a call has it; the last takes any.
-const KINDS: [&dyn Kind; 2] = [&build_script::unit::ScriptRuns, &rustc::unit::Compilations];
+const KINDS: [&dyn Kind; 3] = [
+    &tool::ToolRuns,
+    &build_script::unit::ScriptRuns,
+    &rustc::unit::Compilations,
+];
 
 /// The kind that a call is of.
 pub(crate) fn of(request: &Request<'_>) -> &'static dyn Kind {

@@ -2,3 +2,4 @@
 
 pub(crate) mod restore;
 pub(crate) mod result;
+pub(crate) mod tree;

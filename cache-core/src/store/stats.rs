@@ -11,6 +11,8 @@
 //!                                       GC counts them, never decreasing
 //!        | script_hit | script_miss | script_bypass | script_not_stored
 //!        | script_saved_us | script_us  the same of runs of build scripts
+//!        | tool_hit | tool_miss | tool_bypass | tool_not_stored
+//!        | tool_saved_us | tool_us      the same of tools that embedders run
 //!        | fault | corrupt              errors of ours; damaged files met
 //! detail = lowercase words joined by "-", a reason: `miss.no-entry`
 //! ```
@@ -113,6 +115,15 @@ pub(crate) const SCRIPT_RUNS: Events = Events {
     not_stored: SCRIPT_NOT_STORED,
     saved_us: SCRIPT_SAVED_US,
     took_us: SCRIPT_US,
+};
+
+pub(crate) const TOOL_RUNS: Events = Events {
+    hit: "tool_hit",
+    miss: "tool_miss",
+    bypass: "tool_bypass",
+    not_stored: "tool_not_stored",
+    saved_us: "tool_saved_us",
+    took_us: "tool_us",
 };
 
 pub(crate) const KIND: Kind = Kind {

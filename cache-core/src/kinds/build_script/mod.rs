@@ -9,17 +9,12 @@
 //! | cargo starts the run through us | [`launcher`] |
 //! | which packages, which executables | [`package`] |
 //! | what is known before the run | [`key`] |
-//! | what it was seen to do | [`inputs`] |
-//! | the language that its programs spoke | `asks` |
-//! | what it says to cargo | [`directives`] |
-//! | what it leaves in `OUT_DIR` | [`tree`] |
 //! | understanding a call | [`unit`] |
-//! | what is kept of a run | [`keep`] |
+//! | what it says to cargo | [`directives`] |
+//! | what it was seen to do, and what it leaves in `OUT_DIR` | `tree_run` |
 //!
-//! A run is stored only if a hit can stand for it: it began with an empty `OUT_DIR`, did
-//! well, wrote nowhere else (temporary files aside), talked to no other process, read
-//! nothing that differs from machine to machine without showing, and does not ask cargo
-//! to be run every time. Its clock cannot be observed; scripts that embed times live in
+//! Beside what any run must be to be stored (`tree_run`), it must not ask cargo to be run every
+//! time. Its clock cannot be observed; scripts that embed times live in
 //! people's own packages, so by default only packages of registries and git are cached.
 //!
 //! Programs that a build script starts see the same filter, and a wrapper among them (a
@@ -27,10 +22,7 @@
 //! alone, see [`is_observed`](crate::is_observed).
 
 mod directives;
-mod inputs;
-mod keep;
 mod key;
 pub(crate) mod launcher;
 pub(crate) mod package;
-mod tree;
 pub(crate) mod unit;

@@ -7,24 +7,28 @@
 //! what it does, and what it leaves there would stay.
 
 use std::ffi::{OsStr, OsString};
+use std::os::unix::ffi::OsStrExt as _;
 use std::path::{Path, PathBuf};
 
 use crate::cargo::layout;
-use crate::cargo::toolchain::{self, Surroundings, Toolchain, Wanted};
+use crate::cargo::toolchain::{self, Surroundings, Wanted};
 use crate::formats::digest::{Digest, ManifestKey};
 use crate::formats::key::KeyHasher;
 use crate::inputs::inherited::Inherited;
+use crate::inputs::input::{EnvValue, Input};
 use crate::inputs::processor;
+use crate::inputs::record::{Facts, Recorder};
 use crate::inputs::search;
+use crate::kinds::tree_run::{OutDir, TreeRun};
 use crate::log::Log;
-use crate::observe::Depth;
 use crate::os::env::Environment;
 use crate::os::fs;
 use crate::os::stamp::Stamp;
-use crate::outcome::{Bypass, BypassReason, Refusal};
+use crate::outcome::{Bypass, BypassReason, NotStored, Refusal};
 use crate::outputs::restore::{Messages, RestoreError};
 use crate::outputs::result::CompileResult;
 use crate::request::Request;
+use crate::roots::Escaping;
 use crate::run::Command;
 use crate::scene::Scene;
 use crate::store::Store;
@@ -32,8 +36,9 @@ use crate::store::memo::Memo;
 use crate::store::stats::{self, Events};
 use crate::unit::{Kept, Kind, Process, Ran, Unit};
 
+use super::directives::{Directive, directives};
 use super::key::{self, KeyParts};
-use super::{package, tree};
+use super::package;
 
 /// Runs of build scripts.
 pub(crate) struct ScriptRuns;
@@ -62,22 +67,14 @@ impl Kind for ScriptRuns {
 }
 
 /// An understood run.
-pub(super) struct ScriptRun<'a> {
-    /// Its directory is the package's, as cargo calls it.
-    pub(super) scene: Scene<'a>,
-    pub(super) request: &'a Request<'a>,
-    /// The real executable, behind its launcher.
-    pub(super) executable: &'a Path,
+struct ScriptRun<'a> {
+    request: &'a Request<'a>,
+    /// Its directory is the package's, as cargo calls it; its executable lies behind its launcher.
+    run: TreeRun<'a>,
     args: &'a [OsString],
-    pub(super) wrapper: &'a Path,
     digest: Digest,
     processor: Vec<u8>,
-    pub(super) out_dir: PathBuf,
-    /// The same without links, before the run.
-    pub(super) real_out_dir: PathBuf,
-    pub(super) toolchain: Toolchain,
-    /// What it is handed down besides.
-    pub(super) inherited: Inherited,
+    toolchain: Digest,
 }
 
 impl<'a> ScriptRun<'a> {
@@ -94,19 +91,19 @@ impl<'a> ScriptRun<'a> {
         let [executable, args @ ..] = request.argv else {
             return Err(BypassReason::NotByCargo.of("no program"));
         };
-        let executable = Path::new(executable);
+        let executable = PathBuf::from(executable);
         let variable = |name| {
             let value = env.get_nonempty(name);
             value.ok_or_else(|| BypassReason::NotByCargo.of(name))
         };
-        let (out_dir, rustc) = (PathBuf::from(variable("OUT_DIR")?), variable("RUSTC")?);
+        let (out_dir, rustc) = (Path::new(variable("OUT_DIR")?), variable("RUSTC")?);
         let (target, host) = (variable("TARGET")?, variable("HOST")?);
         let manifest_dir = Path::new(variable("CARGO_MANIFEST_DIR")?);
         if file(manifest_dir) != file(cwd) {
             return Err(BypassReason::NotByCargo.at(manifest_dir));
         }
         if !out_dir.is_absolute() {
-            return Err(BypassReason::NotByCargo.at(&out_dir));
+            return Err(BypassReason::NotByCargo.at(out_dir));
         }
         // Cargo gives none. What is read there could not be observed.
         let stdin = fs::read_link(Path::new("/proc/self/fd/0"));
@@ -115,9 +112,7 @@ impl<'a> ScriptRun<'a> {
         {
             return Err(BypassReason::Stdin.at(&stdin));
         }
-        if !is_new(&out_dir) {
-            return Err(BypassReason::UsedOutDir.at(&out_dir));
-        }
+        let out_dir = OutDir::find(out_dir)?;
         let memo = Memo::open(store);
         let around = Surroundings {
             env,
@@ -134,33 +129,36 @@ impl<'a> ScriptRun<'a> {
         let toolchain = toolchain::identify(wanted, &around);
         let toolchain = toolchain.map_err(|e| BypassReason::Toolchain.of(e))?;
         let sysroot = &toolchain.sysroot;
-        let roots = layout::script_roots(manifest_dir, &out_dir, Some(target), env, sysroot);
-        let digest = memo.digest(executable);
+        let roots = layout::script_roots(manifest_dir, &out_dir.path, Some(target), env, sysroot);
+        let digest = memo.digest(&executable);
         let (_, digest) = digest.map_err(|e| BypassReason::NotByCargo.of(e))?;
-        let real_out_dir = fs::canonicalize(&out_dir);
         let mut script = Self {
-            scene: Scene {
-                name,
-                // Made of all the rest, below.
-                key: ManifestKey(toolchain.key),
-                env,
-                cwd: manifest_dir,
-                roots,
-                store,
-                memo,
-            },
             request,
-            executable,
             args,
-            wrapper,
             digest: digest.digest,
             processor: processor::identity(),
-            real_out_dir: real_out_dir.map_err(|e| BypassReason::UsedOutDir.of(e))?,
-            out_dir,
-            toolchain,
-            inherited: Inherited::find(env),
+            toolchain: toolchain.key,
+            run: TreeRun {
+                scene: Scene {
+                    name,
+                    // Made of all the rest, below.
+                    key: ManifestKey(toolchain.key),
+                    env,
+                    cwd: manifest_dir,
+                    roots,
+                    store,
+                    memo,
+                },
+                config,
+                out_dir,
+                executable,
+                identity: toolchain.digest,
+                toolchain: Some(toolchain),
+                wrapper: Some(wrapper),
+                inherited: Inherited::find(env),
+            },
         };
-        script.scene.key = key::manifest_key(&script.in_key());
+        script.run.scene.key = key::manifest_key(&script.in_key());
         Ok(script)
     }
 
@@ -168,13 +166,13 @@ impl<'a> ScriptRun<'a> {
         KeyParts {
             executable: self.digest,
             args: self.args,
-            toolchain: self.toolchain.key,
+            toolchain: self.toolchain,
             processor: &self.processor,
-            cwd: self.scene.cwd,
+            cwd: self.run.scene.cwd,
             umask: fs::umask(),
-            roots: &self.scene.roots,
-            inherited: &self.inherited,
-            env: self.scene.env,
+            roots: &self.run.scene.roots,
+            inherited: &self.run.inherited,
+            env: self.request.env,
             extra_env: &self.request.config.env,
             salt: &self.request.config.key_salt,
         }
@@ -200,15 +198,9 @@ fn file(path: &Path) -> Option<(u64, u64)> {
     Stamp::of(path).map(|s| (s.dev, s.ino))
 }
 
-/// Whether a directory is a real one and empty.
-fn is_new(dir: &Path) -> bool {
-    let is_dir = fs::symlink_metadata(dir).is_ok_and(|m| m.is_dir());
-    is_dir && fs::read_dir(dir).is_ok_and(|mut entries| entries.next().is_none())
-}
-
 impl Unit for ScriptRun<'_> {
     fn scene(&self) -> &Scene<'_> {
-        &self.scene
+        &self.run.scene
     }
 
     fn described_key(&self) -> KeyHasher {
@@ -216,35 +208,68 @@ impl Unit for ScriptRun<'_> {
     }
 
     fn is_in_key(&self, name: &OsStr) -> bool {
-        key::enters(name, self.scene.env)
-    }
-
-    fn argument(&self, _name: &str) -> Option<Vec<u8>> {
-        None
+        key::enters(name, self.request.env)
     }
 
     fn restore(&self, result: &CompileResult) -> Result<Messages, RestoreError> {
-        let scene = &self.scene;
-        let messages = Messages::of(result, &scene.roots);
-        let messages = messages.ok_or_else(|| RestoreError::damaged("messages"))?;
-        tree::restore(scene.store, result, &scene.roots, &self.out_dir)?;
-        Ok(messages)
+        self.run.restore(result)
     }
 
     fn process(&self, is_observed: bool) -> Process<'_> {
-        let scene = &self.scene;
-        let mut command = Command::new(self.executable, scene.env.clone(), self.request.cwd);
-        command.arg0 = Some(self.request.arg0.to_owned());
+        let request = self.request;
+        let mut command = Command::new(&self.run.executable, request.env.clone(), request.cwd);
+        command.arg0 = Some(request.arg0.to_owned());
         command.args = self.args.to_vec();
-        Process {
-            command,
-            depth: is_observed.then_some(Depth::Tree),
-            translate: Box::new(<[u8]>::to_vec),
-            extra: None,
-        }
+        Process::of_tree(command, is_observed)
     }
 
     fn keep(&self, ran: &Ran, _process: &Process<'_>) -> Result<Kept, Refusal> {
-        self.keep_run(ran)
+        let in_key = |name: &OsStr| self.is_in_key(name);
+        self.run.keep(ran, &in_key, |recorder, inputs| {
+            self.note_directives(recorder, &ran.stdout, inputs)
+        })
+    }
+}
+
+impl ScriptRun<'_> {
+    /// What the script told cargo to watch counts whether it was seen to use it or not.
+    fn note_directives(
+        &self,
+        recorder: &Recorder<'_>,
+        stdout: &[u8],
+        inputs: &mut Facts,
+    ) -> Result<(), Refusal> {
+        for directive in directives(stdout) {
+            match directive {
+                Directive::Error => return Err(NotStored::Failed.of("cargo::error")),
+                Directive::RerunIfChanged(path) => {
+                    let path = self.request.cwd.join(path);
+                    if fs::symlink_metadata(&path).is_err() {
+                        return Err(NotStored::EveryTime.at(&path));
+                    }
+                    if !path.starts_with(&self.run.out_dir.path) {
+                        inputs.insert(recorder.declared(&path)?);
+                    }
+                }
+                Directive::RerunIfEnvChanged(name) => {
+                    if !self.is_in_key(OsStr::from_bytes(name)) {
+                        inputs.insert(self.variable(name));
+                    }
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// The value of a variable, roots left open.
+    fn variable(&self, name: &[u8]) -> Input {
+        let value = self.request.env.get(OsStr::from_bytes(name));
+        Input::Env {
+            name: name.to_vec(),
+            value: value.map_or(EnvValue::Unset, |value| {
+                let value = value.as_bytes();
+                EnvValue::Set(self.run.scene.roots.template(value, Escaping::Raw))
+            }),
+        }
     }
 }

@@ -26,12 +26,12 @@ const COMPRESSED: &[&[u8]] = &[
 ];
 
 /// What was captured.
-pub(in crate::kinds::build_script) struct Captured {
-    pub(in crate::kinds::build_script) outputs: Vec<Output>,
+pub(crate) struct Captured {
+    pub(crate) outputs: Vec<Output>,
     /// The roots whose paths the outputs contain.
-    pub(in crate::kinds::build_script) contained: Vec<Root>,
+    pub(crate) contained: Vec<Root>,
     /// What the stored outputs take on disk, bytes.
-    pub(in crate::kinds::build_script) size: u64,
+    pub(crate) size: u64,
 }
 
 /// Something in the tree.
@@ -43,11 +43,7 @@ struct Found {
 }
 
 /// Stores the contents of a directory.
-pub(in crate::kinds::build_script) fn capture(
-    dir: &Path,
-    roots: &Roots,
-    store: &Store,
-) -> Result<Captured, Refusal> {
+pub(crate) fn capture(dir: &Path, roots: &Roots, store: &Store) -> Result<Captured, Refusal> {
     let umask = fs::umask();
     let mut found = find(dir, umask)?;
     found.sort_by_key(|found| rank(&found.metadata));

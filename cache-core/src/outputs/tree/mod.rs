@@ -1,4 +1,4 @@
-//! What a build script leaves in `OUT_DIR`: capturing and restoring a tree.
+//! What a run leaves in a directory that was empty: capturing and restoring a tree.
 //!
 //! Files go into the blob store. Text that names roots (`.pc` files, generated sources) is
 //! kept in the result with the roots left open, so that it serves other checkouts; what
@@ -21,15 +21,15 @@ mod tests;
 
 use std::os::unix::ffi::OsStrExt as _;
 
-pub(super) use capture::capture;
-pub(super) use restore::restore;
+pub(crate) use capture::capture;
+pub(crate) use restore::restore;
 
 use crate::roots::{Escaping, Root, Roots, Scanner, Template};
 
 /// Text with its roots left open, and the roots that it is bound to: those that it still
 /// contains, those whose path is so short that it may mean something else, and all where
 /// it holds a relative path from `OUT_DIR` to another of them.
-pub(super) fn open_roots(text: &[u8], roots: &Roots) -> (Template, Vec<Root>) {
+pub(crate) fn open_roots(text: &[u8], roots: &Roots) -> (Template, Vec<Root>) {
     let template = roots.template(text, Escaping::Raw);
     if leads_up(text, UP_TO_TARGET) {
         return (template, Root::ALL.to_vec());

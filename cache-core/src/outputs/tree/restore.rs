@@ -13,7 +13,7 @@ use crate::roots::{Root, Roots};
 use crate::store::{Placed, Shape, Store};
 
 /// Restores a tree in the place of an empty directory.
-pub(in crate::kinds::build_script) fn restore(
+pub(crate) fn restore(
     store: &Store,
     result: &CompileResult,
     roots: &Roots,

@@ -1,6 +1,6 @@
-//! What is particular to build scripts among the processes that are observed.
+//! What is particular to runs that leave a tree among the processes that are observed.
 //!
-//! Everything in `OUT_DIR`, which is empty at first, is the run's own; the directory itself must
+//! Everything in their directory, which is empty at first, is the run's own; the directory itself must
 //! stay one. What is read through a link of the run's own counts as what the link led to at
 //! that moment.
 
@@ -23,20 +23,20 @@ const SOURCES: &[&str] = &[
 /// Places and programs that need no recording.
 pub(super) struct Known<'a> {
     pub(super) env: &'a Environment,
-    pub(super) toolchain: &'a Toolchain,
-    /// `OUT_DIR`, as given and as it really is.
+    pub(super) toolchain: Option<&'a Toolchain>,
+    /// The directory for everything, as given and as it really is.
     pub(super) out_dir: [&'a Path; 2],
-    /// The script's executable, where it really is.
+    /// What is executed, where it really is.
     pub(super) executable: &'a Path,
     /// The wrapper's own program.
-    pub(super) wrapper: &'a Path,
+    pub(super) wrapper: Option<&'a Path>,
     /// Where tools keep caches of their own.
     pub(super) tool_caches: ToolCaches,
     /// The named pipe of the jobserver, where it has one.
     pub(super) jobserver: Option<PathBuf>,
 }
 
-/// Sorts out the observation of a build script.
+/// Sorts out the observation of a run.
 pub(super) fn summarise(observation: &Observation, known: &Known<'_>) -> Result<Summary, Refusal> {
     let mut sorter = Sorter::new(observation, known)?;
     for event in &observation.events {
@@ -56,6 +56,11 @@ pub(super) fn summarise(observation: &Observation, known: &Known<'_>) -> Result<
 }
 
 impl Known<'_> {
+    fn is_of_toolchain(&self, path: &Path) -> bool {
+        let toolchain = self.toolchain;
+        toolchain.is_some_and(|toolchain| path.starts_with(&toolchain.sysroot))
+    }
+
     fn is_in_out_dir(&self, path: &Path) -> bool {
         self.out_dir.iter().any(|dir| path.starts_with(dir))
     }
@@ -63,11 +68,11 @@ impl Known<'_> {
 
 impl Subject for Known<'_> {
     fn program(&self, path: &Path) -> Program {
-        if path == self.wrapper {
+        if Some(path) == self.wrapper {
             Program::Ourselves
         } else if path == self.executable {
             Program::Script
-        } else if path.starts_with(&self.toolchain.sysroot) {
+        } else if self.is_of_toolchain(path) {
             Program::OfToolchain
         } else {
             Program::Foreign
@@ -93,11 +98,13 @@ impl Subject for Known<'_> {
     }
 
     fn is_covered(&self, event: &Event) -> bool {
-        self.toolchain.settles(event) || crate::inputs::sort::is_look_at_pwd(event, self.env)
+        self.toolchain
+            .is_some_and(|toolchain| toolchain.settles(event))
+            || crate::inputs::sort::is_look_at_pwd(event, self.env)
     }
 
     fn is_fixed(&self, path: &Path) -> bool {
-        path.starts_with(&self.toolchain.sysroot)
+        self.is_of_toolchain(path)
     }
 
     fn may_be_script(&self, path: &Path) -> bool {
@@ -151,10 +158,10 @@ mod tests {
         let toolchain = Toolchain::for_tests(Digest::of(b""), Path::new("/tc"));
         let known = Known {
             env: &Environment::default(),
-            toolchain: &toolchain,
+            toolchain: Some(&toolchain),
             out_dir: [&out, &out],
             executable: Path::new("/t/build-script"),
-            wrapper: Path::new("/bin/cachewrap"),
+            wrapper: Some(Path::new("/bin/cachewrap")),
             tool_caches: ToolCaches::default(),
             jobserver: Some(root.join("fifo")),
         };
