@@ -24,14 +24,15 @@ struct Made {
 
 impl Scene {
     fn new(script: &str) -> Self {
-        let dir = tempfile::tempdir().unwrap();
+        let dir = tempfile::tempdir().expect("a directory should be creatable");
         let config = Config::new(dir.path().join("cache"));
-        fs::create_dir(dir.path().join("work")).unwrap();
+        fs::create_dir(dir.path().join("work")).expect("the file system should do that");
         let env = [("PATH", "/usr/bin:/bin")].into_iter().collect();
         let scene = Self { dir, config, env };
         scene.write("tool", &format!("#!/bin/sh\nset -e\n{script}\n"));
         let executable = fs::Permissions::from_mode(0o755);
-        fs::set_permissions(scene.work().join("tool"), executable).unwrap();
+        fs::set_permissions(scene.work().join("tool"), executable)
+            .expect("the file system should do that");
         scene
     }
 
@@ -40,7 +41,7 @@ impl Scene {
     }
 
     fn write(&self, name: &str, text: &str) {
-        fs::write(self.work().join(name), text).unwrap();
+        fs::write(self.work().join(name), text).expect("the file system should do that");
         // Who changes a file twice in one tick of the clock does not show it.
         std::thread::sleep(Duration::from_millis(50));
     }
@@ -52,21 +53,29 @@ impl Scene {
     /// Runs the tool in a new directory.
     fn run(&self, out: &str) -> (Outcome, Made) {
         let (work, out_dir) = (self.work(), self.dir.path().join(out));
-        fs::create_dir(&out_dir).unwrap();
+        fs::create_dir(&out_dir).expect("the file system should do that");
         let argv = ["./tool".into(), out_dir.clone().into()];
         let mut request = self.request(&argv, &work);
         request.out_dir = Some(&out_dir);
         let (mut said, mut complained) = (Vec::new(), Vec::new());
         let mut stdout = |piece: &[u8]| said.extend_from_slice(piece);
         let mut stderr = |line: &[u8]| complained.extend_from_slice(line);
-        let outcome = cache_core::run(&request, &mut stdout, &mut stderr).unwrap();
-        let read = |bytes| String::from_utf8(bytes).unwrap().replace(out, "<out>");
+        let outcome =
+            cache_core::run(&request, &mut stdout, &mut stderr).expect("the tool should start");
+        let read = |bytes| {
+            String::from_utf8(bytes)
+                .expect("text")
+                .replace(out, "<out>")
+        };
         let mut files: Vec<(String, String)> = fs::read_dir(&out_dir)
-            .unwrap()
+            .expect("the file system should do that")
             .map(|entry| {
-                let entry = entry.unwrap();
-                let name = entry.file_name().into_string().unwrap();
-                (name, read(fs::read(entry.path()).unwrap()))
+                let entry = entry.expect("the file system should do that");
+                let name = entry.file_name().into_string().expect("text");
+                (
+                    name,
+                    read(fs::read(entry.path()).expect("the file system should do that")),
+                )
             })
             .collect();
         files.sort();
