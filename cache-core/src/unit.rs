@@ -94,18 +94,6 @@ pub(crate) struct Process<'a> {
     pub(crate) extra: Option<TempFile>,
 }
 
-impl Process<'_> {
-    /// One that runs any programs, and leaves a tree.
-    pub(crate) fn of_tree(command: Command, is_observed: bool) -> Self {
-        Self {
-            command,
-            depth: is_observed.then_some(Depth::Tree),
-            translate: Box::new(<[u8]>::to_vec),
-            extra: None,
-        }
-    }
-}
-
 /// A process that has ended well, and what it said.
 pub(crate) struct Ran {
     pub(crate) run: Run,

@@ -41,10 +41,10 @@ use crate::inputs::input::FileType;
 use crate::inputs::names::{self, Code, Variables};
 use crate::inputs::search;
 use crate::observe::{Access, Depth, Event, Observation};
-use crate::os::env::Environment;
 use crate::os::fs;
 use crate::os::stamp::{self, Stamp};
-use crate::run::{Command, Runner};
+use crate::request::Request;
+use crate::run::Command;
 use crate::store::Store;
 use crate::store::memo::Memo;
 
@@ -213,17 +213,15 @@ pub fn known_toolchains(store: &Store) -> Result<Vec<KnownToolchain>, PathError>
 
 /// What identification needs from its surroundings.
 pub(crate) struct Surroundings<'a> {
-    pub(crate) env: &'a Environment,
-    pub(crate) cwd: &'a Path,
+    pub(crate) request: &'a Request<'a>,
     pub(crate) store: &'a Store,
     pub(crate) memo: &'a Memo,
-    pub(crate) runner: &'a dyn Runner,
 }
 
 impl Surroundings<'_> {
     /// A program in the environment and the directory of the call.
     fn command(&self, program: &Path) -> Command {
-        Command::new(program, self.env.clone(), self.cwd)
+        Command::new(program, self.request.env.clone(), self.request.cwd)
     }
 }
 
@@ -243,7 +241,7 @@ pub(crate) fn identify(
     wanted: Wanted<'_>,
     around: &Surroundings<'_>,
 ) -> Result<Toolchain, ToolchainError> {
-    let found = search::program(wanted.program, around.env, around.cwd)
+    let found = search::program(wanted.program, around.request.env, around.request.cwd)
         .ok_or_else(|| ToolchainError::NotFound(wanted.program.to_owned()))?;
     let driver = resolve_proxy(&found, around)?;
     let decided_by = if driver::is_compiler(&driver) {
@@ -273,7 +271,7 @@ pub(crate) fn identify(
 fn named_by(driver: &Path, around: &Surroundings<'_>) -> Result<Variables, PathError> {
     let blob = around.memo.digest(driver)?.1;
     let code = Code { blob, path: driver };
-    names::variables(around.store, around.env, &[code], &|_| false)
+    names::variables(around.store, around.request.env, &[code], &|_| false)
 }
 
 fn identify_anew(
@@ -305,10 +303,11 @@ fn resolve_proxy(found: &Path, around: &Surroundings<'_>) -> Result<PathBuf, Too
     };
     let program = found.file_name().unwrap_or_default();
     // Cargo, run through rustup, says which toolchain it belongs to.
-    if let Some(toolchain) = around.env.get_nonempty("RUSTUP_TOOLCHAIN") {
-        let home = match around.env.get_nonempty("RUSTUP_HOME") {
+    if let Some(toolchain) = around.request.env.get_nonempty("RUSTUP_TOOLCHAIN") {
+        let home = match around.request.env.get_nonempty("RUSTUP_HOME") {
             Some(home) => Some(PathBuf::from(home)),
             None => around
+                .request
                 .env
                 .get_nonempty("HOME")
                 .map(|home| Path::new(home).join(".rustup")),
@@ -365,9 +364,9 @@ fn memo_name(
             hasher.bytes("value", value);
         }
         for name in ["PATH", "RUSTUP_TOOLCHAIN", "RUSTUP_HOME"] {
-            hasher.optional(name, around.env.get(name).map(OsStrExt::as_bytes));
+            hasher.optional(name, around.request.env.get(name).map(OsStrExt::as_bytes));
         }
-        hasher.os("cwd", around.cwd.as_os_str());
+        hasher.os("cwd", around.request.cwd.as_os_str());
     }
     hasher.finish()
 }
@@ -427,7 +426,7 @@ fn examine(
     let (answer, _) = ask(&command, driver, "--print sysroot", None, around)?;
     let own = fs::canonicalize(Path::new(answer.trim_end()))?;
     let sysroot = match wanted.sysroot {
-        Some(given) => fs::canonicalize(&around.cwd.join(given))?,
+        Some(given) => fs::canonicalize(&around.request.cwd.join(given))?,
         None => own.clone(),
     };
     let host = verbose.lines().find_map(|line| line.strip_prefix("host: "));
@@ -543,6 +542,7 @@ fn ask(
     };
     let mut answer = Vec::new();
     let run = around
+        .request
         .runner
         .run(
             command,

@@ -24,7 +24,6 @@ use crate::outputs::restore::{Messages, RestoreError};
 use crate::outputs::result::CompileResult;
 use crate::request::Request;
 use crate::roots::{Escaping, Root, Roots};
-use crate::run::Command;
 use crate::scene::Scene;
 use crate::store::Store;
 use crate::store::memo::Memo;
@@ -166,12 +165,9 @@ impl Unit for Tool<'_> {
     }
 
     fn process(&self, is_observed: bool) -> Process<'_> {
-        let request = self.request;
-        let mut command = Command::new(&self.run.executable, request.env.clone(), request.cwd);
-        command.arg0 = Some(request.arg0.to_owned());
-        command.args = self.args.to_vec();
-        command.stdin = Some(Vec::new());
-        Process::of_tree(command, is_observed)
+        let mut process = self.run.process(self.request, is_observed);
+        process.command.stdin = Some(Vec::new());
+        process
     }
 
     fn keep(&self, ran: &Ran, _process: &Process<'_>) -> Result<Kept, Refusal> {

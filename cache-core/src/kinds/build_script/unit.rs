@@ -29,7 +29,6 @@ use crate::outputs::restore::{Messages, RestoreError};
 use crate::outputs::result::CompileResult;
 use crate::request::Request;
 use crate::roots::Escaping;
-use crate::run::Command;
 use crate::scene::Scene;
 use crate::store::Store;
 use crate::store::memo::Memo;
@@ -115,11 +114,9 @@ impl<'a> ScriptRun<'a> {
         let out_dir = OutDir::find(out_dir)?;
         let memo = Memo::open(store);
         let around = Surroundings {
-            env,
-            cwd,
+            request,
             store,
             memo: &memo,
-            runner: request.runner,
         };
         let wanted = Wanted {
             program: rustc,
@@ -216,11 +213,7 @@ impl Unit for ScriptRun<'_> {
     }
 
     fn process(&self, is_observed: bool) -> Process<'_> {
-        let request = self.request;
-        let mut command = Command::new(&self.run.executable, request.env.clone(), request.cwd);
-        command.arg0 = Some(request.arg0.to_owned());
-        command.args = self.args.to_vec();
-        Process::of_tree(command, is_observed)
+        self.run.process(self.request, is_observed)
     }
 
     fn keep(&self, ran: &Ran, _process: &Process<'_>) -> Result<Kept, Refusal> {

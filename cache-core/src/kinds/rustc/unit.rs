@@ -102,11 +102,9 @@ impl<'a> Compilation<'a> {
         }
         let memo = Memo::open(store);
         let around = Surroundings {
-            env,
-            cwd,
+            request,
             store,
             memo: &memo,
-            runner: request.runner,
         };
         let wanted = Wanted {
             program: invocation.programs.last().map_or(OsStr::new(""), |p| p),

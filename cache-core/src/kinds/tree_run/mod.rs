@@ -22,14 +22,17 @@ use crate::inputs::record::{Facts, Recorder};
 use crate::inputs::search;
 use crate::inputs::sort::Summary;
 use crate::inputs::tool_caches::ToolCaches;
+use crate::observe::Depth;
 use crate::os::fs;
 use crate::outcome::{Bypass, BypassReason, NOT_OBSERVED, NotStored, Refusal};
 use crate::outputs::restore::{Messages, RestoreError};
 use crate::outputs::result::CompileResult;
 use crate::outputs::tree;
+use crate::request::Request;
 use crate::roots::{Root, Roots};
+use crate::run::Command;
 use crate::scene::Scene;
-use crate::unit::{Kept, Ran};
+use crate::unit::{Kept, Process, Ran};
 
 use subject::Known;
 
@@ -96,6 +99,19 @@ impl TreeRun<'_> {
         let messages = messages.ok_or_else(|| RestoreError::damaged("messages"))?;
         tree::restore(scene.store, result, &scene.roots, &self.out_dir.path)?;
         Ok(messages)
+    }
+
+    /// Its process, which may run any others.
+    pub(super) fn process(&self, request: &Request<'_>, is_observed: bool) -> Process<'static> {
+        let mut command = Command::new(&self.executable, request.env.clone(), request.cwd);
+        command.arg0 = Some(request.arg0.to_owned());
+        command.args = request.argv.iter().skip(1).cloned().collect();
+        Process {
+            command,
+            depth: is_observed.then_some(Depth::Tree),
+            translate: Box::new(<[u8]>::to_vec),
+            extra: None,
+        }
     }
 
     /// What is kept of it; `declare` adds what it said itself that it depends on.
