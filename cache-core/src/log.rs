@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use crate::config::{LogLevel, LogSpec};
 use crate::formats::digest::Digest;
 use crate::os::fs;
+use crate::os::proc::Process;
 
 /// Writes messages up to a level. Failing to write one is ignored: there is nobody left
 /// to tell, and the build goes on.
@@ -64,8 +65,7 @@ impl Log {
     /// long after the trouble has gone.
     fn warn_past_cargo(&self, message: impl FnOnce() -> String) {
         let parent = std::os::unix::process::parent_id();
-        let name = fs::read(Path::new(&format!("/proc/{parent}/comm")));
-        let by_cargo = name.is_ok_and(|name| name.trim_ascii() == b"cargo");
+        let by_cargo = Process::find(parent).is_some_and(|parent| parent.name() == "cargo");
         let file = Some(PathBuf::from(format!("/proc/{parent}/fd/2")));
         let spec = match &self.spec.file {
             None if by_cargo && file.as_deref().is_some_and(fs::is_appendable) => LogSpec {

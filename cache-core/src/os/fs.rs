@@ -8,6 +8,7 @@ use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU32, Ordering};
 
+use super::proc::Process;
 use crate::error::{PathContext as _, PathError};
 use crate::formats::digest::{BlobRef, Digest};
 use crate::os::dir::{Dir, Listed};
@@ -181,10 +182,10 @@ pub(crate) fn symlink(target: &Path, path: &Path) -> Result<(), PathError> {
 /// The permissions that new files of this process do not get.
 pub(crate) fn umask() -> u32 {
     // Asking the kernel by system call would mean changing it.
-    let status = read(Path::new("/proc/self/status")).unwrap_or_default();
-    let status = String::from_utf8_lossy(&status);
-    let line = status.lines().find_map(|line| line.strip_prefix("Umask:"));
-    line.and_then(|octal| u32::from_str_radix(octal.trim(), 8).ok())
+    let own = Process::find("self");
+    let octal = own.as_ref().and_then(|own| own.field("Umask"));
+    octal
+        .and_then(|octal| u32::from_str_radix(octal, 8).ok())
         .unwrap_or(0o022)
 }
 

@@ -6,6 +6,7 @@ pub(crate) mod env;
 pub(crate) mod file_system;
 pub(crate) mod fs;
 pub(crate) mod lock;
+pub(crate) mod proc;
 pub(crate) mod sparse;
 pub(crate) mod stamp;
 pub(crate) mod temp_file;

@@ -35,7 +35,7 @@ use crate::error::PathError;
 use crate::formats::digest::Digest;
 use crate::formats::key::KeyParts;
 use crate::kinds::rustc::key;
-use crate::os::fs;
+use crate::os::proc;
 use crate::outcome::{Bypass, Change, MissReason, Refusal};
 use crate::store::Store;
 
@@ -241,7 +241,7 @@ impl Store {
         }
         let entry = JournalEntry {
             time: SystemTime::UNIX_EPOCH.elapsed().map_or(0, |d| d.as_secs()),
-            build: build(),
+            build: proc::parent(),
             dir: dir.to_string_lossy().into_owned(),
             unit: shortened(unit),
             outcome,
@@ -334,23 +334,10 @@ fn check(json: &[u8]) -> String {
 pub(crate) const CURRENT: &str = "journal";
 pub(crate) const OLD: &str = "journal.old";
 
-/// The process that started this one, told from earlier ones with the same id.
-fn build() -> String {
-    let parent = std::os::unix::process::parent_id();
-    let stat = fs::read(Path::new(&format!("/proc/{parent}/stat"))).unwrap_or_default();
-    // The name, in parentheses, may contain anything; the start is the 20th word after it.
-    let stat = String::from_utf8_lossy(&stat);
-    let words = stat.rsplit_once(") ").map(|(_, rest)| rest);
-    let started = words.and_then(|words| words.split(' ').nth(19));
-    match started {
-        Some(started) => format!("{parent}-{started}"),
-        None => parent.to_string(),
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::os::fs;
     use crate::outcome::{BypassReason, NotStored};
 
     fn store(dir: &Path) -> Store {

@@ -1,0 +1,60 @@
+//! What `/proc` says of processes.
+
+use std::fmt::Display;
+use std::fs;
+
+/// A process, as its `status` describes it.
+pub(crate) struct Process(String);
+
+impl Process {
+    /// One by its id; `self` is this process.
+    pub(crate) fn find(pid: impl Display) -> Option<Self> {
+        let status = fs::read(format!("/proc/{pid}/status")).ok()?;
+        Some(Self(String::from_utf8_lossy(&status).into_owned()))
+    }
+
+    /// The value behind a name such as `PPid`.
+    pub(crate) fn field(&self, name: &str) -> Option<&str> {
+        let mut lines = self.0.lines().filter_map(|line| line.split_once(':'));
+        let (_, value) = lines.find(|(field, _)| *field == name)?;
+        Some(value.trim())
+    }
+
+    /// The name of its program, at most 15 bytes of it.
+    pub(crate) fn name(&self) -> &str {
+        self.field("Name").unwrap_or_default()
+    }
+
+    /// `None` for the first process of a machine or container.
+    pub(crate) fn parent(&self) -> Option<Self> {
+        Self::find(self.field("PPid")?)
+    }
+}
+
+/// The process that started this one, told from earlier ones with the same id.
+pub(crate) fn parent() -> String {
+    let parent = std::os::unix::process::parent_id();
+    let stat = fs::read(format!("/proc/{parent}/stat")).unwrap_or_default();
+    // The name, in parentheses, may contain anything; the start is the 20th word after it.
+    let stat = String::from_utf8_lossy(&stat);
+    let words = stat.rsplit_once(") ").map(|(_, rest)| rest);
+    let started = words.and_then(|words| words.split(' ').nth(19));
+    match started {
+        Some(started) => format!("{parent}-{started}"),
+        None => parent.to_string(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn ancestors_are_known() {
+        let own = Process::find("self").unwrap();
+        let parent = std::os::unix::process::parent_id().to_string();
+        assert_eq!(own.field("PPid"), Some(&*parent));
+        assert!(own.parent().is_some_and(|parent| !parent.name().is_empty()));
+        assert!(Process::find("1").is_none_or(|first| first.parent().is_none()));
+    }
+}
