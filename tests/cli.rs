@@ -12,6 +12,7 @@ use std::time::Duration;
 use cache_core::{BypassReason, Digest, NotStored, SettingName, stats};
 use serde_json::Value;
 
+mod snapshots;
 mod synthetic;
 
 use synthetic::{Synthetic, Unit, compressible, random};
@@ -67,7 +68,12 @@ impl Cli {
     }
 
     fn command(&self) -> Command {
-        let mut command = Command::new(env!("CARGO_BIN_EXE_cargo-cachewrap"));
+        self.program(env!("CARGO_BIN_EXE_cargo-cachewrap"))
+    }
+
+    /// Any program, in the scrubbed environment.
+    fn program(&self, program: &str) -> Command {
+        let mut command = Command::new(program);
         command.env_clear().current_dir(self.home.path());
         command.env("HOME", self.home.path());
         // A `cachewrap` that the machine has installed must not be found, so nothing is but these.

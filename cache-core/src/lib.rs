@@ -88,6 +88,8 @@
 //! ([`Request::out_dir`]). [`Store`] gives access to manifests, results and blobs by themselves.
 //! `examples/` has a program for each.
 
+#![cfg_attr(not(test), warn(clippy::disallowed_methods))]
+
 mod cargo;
 mod config;
 mod error;

@@ -38,6 +38,10 @@ impl Log {
         let parent = std::os::unix::process::parent_id();
         let text = Digest::of(trouble.as_bytes()).to_hex();
         let short = text.get(..16).unwrap_or_default();
+        #[expect(
+            clippy::disallowed_methods,
+            reason = "all processes of a build share it"
+        )]
         let dir = std::env::temp_dir();
         let first = fs::create_new(&dir.join(format!("{MARKER}{parent}-{short}")));
         if first {

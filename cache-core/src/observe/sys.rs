@@ -15,6 +15,7 @@ use std::time::Duration;
 use libc::{c_int, c_long, c_uint, c_ulong};
 
 use super::ring::{self, Call, Note, Ring};
+use crate::os::fs;
 
 /// `AUDIT_ARCH_*` of `linux/audit.h`.
 #[cfg(target_arch = "x86_64")]
@@ -397,7 +398,7 @@ pub(super) fn read_memory(tid: u32, address: u64, into: &mut [u8]) -> io::Result
         }
         FORBIDDEN.store(true, Ordering::Relaxed);
     }
-    let memory = File::open(format!("/proc/{tid}/mem"))?;
+    let memory = fs::open(Path::new(&format!("/proc/{tid}/mem"))).map_err(|e| e.source)?;
     memory.read_at(into, address)
 }
 

@@ -2,10 +2,17 @@
 
 pub(crate) mod dir;
 pub(crate) mod dynamic;
+#[expect(clippy::disallowed_methods, reason = "it takes the environment")]
 pub(crate) mod env;
 pub(crate) mod file_system;
+#[expect(clippy::disallowed_methods, reason = "it reaches files by path")]
 pub(crate) mod fs;
+#[expect(clippy::disallowed_methods, reason = "it takes locks")]
 pub(crate) mod lock;
+#[expect(
+    clippy::disallowed_methods,
+    reason = "it reads what the kernel says of processes"
+)]
 pub(crate) mod proc;
 pub(crate) mod sparse;
 pub(crate) mod stamp;

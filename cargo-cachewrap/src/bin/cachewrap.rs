@@ -3,9 +3,12 @@
 //!
 //! Whatever goes wrong on our side, a panic included, ends in running the real program, once.
 
+#![cfg_attr(not(test), warn(clippy::disallowed_methods))]
+
 use std::ffi::{OsStr, OsString};
 use std::io::{IsTerminal as _, Read as _, Seek as _, Write as _};
 use std::os::unix::process::CommandExt as _;
+use std::path::PathBuf;
 use std::process::{Command, ExitCode, Stdio};
 use std::sync::OnceLock;
 use std::time::SystemTime;
@@ -13,6 +16,7 @@ use std::time::SystemTime;
 use cache_core::{Config, Environment, Log, Outcome, Request, Status, Store, SystemRunner};
 
 fn main() -> ExitCode {
+    #[expect(clippy::disallowed_methods, reason = "the program begins here")]
     let mut words = std::env::args_os();
     let name = words.next().unwrap_or_default();
     let argv: Vec<OsString> = words.collect();
@@ -62,6 +66,7 @@ fn serve(argv: &[OsString], name: &OsStr) -> Option<Status> {
         log.warn_once(&problem.to_string(), || problem.to_string());
     }
     cache_core::survive_file_size_limit();
+    #[expect(clippy::disallowed_methods, reason = "what the request is made of")]
     let (cwd, wrapper) = (std::env::current_dir().ok()?, std::env::current_exe().ok());
     // A closed stream is the reader's choice, as it is for the compiler.
     let mut stdout = |piece: &[u8]| drop(std::io::stdout().write_all(piece));
@@ -77,7 +82,7 @@ fn serve(argv: &[OsString], name: &OsStr) -> Option<Status> {
         Outcome::Hit { status } => Some(Status::Code(status)),
         Outcome::Miss { status, full, .. } => {
             if full {
-                start_gc();
+                start_gc(wrapper);
             }
             Some(status)
         }
@@ -89,10 +94,8 @@ const GC: &str = "--cachewrap-gc";
 
 /// Starts a collection that outlives this process and belongs to no terminal. That it
 /// does not start is no harm: the next process to store something tries again.
-fn start_gc() {
-    let Ok(program) = std::env::current_exe() else {
-        return;
-    };
+fn start_gc(program: Option<PathBuf>) {
+    let Some(program) = program else { return };
     let mut gc = Command::new(program);
     gc.arg(GC).process_group(0);
     gc.stdin(Stdio::null())

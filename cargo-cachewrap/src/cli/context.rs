@@ -10,15 +10,22 @@ use super::output::{Failure, Out};
 pub(super) struct Context {
     pub(super) env: Environment,
     pub(super) cwd: PathBuf,
+    /// The program itself, where the system tells.
+    pub(super) program: Option<PathBuf>,
     pub(super) out: Out,
 }
 
 impl Context {
+    #[expect(
+        clippy::disallowed_methods,
+        reason = "the one place that asks the process"
+    )]
     pub(super) fn of_process() -> Result<Self, Failure> {
         let env = Environment::of_process();
         let cwd = std::env::current_dir();
         Ok(Self {
             cwd: cwd.map_err(|e| Failure::Failed(format!("no current directory: {e}")))?,
+            program: std::env::current_exe().ok(),
             out: Out::of_process(&env),
             env,
         })

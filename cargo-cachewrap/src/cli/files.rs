@@ -21,7 +21,7 @@ pub(super) fn read_optional(path: &Path) -> Result<Option<String>, Failure> {
 /// Replaces a file as a whole, or makes it with its directory. A link stays a link, and
 /// what it points to is replaced.
 pub(super) fn replace(path: &Path, text: &str) -> Result<(), Failure> {
-    let path = &fs::canonicalize(path).unwrap_or_else(|_| path.to_owned());
+    let path = &real(path).unwrap_or_else(|| path.to_owned());
     let dir = path.parent().unwrap_or(Path::new("."));
     let write = || {
         fs::create_dir_all(dir)?;
@@ -47,6 +47,24 @@ pub(super) fn remove_with_empty_dir(path: &Path) -> Result<(), Failure> {
     Ok(())
 }
 
+/// The path without links; `None` if nothing is there.
+pub(super) fn real(path: &Path) -> Option<PathBuf> {
+    fs::canonicalize(path).ok()
+}
+
+pub(super) fn is_file(path: &Path) -> bool {
+    fs::metadata(path).is_ok_and(|metadata| metadata.is_file())
+}
+
+pub(super) fn is_dir(path: &Path) -> bool {
+    fs::metadata(path).is_ok_and(|metadata| metadata.is_dir())
+}
+
+/// Whether something is there that is no directory.
+pub(super) fn is_other_than_dir(path: &Path) -> bool {
+    fs::metadata(path).is_ok_and(|metadata| !metadata.is_dir())
+}
+
 /// Whether the file is there and may be executed by someone.
 pub(super) fn is_program(path: &Path) -> bool {
     let found = fs::metadata(path);
@@ -62,15 +80,12 @@ pub(super) fn find_program(name: &str, env: &Environment) -> Option<PathBuf> {
 
 /// The directory itself, or the nearest one above it that is there.
 pub(super) fn nearest_dir(path: &Path) -> Option<&Path> {
-    path.ancestors().find(|dir| dir.is_dir())
+    path.ancestors().find(|dir| is_dir(dir))
 }
 
 /// The same file, as far as the system can tell.
 pub(super) fn is_same_file(a: &Path, b: &Path) -> bool {
-    match (fs::canonicalize(a), fs::canonicalize(b)) {
-        (Ok(a), Ok(b)) => a == b,
-        _ => false,
-    }
+    real(a).is_some_and(|a| real(b) == Some(a))
 }
 
 fn failed(action: &str, path: &Path, e: &io::Error) -> Failure {

@@ -16,6 +16,7 @@ mod config;
 mod context;
 mod doctor;
 mod explain;
+#[expect(clippy::disallowed_methods, reason = "it reaches files by path")]
 mod files;
 mod output;
 mod progress;
@@ -37,6 +38,7 @@ use output::Failure;
 
 /// Runs the process's command line.
 pub fn main() -> ExitCode {
+    #[expect(clippy::disallowed_methods, reason = "the program begins here")]
     let mut argv: Vec<OsString> = std::env::args_os().collect();
     // Cargo runs `cargo-cachewrap cachewrap …` for `cargo cachewrap …`.
     if argv.get(1).is_some_and(|first| first == "cachewrap") {

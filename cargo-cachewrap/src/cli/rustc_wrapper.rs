@@ -49,7 +49,7 @@ pub(super) fn cargo_home(env: &Environment) -> Option<PathBuf> {
 /// one wins if both are there.
 pub(super) fn config_file(dot_cargo: &Path) -> PathBuf {
     let old = dot_cargo.join("config");
-    if old.is_file() {
+    if files::is_file(&old) {
         return old;
     }
     dot_cargo.join("config.toml")

@@ -60,14 +60,14 @@ pub(super) fn run(cx: &mut Context) -> Result<(), Failure> {
 }
 
 /// The wrapper installed together with this program.
-pub(super) fn wrapper_beside_us() -> Option<PathBuf> {
-    let us = std::env::current_exe().ok()?;
-    Some(us.with_file_name(NAME)).filter(|path| files::is_program(path))
+pub(super) fn wrapper_beside_us(cx: &Context) -> Option<PathBuf> {
+    let beside = cx.program.as_ref()?.with_file_name(NAME);
+    Some(beside).filter(|path| files::is_program(path))
 }
 
 fn program(cx: &Context) -> Verdict {
     let in_path = files::find_program(NAME, &cx.env);
-    match (in_path, wrapper_beside_us()) {
+    match (in_path, wrapper_beside_us(cx)) {
         (Some(found), Some(beside)) if !files::is_same_file(&found, &beside) => Doubtful(format!(
             "`{NAME}` in PATH is {}, which is not the one beside this program, {}",
             found.display(),
@@ -138,7 +138,7 @@ fn settings(config: &Config) -> Verdict {
 fn directory(config: &Config) -> Verdict {
     let dir = &*config.dir;
     let shown = dir.display();
-    if dir.exists() && !dir.is_dir() {
+    if files::is_other_than_dir(dir) {
         return Bad(format!("{shown} is not a directory"));
     }
     let Some(nearest) = files::nearest_dir(dir) else {

@@ -3,12 +3,14 @@
 use std::os::unix::ffi::OsStrExt as _;
 use std::path::Path;
 
+use super::super::files;
+
 /// The type of the file system that holds a directory, such as `ext4`.
 ///
 /// From `/proc/self/mountinfo` (see `proc_pid_mountinfo(5)`); `None` elsewhere.
 pub(super) fn file_system_type(dir: &Path) -> Option<String> {
-    let dir = std::fs::canonicalize(dir).ok()?;
-    let mounts = std::fs::read_to_string("/proc/self/mountinfo").ok()?;
+    let dir = files::real(dir)?;
+    let mounts = files::read_optional(Path::new("/proc/self/mountinfo")).ok()??;
     type_in(&mounts, &dir)
 }
 

@@ -68,7 +68,7 @@ const BYTE_ORDER_MARK: char = '\u{feff}';
 fn file(cx: &Context, args: &SetupArgs) -> Result<PathBuf, Failure> {
     if let Some(path) = &args.path {
         let path = cx.cwd.join(path);
-        if path.is_dir() {
+        if files::is_dir(&path) {
             let message = format!(
                 "{} is a directory; --path names a configuration file, such as {}",
                 path.display(),
@@ -109,7 +109,7 @@ fn wrapper(cx: &Context) -> Result<String, Failure> {
     if files::find_program(NAME, &cx.env).is_some() {
         return Ok(NAME.to_owned());
     }
-    let beside = doctor::wrapper_beside_us().ok_or_else(|| {
+    let beside = doctor::wrapper_beside_us(cx).ok_or_else(|| {
         Failure::Failed(format!(
             "cannot find the program `{NAME}`, neither in PATH nor beside this one; `cargo install cargo-cachewrap` installs both"
         ))
