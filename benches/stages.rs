@@ -13,7 +13,8 @@ use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use cache_core::{BlobRef, Config, Environment, Outcome, Request, Store, SystemRunner};
+use cache_core::entry::BlobRef;
+use cache_core::{Config, Environment, Outcome, Request, Store, SystemRunner};
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
 
 /// A library of some modules, and a cache.

@@ -14,8 +14,9 @@
 
 use std::time::{Instant, SystemTime};
 
-use cache_core::retention::{Bound, Policy};
-use cache_core::{CollectOptions, Collected, GcReport, Store};
+use cache_core::Store;
+use cache_core::store::retention::{Bound, Policy};
+use cache_core::store::{CollectOptions, Collected, GcReport};
 
 #[expect(dead_code, reason = "the tests need more of it")]
 #[path = "../tests/synthetic/mod.rs"]

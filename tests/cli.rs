@@ -9,7 +9,9 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
 use std::time::Duration;
 
-use cache_core::{BypassReason, Digest, NotStored, SettingName, stats};
+use cache_core::config::SettingName;
+use cache_core::store::stats;
+use cache_core::{BypassReason, Digest, NotStored};
 use serde_json::Value;
 
 mod snapshots;

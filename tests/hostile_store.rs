@@ -8,7 +8,8 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::{Duration, SystemTime};
 
-use cache_core::{Cleared, Store};
+use cache_core::Store;
+use cache_core::store::Cleared;
 use walkdir::WalkDir;
 
 use crate::harness::{Case, Direct, Mode, copy_tree};

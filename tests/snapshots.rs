@@ -9,7 +9,8 @@ use std::os::unix::fs::symlink;
 use std::path::Path;
 use std::time::Duration;
 
-use cache_core::{SettingName, stats};
+use cache_core::config::SettingName;
+use cache_core::store::stats;
 use insta::{Settings, assert_snapshot};
 
 use super::{Cli, ran};

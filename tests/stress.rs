@@ -11,7 +11,8 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::{Duration, Instant, SystemTime};
 
-use cache_core::{Damage, Store};
+use cache_core::Store;
+use cache_core::store::Damage;
 
 use crate::harness::{Case, Direct, Mode, bin_manifest, lib_manifest};
 

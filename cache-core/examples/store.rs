@@ -7,10 +7,11 @@
 use std::error::Error;
 use std::fs;
 
-use cache_core::{
-    BlobRef, CompileResult, Content, Digest, EnvValue, Input, InputManifest, KeyHasher,
-    ManifestKey, Output, Role, Store, Template, result_key,
+use cache_core::entry::{
+    BlobRef, CompileResult, Content, EnvValue, Input, InputManifest, KeyHasher, ManifestKey,
+    Output, Role, Template, result_key,
 };
+use cache_core::{Digest, Store};
 
 fn main() -> Result<(), Box<dyn Error>> {
     let dir = tempfile::tempdir()?;

@@ -90,7 +90,7 @@ pub fn input_manifest(payload: &[u8]) {
     }
     let again = manifest.encode().expect("what was decoded can be encoded");
     assert_eq!(InputManifest::decode(&again).as_ref(), Ok(&manifest));
-    let result = crate::ResultKey(Digest::of(b"new"));
+    let result = crate::entry::ResultKey(Digest::of(b"new"));
     manifest.add(Vec::new(), result);
     assert_eq!(manifest.sets().first().map(|set| set.result), Some(result));
 }

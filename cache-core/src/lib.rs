@@ -24,9 +24,9 @@
 //! | invocation | parsed arguments, directory and relevant environment of a unit |
 //! | bypass | an invocation that is not cached and runs untouched, see [`BypassReason`] |
 //! | toolchain | the identity of a compiler that enters keys |
-//! | root | a directory that paths are stored relative to, see [`Root`] |
-//! | digest | the BLAKE3 hash of content, see [`Digest`]; with its length a [`BlobRef`] |
-//! | input | one fact that the compilation depended on, see [`Input`] |
+//! | root | a directory that paths are stored relative to, see [`Root`](entry::Root) |
+//! | digest | the BLAKE3 hash of content, see [`Digest`]; with its length a [`BlobRef`](entry::BlobRef) |
+//! | input | one fact that the compilation depended on, see [`Input`](entry::Input) |
 //! | manifest key | hash of all that is known *before* compiling |
 //! | input manifest | the input sets seen for one manifest key, each naming a result |
 //! | result key | manifest key and one input set |
@@ -91,7 +91,7 @@
 #![cfg_attr(not(test), warn(clippy::disallowed_methods))]
 
 mod cargo;
-mod config;
+pub mod config;
 mod error;
 #[cfg(test)]
 mod fault;
@@ -110,34 +110,30 @@ mod request;
 mod roots;
 mod run;
 mod scene;
-mod store;
+pub mod store;
 mod unit;
 
-pub use config::{
-    BuildScripts, Config, ConfigEntry, ConfigProblem, DEFAULT_MAX_SIZE, Loaded, LogLevel, LogSpec,
-    Origin, Setting, SettingName, TrimPaths, format_size, parse_size,
-};
-pub use error::PathError;
-pub use formats::codec::DecodeError;
-pub use formats::digest::{BlobRef, Digest, ManifestKey, ResultKey};
-pub use formats::key::KeyHasher;
-pub use formats::manifest::{InputManifest, InputSet, MAX_SETS, result_key};
-pub use inputs::input::{EnvValue, FileType, Input};
-
 pub use cargo::toolchain::{KnownToolchain, known_toolchains};
+pub use config::Config;
+pub use error::PathError;
+pub use formats::digest::Digest;
 pub use log::Log;
 pub use observe::{Depth, is_observed, probe as probe_observer};
 pub use observe::{die_by_signal, survive_file_size_limit};
 pub use os::env::Environment;
 pub use outcome::{Because, BypassReason, Change, MissReason, NotStored, Outcome};
-pub use outputs::result::{CompileResult, Content, Output, Role};
 pub use pipeline::run;
 pub use request::{Request, is_behind_launcher};
-pub use roots::{Escaping, Root, RootedPath, Roots, Template};
 pub use run::{Command, Run, Runner, Sink, Status, SystemRunner};
-pub use store::journal::{JournalChange, JournalEntry, JournalOutcome, KeyDifference};
-pub use store::{
-    CACHEDIR_TAG, Cleared, CollectOptions, Collected, Damage, FORMAT, Finding, GcReport, Layout,
-    Placed, Progress, Store, StoreError, Usage, VerifyReport, disk_size, run_gc,
-};
-pub use store::{retention, stats};
+pub use store::{Store, StoreError};
+
+/// What is stored: results, and the input sets that lead to them.
+pub mod entry {
+    pub use crate::formats::codec::DecodeError;
+    pub use crate::formats::digest::{BlobRef, ManifestKey, ResultKey};
+    pub use crate::formats::key::KeyHasher;
+    pub use crate::formats::manifest::{InputManifest, InputSet, MAX_SETS, result_key};
+    pub use crate::inputs::input::{EnvValue, FileType, Input};
+    pub use crate::outputs::result::{CompileResult, Content, Output, Role};
+    pub use crate::roots::{Escaping, Root, RootedPath, Roots, Template};
+}

@@ -27,7 +27,7 @@ pub enum Outcome {
         status: Status,
         /// Why its result was not stored, if it was not.
         not_stored: Option<Because<NotStored>>,
-        /// Whether the store has outgrown its bound, so that [`run_gc`](crate::run_gc)
+        /// Whether the store has outgrown its bound, so that [`run_gc`](crate::store::run_gc)
         /// should be run, best by a process of its own.
         full: bool,
     },

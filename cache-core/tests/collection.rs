@@ -9,11 +9,10 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::ScopedJoinHandle;
 use std::time::Duration;
 
-use cache_core::retention::{Bound, Policy};
-use cache_core::{
-    BlobRef, Cleared, CollectOptions, Collected, Config, Digest, Environment, GcReport, ResultKey,
-    Store, run_gc, stats,
-};
+use cache_core::entry::{BlobRef, ResultKey};
+use cache_core::store::retention::{Bound, Policy};
+use cache_core::store::{Cleared, CollectOptions, Collected, GcReport, run_gc, stats};
+use cache_core::{Config, Digest, Environment, Store};
 
 #[path = "../../tests/synthetic/mod.rs"]
 mod synthetic;

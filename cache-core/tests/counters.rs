@@ -2,7 +2,8 @@
 
 use std::process::Command;
 
-use cache_core::{Store, stats};
+use cache_core::Store;
+use cache_core::store::stats;
 
 const DIR: &str = "COUNTERS_TEST_DIR";
 const PROCESSES: u64 = 12;

@@ -9,7 +9,8 @@ use std::path::{Path, PathBuf};
 use walkdir::WalkDir;
 
 use super::{builds, project, runs_in};
-use cache_core::{CompileResult, Content, Output, Role, Store, Template};
+use cache_core::Store;
+use cache_core::entry::{CompileResult, Content, Output, Role, Template};
 
 use crate::harness::{Case, compare, compare_in_place};
 

@@ -4,10 +4,11 @@ use std::fs::{File, FileTimes};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
 
-use cache_core::{
-    BlobRef, CompileResult, Content, Digest, Input, InputManifest, ManifestKey, Output, ResultKey,
-    Role, RootedPath, Store, Template, result_key,
+use cache_core::entry::{
+    BlobRef, CompileResult, Content, Input, InputManifest, ManifestKey, Output, ResultKey, Role,
+    RootedPath, Template, result_key,
 };
+use cache_core::{Digest, Store};
 
 /// One compilation that never was.
 #[derive(Clone, Debug)]

@@ -18,7 +18,8 @@ impl Config {
     /// Loads the settings; never fails, see the module's documentation.
     ///
     /// ```
-    /// use cache_core::{Config, Environment, Origin};
+    /// use cache_core::{Config, Environment};
+    /// use cache_core::config::Origin;
     /// let env: Environment = [("HOME", "/nonexistent"), ("CACHEWRAP_MAX_SIZE", "2G")]
     ///     .into_iter()
     ///     .collect();
@@ -176,7 +177,7 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
-    use crate::DEFAULT_MAX_SIZE;
+    use crate::config::DEFAULT_MAX_SIZE;
 
     fn load(vars: &[(&str, &str)]) -> Loaded {
         Config::load(&vars.iter().copied().collect())

@@ -1,6 +1,6 @@
 //! Settings: environment over file over default, each with its origin.
 //!
-//! Each setting is a row of [`settings!`]: its variable, its key in the file, how its value is read and
+//! Each setting is a row of the macro `settings`: its variable, its key in the file, how its value is read and
 //! shown, and its default. One variable has no key:
 //!
 //! ```text

@@ -116,7 +116,7 @@ impl fmt::Display for LogSpec {
 /// 2^64-1 bytes is cut to that.
 ///
 /// ```
-/// use cache_core::parse_size;
+/// use cache_core::config::parse_size;
 /// assert_eq!(parse_size("10G"), Some(10_000_000_000));
 /// assert_eq!(parse_size("1 GiB"), Some(1 << 30));
 /// assert_eq!(parse_size("lots"), None);
@@ -131,7 +131,7 @@ pub fn parse_size(text: &str) -> Option<u64> {
 /// Sizes that a person would have typed come out as they were typed.
 ///
 /// ```
-/// use cache_core::format_size;
+/// use cache_core::config::format_size;
 /// assert_eq!(format_size(10_000_000_000), "10.0 GB");
 /// assert_eq!(format_size(512), "512 B");
 /// ```

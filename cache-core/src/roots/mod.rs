@@ -137,7 +137,7 @@ impl Roots {
     /// Expresses an absolute path relative to the innermost root that holds it.
     ///
     /// ```
-    /// use cache_core::{Root, Roots};
+    /// use cache_core::entry::{Root, Roots};
     /// let mut roots = Roots::default();
     /// roots.add(Root::Workspace, "/home/me/app");
     /// roots.add(Root::Target, "/home/me/app/target");

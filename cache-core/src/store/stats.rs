@@ -143,7 +143,8 @@ impl Store {
     ///
     /// ```
     /// # let dir = tempfile::tempdir().unwrap();
-    /// use cache_core::{Store, stats};
+    /// use cache_core::Store;
+    /// use cache_core::store::stats;
     /// let store = Store::new(dir.path(), false);
     /// store.count(&[(stats::HIT, 1), (stats::SAVED_US, 1500)])?;
     /// store.count(&[(stats::HIT, 1)])?;

@@ -107,7 +107,7 @@ fn start_gc(program: Option<PathBuf>) {
 fn collect() -> ExitCode {
     let config = Config::load(&Environment::of_process()).config;
     let store = Store::new(&config.dir.value, *config.read_only);
-    match cache_core::run_gc(&store, &config, SystemTime::now()) {
+    match cache_core::store::run_gc(&store, &config, SystemTime::now()) {
         Ok(_) => ExitCode::SUCCESS,
         Err(_) => ExitCode::FAILURE,
     }

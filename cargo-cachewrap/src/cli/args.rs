@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
-use cache_core::parse_size;
+use cache_core::config::parse_size;
 use clap::{Args, Parser};
 use clap_complete::Shell;
 
@@ -35,7 +35,7 @@ or what CACHEWRAP_CONFIG names. Its keys are those shown here, for instance:
 fn config_help() -> String {
     use std::fmt::Write as _;
     let mut text = CONFIG_HELP.to_owned();
-    for name in cache_core::SettingName::ALL {
+    for name in cache_core::config::SettingName::ALL {
         let _ = write!(text, "\n\n  {}, {}\n", name.key(), name.variable());
         let mut width = 0;
         for word in name.help().split(' ') {
@@ -209,7 +209,7 @@ mod tests {
     #[test]
     fn every_setting_is_explained() {
         let help = config_help();
-        for name in cache_core::SettingName::ALL {
+        for name in cache_core::config::SettingName::ALL {
             let title = format!("  {}, {}", name.key(), name.variable());
             assert!(help.lines().any(|line| line == title), "{name:?}");
         }

@@ -2,7 +2,8 @@
 
 use std::io::Write as _;
 
-use cache_core::{Cleared, format_size};
+use cache_core::config::format_size;
+use cache_core::store::Cleared;
 
 use super::context::{Context, store};
 use super::output::Failure;

@@ -2,7 +2,8 @@
 
 use std::io::Write as _;
 
-use cache_core::{Config, Loaded, Origin};
+use cache_core::Config;
+use cache_core::config::{Loaded, Origin};
 use serde_json::{Map, Value, json};
 
 use super::args::ConfigArgs;

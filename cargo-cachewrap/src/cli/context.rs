@@ -2,7 +2,8 @@
 
 use std::path::PathBuf;
 
-use cache_core::{Config, Environment, Loaded, Store};
+use cache_core::config::Loaded;
+use cache_core::{Config, Environment, Store};
 
 use super::output::{Failure, Out};
 

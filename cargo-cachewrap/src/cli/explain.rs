@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::io::Write as _;
 use std::time::{Duration, SystemTime};
 
-use cache_core::JournalEntry;
+use cache_core::store::JournalEntry;
 
 use super::args::ExplainArgs;
 use super::context::{Context, store};

@@ -2,7 +2,7 @@
 
 use std::sync::Mutex;
 
-use cache_core::Progress;
+use cache_core::store::Progress;
 use indicatif::{ProgressBar, ProgressStyle};
 
 /// Shows one phase after the other. Draws nothing where standard error is no terminal.

@@ -4,10 +4,10 @@ use std::collections::BTreeSet;
 use std::io::Write as _;
 use std::time::SystemTime;
 
-use cache_core::retention::{Bound, Policy};
-use cache_core::{
-    CollectOptions, Collected, Config, Digest, GcReport, KnownToolchain, Store, format_size,
-};
+use cache_core::config::format_size;
+use cache_core::store::retention::{Bound, Policy};
+use cache_core::store::{CollectOptions, Collected, GcReport};
+use cache_core::{Config, Digest, KnownToolchain, Store};
 
 use super::args::PruneArgs;
 use super::context::{Context, store};

@@ -3,11 +3,13 @@
 use std::collections::BTreeMap;
 use std::io::Write as _;
 
-use cache_core::stats::{
+use cache_core::config::format_size;
+use cache_core::store::Usage;
+use cache_core::store::stats::{
     BYPASS, COMPILE_US, CORRUPT, FAULT, HIT, MISS, NOT_STORED, SAVED_US, SCRIPT_BYPASS, SCRIPT_HIT,
     SCRIPT_MISS, SCRIPT_NOT_STORED, SCRIPT_SAVED_US, SCRIPT_US, STORED_BYTES,
 };
-use cache_core::{Config, Digest, KnownToolchain, Usage, format_size};
+use cache_core::{Config, Digest, KnownToolchain};
 use serde_json::{Value, json};
 
 use super::args::StatsArgs;

@@ -2,7 +2,7 @@
 
 use std::io::Write as _;
 
-use cache_core::format_size;
+use cache_core::config::format_size;
 
 use super::args::VerifyArgs;
 use super::context::{Context, store};

@@ -6,7 +6,8 @@ use std::io::Write as _;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use cache_core::{BuildScripts, Config, Loaded, Store, format_size};
+use cache_core::config::{BuildScripts, Loaded, format_size};
+use cache_core::{Config, Store};
 
 use super::context::Context;
 use super::files;
