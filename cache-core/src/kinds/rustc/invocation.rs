@@ -304,10 +304,17 @@ impl Invocation {
 /// What a call that was not understood is called in messages.
 pub(crate) fn name_of(argv: &[OsString]) -> String {
     let mut words = argv.iter().map(|word| word.to_string_lossy());
-    let name = words
-        .find(|word| word == "--crate-name")
-        .and_then(|_| words.next());
-    name.unwrap_or("?".into()).into_owned()
+    let mut name = None;
+    while let Some(word) = words.next() {
+        if let Some(rest) = word.strip_prefix("--crate-name") {
+            name = match rest.strip_prefix('=') {
+                Some(name) => Some(name.to_owned()),
+                None => words.next().map(Into::into),
+            };
+            break;
+        }
+    }
+    name.unwrap_or_else(|| "?".to_owned())
 }
 
 /// `-Z` options that write files of their own or print what no two runs share.
@@ -431,6 +438,19 @@ mod tests {
             let bypass = parse(words).unwrap_err();
             assert_eq!(bypass.why, reason, "{words:?}");
             assert!(bypass.what.contains(what), "{words:?}: {bypass}");
+        }
+    }
+
+    #[test]
+    fn a_call_has_a_name_though_it_is_not_understood() {
+        for (words, name) in [
+            (&["rustc", "--what", "--crate-name", "x", "a.rs"][..], "x"),
+            (&["rustc", "--crate-name=y", "--what"], "y"),
+            (&["rustc", "--crate-name"], "?"),
+            (&["rustc", "a.rs"], "?"),
+        ] {
+            let argv: Vec<OsString> = words.iter().map(OsString::from).collect();
+            assert_eq!(name_of(&argv), name);
         }
     }
 
