@@ -91,6 +91,7 @@ mod cargo;
 mod config;
 mod error;
 #[cfg(test)]
+#[cfg_attr(not(observer), expect(dead_code, reason = "its users are observed"))]
 mod fault;
 mod formats;
 #[cfg(fuzzing)]

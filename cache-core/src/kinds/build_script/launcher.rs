@@ -150,6 +150,7 @@ fn elf(wrapper: &Path, executable: &OsStr) -> Vec<u8> {
     file
 }
 
+#[cfg(observer)]
 #[cfg(test)]
 mod tests {
     use std::os::unix::fs::PermissionsExt as _;
