@@ -154,7 +154,7 @@ impl<'a> ScriptRun<'a> {
             args,
             wrapper,
             digest: digest.digest,
-            processor: processor::identity(),
+            processor: processor::identity().unwrap_or_default(),
             real_out_dir: real_out_dir.map_err(|e| BypassReason::UsedOutDir.of(e))?,
             out_dir,
             toolchain,

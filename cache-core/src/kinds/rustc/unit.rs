@@ -136,7 +136,10 @@ impl<'a> Compilation<'a> {
             Source::File(_) | Source::None => None,
         };
         let processor = match invocation.codegen("target-cpu") {
-            Some("native") => Some(processor::identity()),
+            Some("native") => {
+                let unknown = || BypassReason::Unobserved.of("target-cpu=native");
+                Some(processor::identity().ok_or_else(unknown)?)
+            }
             _ => None,
         };
         let target_spec = match &invocation.target {
