@@ -7,8 +7,8 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use cache_core::{
-    BypassReason, Command, Config, Depth, Environment, Outcome, Request, Runner as _, Status,
-    Store, SystemRunner,
+    BypassReason, Command, Config, Depth, Environment, NotStored, Outcome, Request, Runner as _,
+    Status, Store, SystemRunner,
 };
 
 struct Place {
@@ -96,6 +96,52 @@ fn what_links_or_names_no_inputs_is_left_to_the_compiler() {
         assert_eq!(reason.why, BypassReason::Unobserved, "{words}");
     }
     assert_eq!(place.results(), 0);
+}
+
+/// An archive with one file in it.
+fn archive(content: &str) -> String {
+    let (name, len) = ("native.o/", content.len());
+    format!("!<arch>\n{name:<16}0           0     0     100644  {len:<10}`\n{content}")
+}
+
+#[test]
+fn a_library_that_takes_in_an_archive_is_not_kept() {
+    let place = Place::new("pub fn one() -> u8 { 1 }\n");
+    let native = place.work.join("libnative.a");
+    let (one, linked) = (
+        "pub fn one() -> u8 { 1 }\n",
+        "#[link(name = \"native\", kind = \"static\")]\nunsafe extern \"C\" {}\n",
+    );
+    for (content, source, given) in [
+        ("first archived", one, "-l static=native"),
+        ("second archived", one, "-l static=native"),
+        ("third archived", linked, ""),
+    ] {
+        std::fs::write(&native, archive(content)).unwrap();
+        std::fs::write(place.work.join("sample.rs"), source).unwrap();
+        std::thread::sleep(Duration::from_millis(50));
+        let outcome = place.compile(&format!("{LIBRARY} -L native=. {given}"));
+        let Outcome::Miss { not_stored, .. } = outcome else {
+            panic!("{content}: {outcome:?}");
+        };
+        let why = not_stored.map(|refusal| refusal.why);
+        assert_eq!(why, Some(NotStored::Incomplete), "{content}");
+        let made = std::fs::read(place.work.join("libsample.rlib")).unwrap();
+        let mut words = made.windows(content.len());
+        assert!(words.any(|word| word == content.as_bytes()));
+    }
+    // Where one could be taken in, and none is, it is as without.
+    std::fs::write(place.work.join("sample.rs"), "pub fn two() -> u8 { 2 }\n").unwrap();
+    std::thread::sleep(Duration::from_millis(50));
+    for more in [
+        "-L native=.",
+        "-Cincremental=session",
+        "-O -Ccodegen-units=1 -Cextra-filename=-12",
+        "-O -Clinker-plugin-lto -g",
+    ] {
+        let outcome = place.compile(&format!("{LIBRARY} {more}"));
+        assert!(is_stored(&outcome), "{more}: {outcome:?}");
+    }
 }
 
 #[test]
