@@ -1,6 +1,10 @@
-//! Compiles the object that the observer preloads (`preload/`), which is embedded in the library.
+//! Says whether the target has the observer, and compiles the object that it preloads (`preload/`),
+//! which is embedded in the library.
 //!
-//! It is another program for another moment: without the standard library, for processes that are
+//! Without the observer the library caches what compilers themselves report. To build it so
+//! where there is one, as tests do, set `CACHEWRAP_BUILD_WITHOUT_OBSERVER`.
+//!
+//! The object is another program for another moment: without the standard library, for processes that are
 //! not ours. Where it cannot be made, the library does without it, and says so: everything works,
 //! but first builds of packages with much C are slower.
 
@@ -8,12 +12,24 @@ use std::path::Path;
 use std::process::Command;
 use std::{env, fs};
 
+const WITHOUT_OBSERVER: &str = "CACHEWRAP_BUILD_WITHOUT_OBSERVER";
+
 fn main() {
     println!("cargo::rerun-if-changed=preload");
     println!("cargo::rerun-if-env-changed=RUSTC_LINKER");
+    println!("cargo::rerun-if-env-changed={WITHOUT_OBSERVER}");
+    println!("cargo::rustc-check-cfg=cfg(observer)");
     println!("cargo::rustc-check-cfg=cfg(preload)");
     let is = |name: &str, value: &str| env::var(name).is_ok_and(|found| found == value);
-    if !is("CARGO_CFG_TARGET_OS", "linux") || !is("CARGO_CFG_TARGET_ARCH", "x86_64") {
+    let is_x86_64 = is("CARGO_CFG_TARGET_ARCH", "x86_64");
+    if !is("CARGO_CFG_TARGET_OS", "linux")
+        || !(is_x86_64 || is("CARGO_CFG_TARGET_ARCH", "aarch64"))
+        || env::var_os(WITHOUT_OBSERVER).is_some()
+    {
+        return;
+    }
+    println!("cargo::rustc-cfg=observer");
+    if !is_x86_64 {
         return;
     }
     match compile() {

@@ -94,6 +94,7 @@ mod cargo;
 pub mod config;
 mod error;
 #[cfg(test)]
+#[cfg_attr(not(observer), expect(dead_code, reason = "its users are observed"))]
 mod fault;
 mod formats;
 #[cfg(fuzzing)]

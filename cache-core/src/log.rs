@@ -82,6 +82,12 @@ impl Log {
     }
 }
 
+/// Whether a process has ended; where that cannot be told, none has.
+fn has_ended(pid: &str) -> bool {
+    let is_listed = |pid| fs::exists(&Path::new("/proc").join(pid));
+    is_listed("self") && !is_listed(pid)
+}
+
 const MARKER: &str = "cachewrap-warned-";
 
 /// Removes the markers of builds that have ended.
@@ -95,7 +101,7 @@ fn remove_old_markers(dir: &Path) {
         let pid = name
             .strip_prefix(MARKER)
             .and_then(|rest| rest.split('-').next());
-        if pid.is_some_and(|pid| !fs::exists(Path::new(&format!("/proc/{pid}")))) {
+        if pid.is_some_and(has_ended) {
             let _ = fs::remove_file(&entry.path());
         }
     }

@@ -103,7 +103,7 @@ reasons! {
         UnstableReport "unstable-report" "rustc writes a report of its own, or prints what differs from run to run"
         Terminal "terminal" "messages for people go to a terminal, whose colours and width the compiler must see for itself"
         Stdin "stdin" "standard input is a terminal, endless, or given to a build script"
-        Unobserved "unobserved" "the unit links, or its inputs are unknown, and observing is switched off"
+        Unobserved "unobserved" "the unit links, or its inputs are unknown, and nothing is observed"
         QueryOfSource "query-of-source" "a question about a source file rather than about the compiler"
         CargoFix "cargo-fix" "`cargo fix` edits sources while it compiles"
         Toolchain "toolchain" "the compiler could not be identified"

@@ -28,7 +28,7 @@ pub struct Command {
     pub cwd: PathBuf,
     /// What it reads from standard input; ours if not given.
     pub stdin: Option<Vec<u8>>,
-    /// The observer's object to load into it and what it starts (`observe::preload`).
+    /// The observer's object to load into it and what it starts (`observe::seccomp::preload`).
     pub(crate) preload: Option<PathBuf>,
 }
 

@@ -135,6 +135,7 @@ fn the_compiler_is_looked_for_where_the_request_says() {
     embedder.hits("./my-rustc");
 }
 
+#[cfg(observer)]
 #[test]
 fn a_build_script_sees_the_variables_and_the_directory_of_the_request() {
     if std::env::var_os("EMBEDDING_AGAIN").is_none() {

@@ -1,5 +1,7 @@
 //! Tools of an embedder's own are cached by what they are seen to read.
 
+#![cfg(observer)]
+
 use std::ffi::OsString;
 use std::fs;
 use std::os::unix::fs::PermissionsExt as _;

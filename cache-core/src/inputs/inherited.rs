@@ -20,6 +20,13 @@ use crate::os::stamp::Stamp;
 /// The descriptors that a shell can name with one digit.
 const NUMBERS: std::ops::RangeInclusive<u32> = 3..=9;
 
+/// The flag of a descriptor that can be named and not read.
+#[cfg(target_os = "linux")]
+const NAMED_ONLY: i32 = libc::O_PATH;
+/// No other system has the directory where flags are looked up.
+#[cfg(not(target_os = "linux"))]
+const NAMED_ONLY: i32 = 0;
+
 /// What a descriptor is open for.
 #[derive(Clone, Debug, PartialEq, Eq)]
 enum Kind {
@@ -87,7 +94,7 @@ fn is_readable_by_children(info: &str) -> Option<bool> {
     let flags = info.lines().find_map(|line| line.strip_prefix("flags:"))?;
     let flags = i32::from_str_radix(flags.trim(), 8).ok()?;
     let is_written_only = flags & libc::O_ACCMODE == libc::O_WRONLY;
-    Some(flags & (libc::O_CLOEXEC | libc::O_PATH) == 0 && !is_written_only)
+    Some(flags & (libc::O_CLOEXEC | NAMED_ONLY) == 0 && !is_written_only)
 }
 
 /// The numbers of the jobserver's pipe.

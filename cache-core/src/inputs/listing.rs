@@ -45,6 +45,7 @@ pub(crate) fn modes<'a>(files: impl Iterator<Item = &'a RootedPath>, roots: &Roo
 }
 
 /// Hashes the extended attributes of what a path leads to. A file system without such has none.
+#[cfg(target_os = "linux")]
 pub(crate) fn attributes(path: &Path) -> Result<Digest, PathError> {
     let mut hasher = KeyHasher::new("attributes");
     let mut names = Vec::new();
@@ -70,7 +71,15 @@ pub(crate) fn attributes(path: &Path) -> Result<Digest, PathError> {
     Ok(hasher.finish())
 }
 
+/// Who asks for them is observed on Linux only.
+#[cfg(not(target_os = "linux"))]
+pub(crate) fn attributes(path: &Path) -> Result<Digest, PathError> {
+    let error = std::io::ErrorKind::Unsupported.into();
+    Err(PathError::new("list the attributes of", path, error))
+}
+
 /// With room for as much as the kernel has: 64 KiB for names, and for each value.
+#[cfg(target_os = "linux")]
 fn reserved(bytes: &mut Vec<u8>) -> &mut Vec<u8> {
     bytes.reserve(64 << 10);
     bytes

@@ -8,9 +8,9 @@ use crate::os::fs;
 /// the file only for those who read it, which takes long where processors are many.
 const FIRST: u64 = 16 << 10;
 
-/// Model and features of the first processor.
-pub(crate) fn identity() -> Vec<u8> {
-    let info = fs::read_start(Path::new("/proc/cpuinfo"), FIRST).unwrap_or_default();
+/// Model and features of the first processor; `None` where the kernel does not tell them in a file.
+pub(crate) fn identity() -> Option<Vec<u8>> {
+    let info = fs::read_start(Path::new("/proc/cpuinfo"), FIRST).ok()?;
     let first = memchr::memmem::find(&info, b"\n\n").unwrap_or(info.len());
     let stable = |line: &&[u8]| {
         let varying: [&[u8]; 6] = [
@@ -24,5 +24,5 @@ pub(crate) fn identity() -> Vec<u8> {
         !varying.iter().any(|name| line.starts_with(name))
     };
     let lines = info.get(..first).unwrap_or_default().split(|&b| b == b'\n');
-    lines.filter(stable).collect::<Vec<_>>().join(&b'\n')
+    Some(lines.filter(stable).collect::<Vec<_>>().join(&b'\n'))
 }

@@ -18,6 +18,7 @@ use crate::inputs::processor;
 use crate::inputs::search;
 use crate::kinds::tree_run::{OutDir, TreeRun};
 use crate::log::Log;
+use crate::observe;
 use crate::os::fs;
 use crate::outcome::{Bypass, BypassReason, Refusal};
 use crate::outputs::restore::{Messages, RestoreError};
@@ -60,8 +61,8 @@ impl Kind for ToolRuns {
         let (Some(out_dir), [program, args @ ..]) = (request.out_dir, request.argv) else {
             return Err(BypassReason::NoCompiler.of("no program is named"));
         };
-        if !*config.observe {
-            return Err(BypassReason::Unobserved.of(&config.observe.origin));
+        if let Some(why) = observe::ruled_out(config) {
+            return Err(BypassReason::Unobserved.of(why));
         }
         let executable = search::program(program, env, cwd);
         let executable = executable.ok_or_else(|| BypassReason::NoCompiler.at(program.as_ref()))?;
@@ -130,7 +131,7 @@ impl Tool<'_> {
             hasher.template("argument", &arg);
             hasher.end_part(|| "an argument".to_owned());
         }
-        hasher.bytes("processor", &processor::identity());
+        hasher.bytes("processor", &processor::identity().unwrap_or_default());
         hasher.end_part(|| "the processor".to_owned());
         hasher.bytes("umask", &fs::umask().to_le_bytes());
         hasher.end_part(|| "the umask".to_owned());

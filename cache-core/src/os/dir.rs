@@ -14,7 +14,7 @@ use std::os::unix::ffi::OsStrExt as _;
 use std::os::unix::fs::MetadataExt as _;
 use std::path::{Component, Path, PathBuf};
 
-use rustix::fs::{AtFlags, FileType, Mode, OFlags, ResolveFlags, Stat};
+use rustix::fs::{AtFlags, FileType, Mode, OFlags, RawMode, Stat};
 use rustix::io::Errno;
 
 use crate::error::{PathContext as _, PathError};
@@ -48,7 +48,11 @@ pub(crate) enum NameKind {
 }
 
 /// Only to be walked through.
+#[cfg(target_os = "linux")]
 const PASSAGE: OFlags = OFlags::PATH.union(OFlags::DIRECTORY);
+/// Others can only open what may be read, too.
+#[cfg(not(target_os = "linux"))]
+const PASSAGE: OFlags = OFlags::DIRECTORY;
 
 impl Dir {
     /// Opens a directory by its path, through whatever links there are.
@@ -103,14 +107,7 @@ impl Dir {
     /// `NotADirectory` that names it, and one at the end `ELOOP`.
     fn open_below(&self, relative: &Path, flags: OFlags, mode: Mode) -> Result<OwnedFd, PathError> {
         let flags = flags | OFlags::CLOEXEC | OFlags::NOFOLLOW;
-        let at_once = rustix::fs::openat2(
-            &self.fd,
-            relative,
-            flags,
-            mode,
-            ResolveFlags::NO_SYMLINKS | ResolveFlags::BENEATH,
-        );
-        match at_once {
+        match open_at_once(&self.fd, relative, flags, mode) {
             // An old kernel, a filter that does not know the call, or a link somewhere.
             Err(Errno::NOSYS | Errno::PERM | Errno::LOOP) => self.walk(relative, flags, mode),
             opened => opened
@@ -140,7 +137,8 @@ impl Dir {
             };
             let mode = if last { mode } else { Mode::empty() };
             let opened = rustix::fs::openat(at, name, flags, mode);
-            dir = Some(opened.map_err(io::Error::from).context(action, &path)?);
+            let opened = opened.map_err(|e| refusal(e, flags).into());
+            dir = Some(opened.context(action, &path)?);
         }
         dir.ok_or_else(|| PathError::new("open", &path, Errno::INVAL.into()))
     }
@@ -186,7 +184,9 @@ impl Dir {
     /// Creates a file under a name that is free; an error of kind `AlreadyExists` otherwise.
     pub(crate) fn create_new(&self, name: &OsStr, mode: u32) -> Result<File, PathError> {
         let flags = OFlags::RDWR | OFlags::CREATE | OFlags::EXCL | OFlags::CLOEXEC;
-        let opened = rustix::fs::openat(&self.fd, name, flags, Mode::from(mode));
+        // As wide as the system has it.
+        let mode = Mode::from_raw_mode(mode as RawMode);
+        let opened = rustix::fs::openat(&self.fd, name, flags, mode);
         let opened = opened.map_err(io::Error::from);
         Ok(opened.context("create", self.path.join(name))?.into())
     }
@@ -267,9 +267,20 @@ impl Dir {
     }
 
     fn unlink(&self, name: &OsStr, flags: AtFlags) -> Result<(), PathError> {
-        rustix::fs::unlinkat(&self.fd, name, flags)
+        let unlinked = rustix::fs::unlinkat(&self.fd, name, flags);
+        let unlinked = unlinked.map_err(|e| match e {
+            // What POSIX has for a directory, where Linux is more precise.
+            Errno::PERM if cfg!(not(target_os = "linux")) && self.is_dir(name) => Errno::ISDIR,
+            e => e,
+        });
+        unlinked
             .map_err(io::Error::from)
             .context("remove", self.path.join(name))
+    }
+
+    fn is_dir(&self, name: &OsStr) -> bool {
+        let found = self.look(name);
+        found.is_ok_and(|stat| FileType::from_raw_mode(stat.st_mode) == FileType::Directory)
     }
 
     /// The sum of `measure` over all files below a name. What cannot be looked at counts as
@@ -298,6 +309,30 @@ impl Dir {
 
     pub(crate) fn path(&self) -> &Path {
         &self.path
+    }
+}
+
+/// Opens what a path names if there is no link in it, by one call.
+#[cfg(target_os = "linux")]
+fn open_at_once(dir: &OwnedFd, path: &Path, flags: OFlags, mode: Mode) -> Result<OwnedFd, Errno> {
+    use rustix::fs::ResolveFlags;
+    let resolve = ResolveFlags::NO_SYMLINKS | ResolveFlags::BENEATH;
+    rustix::fs::openat2(dir, path, flags, mode, resolve)
+}
+
+/// Only Linux has such a call.
+#[cfg(not(target_os = "linux"))]
+fn open_at_once(_: &OwnedFd, _: &Path, _: OFlags, _: Mode) -> Result<OwnedFd, Errno> {
+    Err(Errno::NOSYS)
+}
+
+/// What Linux says where others say that a link was not followed.
+fn refusal(error: Errno, flags: OFlags) -> Errno {
+    match error {
+        // FreeBSD has the second one.
+        Errno::LOOP | Errno::MLINK if flags.contains(OFlags::DIRECTORY) => Errno::NOTDIR,
+        Errno::MLINK => Errno::LOOP,
+        e => e,
     }
 }
 

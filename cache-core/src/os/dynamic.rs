@@ -12,6 +12,7 @@ use crate::os::fs;
 /// What it needs to run.
 pub(crate) struct Needs {
     /// The path of its dynamic loader.
+    #[cfg_attr(not(observer), expect(dead_code, reason = "only the observer asks"))]
     pub(crate) loader: Option<Vec<u8>>,
     /// The names of libraries.
     pub(crate) libraries: Vec<Vec<u8>>,

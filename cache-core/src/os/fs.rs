@@ -1,4 +1,5 @@
-//! The only module that calls `std::fs`: every error carries its path. What lies in the store is
+//! The only module that calls `std::fs`, but for [`stamp`](crate::os::stamp): every error carries
+//! its path. What lies in the store is
 //! reached by descriptor instead, see [`dir`](crate::os::dir).
 
 use std::ffi::OsString;
@@ -211,8 +212,15 @@ pub(crate) fn rename(from: &Path, to: &Path) -> Result<(), PathError> {
 
 /// Makes `to` share the storage of `from` where the file system can (Btrfs, XFS), each
 /// keeping its own content when the other is written to. `false`: `to` is unchanged.
+#[cfg(target_os = "linux")]
 pub(crate) fn reflink(from: &File, to: &File) -> bool {
     rustix::fs::ioctl_ficlone(to, from).is_ok()
+}
+
+/// Other systems have other calls for that.
+#[cfg(not(target_os = "linux"))]
+pub(crate) fn reflink(_from: &File, _to: &File) -> bool {
+    false
 }
 
 /// A name that nobody else uses.

@@ -15,5 +15,6 @@ pub(crate) mod lock;
 )]
 pub(crate) mod proc;
 pub(crate) mod sparse;
+#[expect(clippy::disallowed_methods, reason = "it looks at files by path")]
 pub(crate) mod stamp;
 pub(crate) mod temp_file;

@@ -2,11 +2,8 @@
 
 use std::fs::File;
 use std::io;
-use std::os::fd::AsFd;
+use std::os::unix::fs::MetadataExt as _;
 use std::path::Path;
-
-use rustix::fs::{AtFlags, CWD, StatxFlags};
-use rustix::io::Errno;
 
 use crate::error::{PathContext as _, PathError};
 use crate::inputs::input::FileType;
@@ -34,55 +31,91 @@ pub(crate) struct Stamp {
     pub(crate) mount: u64,
 }
 
-/// `STATX_MNT_ID_UNIQUE` of Linux 6.8; older ones give the number that `/proc/self/mountinfo`
-/// begins with (5.8), which the next mount may get when this one is gone, or none.
-const MOUNT: StatxFlags = StatxFlags::MNT_ID.union(StatxFlags::from_bits_retain(0x4000));
+/// What is looked at.
+#[derive(Clone, Copy)]
+enum What<'a> {
+    /// What a path leads to.
+    Path(&'a Path),
+    /// What has this name itself, which may be a link.
+    Name(&'a Path),
+    Open(&'a File),
+}
 
-fn look(dir: impl AsFd, path: &Path, flags: AtFlags) -> rustix::io::Result<Stamp> {
-    let dir = dir.as_fd();
-    match rustix::fs::statx(dir, path, flags, StatxFlags::BASIC_STATS | MOUNT) {
-        // A kernel before 4.11, or a filter that does not know the call.
-        Err(Errno::NOSYS) => {
-            let found = rustix::fs::statat(dir, path, flags)?;
-            Ok(Stamp {
-                dev: found.st_dev,
-                ino: found.st_ino,
-                size: u64::try_from(found.st_size).unwrap_or(0),
-                mtime: nanos(found.st_mtime, i128::from(found.st_mtime_nsec)),
-                ctime: nanos(found.st_ctime, i128::from(found.st_ctime_nsec)),
-                file_type: file_type(found.st_mode),
-                mode: found.st_mode & 0o7777,
-                mount: 0,
-            })
-        }
-        found => {
-            let found = found?;
-            let mode = u32::from(found.stx_mode);
-            Ok(Stamp {
-                dev: rustix::fs::makedev(found.stx_dev_major, found.stx_dev_minor),
-                ino: found.stx_ino,
-                size: found.stx_size,
-                mtime: nanos(found.stx_mtime.tv_sec, found.stx_mtime.tv_nsec.into()),
-                ctime: nanos(found.stx_ctime.tv_sec, found.stx_ctime.tv_nsec.into()),
-                file_type: file_type(mode),
-                mode: mode & 0o7777,
-                mount: found.stx_mnt_id,
-            })
-        }
+fn look(what: What<'_>) -> io::Result<Stamp> {
+    if let Some(found) = statx(what) {
+        return found;
     }
+    let found = match what {
+        What::Path(path) => std::fs::metadata(path)?,
+        What::Name(path) => std::fs::symlink_metadata(path)?,
+        What::Open(file) => file.metadata()?,
+    };
+    let file_type = found.file_type();
+    Ok(Stamp {
+        dev: found.dev(),
+        ino: found.ino(),
+        size: found.len(),
+        mtime: nanos(found.mtime(), found.mtime_nsec().into()),
+        ctime: nanos(found.ctime(), found.ctime_nsec().into()),
+        file_type: match (file_type.is_file(), file_type.is_dir()) {
+            (true, _) => FileType::File,
+            (_, true) => FileType::Dir,
+            _ if file_type.is_symlink() => FileType::Link,
+            _ => FileType::Other,
+        },
+        mode: found.mode() & 0o7777,
+        mount: 0,
+    })
+}
+
+/// The same by a call that tells the mount too. `None` where it is not known: to a kernel before
+/// 4.11, or to a filter.
+#[cfg(target_os = "linux")]
+fn statx(what: What<'_>) -> Option<io::Result<Stamp>> {
+    use std::os::fd::AsFd as _;
+
+    use rustix::fs::{AtFlags, CWD, StatxFlags};
+
+    /// `STATX_MNT_ID_UNIQUE` of Linux 6.8; older ones give the number that `/proc/self/mountinfo`
+    /// begins with (5.8), which the next mount may get when this one is gone, or none.
+    const MOUNT: StatxFlags = StatxFlags::MNT_ID.union(StatxFlags::from_bits_retain(0x4000));
+
+    let (dir, path, flags) = match what {
+        What::Path(path) => (CWD, path, AtFlags::empty()),
+        What::Name(path) => (CWD, path, AtFlags::SYMLINK_NOFOLLOW),
+        What::Open(file) => (file.as_fd(), Path::new(""), AtFlags::EMPTY_PATH),
+    };
+    let found = match rustix::fs::statx(dir, path, flags, StatxFlags::BASIC_STATS | MOUNT) {
+        Err(rustix::io::Errno::NOSYS) => return None,
+        Err(e) => return Some(Err(e.into())),
+        Ok(found) => found,
+    };
+    let mode = u32::from(found.stx_mode);
+    Some(Ok(Stamp {
+        dev: rustix::fs::makedev(found.stx_dev_major, found.stx_dev_minor),
+        ino: found.stx_ino,
+        size: found.stx_size,
+        mtime: nanos(found.stx_mtime.tv_sec, found.stx_mtime.tv_nsec.into()),
+        ctime: nanos(found.stx_ctime.tv_sec, found.stx_ctime.tv_nsec.into()),
+        file_type: match rustix::fs::FileType::from_raw_mode(mode) {
+            rustix::fs::FileType::RegularFile => FileType::File,
+            rustix::fs::FileType::Directory => FileType::Dir,
+            rustix::fs::FileType::Symlink => FileType::Link,
+            _ => FileType::Other,
+        },
+        mode: mode & 0o7777,
+        mount: found.stx_mnt_id,
+    }))
+}
+
+/// Only Linux has it.
+#[cfg(not(target_os = "linux"))]
+fn statx(_what: What<'_>) -> Option<io::Result<Stamp>> {
+    None
 }
 
 fn nanos(seconds: i64, nanos: i128) -> i128 {
     i128::from(seconds) * SECOND + nanos
-}
-
-fn file_type(mode: u32) -> FileType {
-    match rustix::fs::FileType::from_raw_mode(mode) {
-        rustix::fs::FileType::RegularFile => FileType::File,
-        rustix::fs::FileType::Directory => FileType::Dir,
-        rustix::fs::FileType::Symlink => FileType::Link,
-        _ => FileType::Other,
-    }
 }
 
 /// The longest tick of Linux's coarse clock (`CONFIG_HZ=100`), nanoseconds.
@@ -102,18 +135,17 @@ impl Stamp {
 
     /// The same, with what went wrong.
     pub(crate) fn at(path: &Path) -> Result<Self, PathError> {
-        let found = look(CWD, path, AtFlags::empty());
-        found.map_err(io::Error::from).context("look at", path)
+        look(What::Path(path)).context("look at", path)
     }
 
     /// Looks at what has this name itself, which may be a link.
+    #[cfg_attr(not(observer), expect(dead_code, reason = "only the observer asks"))]
     pub(crate) fn of_name(path: &Path) -> Result<Self, PathError> {
-        let found = look(CWD, path, AtFlags::SYMLINK_NOFOLLOW);
-        found.map_err(io::Error::from).context("look at", path)
+        look(What::Name(path)).context("look at", path)
     }
 
     pub(crate) fn of_file(file: &File) -> Option<Self> {
-        look(file, Path::new(""), AtFlags::EMPTY_PATH).ok()
+        look(What::Open(file)).ok()
     }
 
     /// Whether anybody may execute it.

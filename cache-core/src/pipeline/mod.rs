@@ -13,6 +13,7 @@
 
 mod engine;
 mod once;
+#[cfg(observer)]
 #[cfg(test)]
 mod panic_tests;
 mod report;

@@ -47,6 +47,9 @@ const HEADERS: u64 = 64 + 2 * 56;
 const MACHINE: u16 = 62;
 #[cfg(target_arch = "aarch64")]
 const MACHINE: u16 = 183;
+/// Where runs cannot be observed, nothing is launched.
+#[cfg(not(any(target_arch = "x86_64", target_arch = "aarch64")))]
+const MACHINE: u16 = 0;
 
 /// `launcher/x86_64.s`
 #[cfg(target_arch = "x86_64")]
@@ -93,6 +96,9 @@ const CODE: &[u8] = &[
     0x01, 0x00, 0x00, 0xd4, 0x52, 0x55, 0x53, 0x54, 0x43, 0x5f, 0x57, 0x52, 0x41, 0x50, 0x50, 0x45,
     0x52, 0x3d, 0x00,
 ];
+
+#[cfg(not(any(target_arch = "x86_64", target_arch = "aarch64")))]
+const CODE: &[u8] = &[];
 
 /// Puts a launcher in the place of a build script's executable.
 ///
@@ -150,6 +156,7 @@ fn elf(wrapper: &Path, executable: &OsStr) -> Vec<u8> {
     file
 }
 
+#[cfg(observer)]
 #[cfg(test)]
 mod tests {
     use std::os::unix::fs::PermissionsExt as _;

@@ -5,13 +5,14 @@ use std::path::{Path, PathBuf};
 use crate::cargo::layout;
 use crate::config::{BuildScripts, Config};
 use crate::kinds::rustc::invocation::{Action, Invocation};
+use crate::observe;
 use crate::os::env::Environment;
 use crate::os::fs;
 
 /// Whether the runs of this package's build script are to be cached.
 pub(crate) fn is_wanted(env: &Environment, config: &Config) -> bool {
     let manifest_dir = env.get_nonempty("CARGO_MANIFEST_DIR").map(Path::new);
-    *config.observe
+    observe::ruled_out(config).is_none()
         && manifest_dir.is_some_and(|dir| match *config.build_scripts {
             BuildScripts::Off => false,
             BuildScripts::All => true,

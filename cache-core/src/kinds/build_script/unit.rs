@@ -133,7 +133,7 @@ impl<'a> ScriptRun<'a> {
             request,
             args,
             digest: digest.digest,
-            processor: processor::identity(),
+            processor: processor::identity().unwrap_or_default(),
             toolchain: toolchain.key,
             run: TreeRun {
                 scene: Scene {

@@ -9,6 +9,11 @@
 use std::os::unix::ffi::OsStrExt as _;
 use std::path::{Path, PathBuf};
 
+use object::ReadCache;
+use object::archive::MAGIC;
+use object::read::archive::ArchiveFile;
+
+use crate::error::PathError;
 use crate::inputs::input::FileType;
 use crate::os::fs;
 use crate::os::stamp::Stamp;
@@ -63,6 +68,27 @@ impl Places<'_> {
             Role::InTree { .. } => None,
         }
     }
+}
+
+/// Whether an output has taken files out of native archives, which neither arguments nor dep-info
+/// name. What the compiler puts into a library of its own is called after the library.
+pub(crate) fn holds_native_code(output: &Path) -> Result<bool, PathError> {
+    if fs::read_start(output, MAGIC.len() as u64)? != MAGIC {
+        return Ok(false);
+    }
+    let stem = output.file_stem().unwrap_or_default().as_bytes();
+    let stem = stem.strip_prefix(b"lib").unwrap_or(stem);
+    let is_own = |name: &[u8]| {
+        let rest = name.strip_prefix(stem).unwrap_or_default();
+        name.starts_with(b"lib.rmeta")
+            || rest.starts_with(b".") && memchr::memmem::find(rest, b".rcgu.").is_some()
+    };
+    let data = &ReadCache::new(fs::open(output)?);
+    let is_all_own = ArchiveFile::parse(data).is_ok_and(|archive| {
+        let mut members = archive.members();
+        members.all(|member| member.is_ok_and(|member| is_own(member.name())))
+    });
+    Ok(!is_all_own)
 }
 
 /// Sorts out which of the files that were mentioned or written are outputs.

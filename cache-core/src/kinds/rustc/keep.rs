@@ -51,6 +51,12 @@ impl Compilation<'_> {
             format!("announced {announced:?}, written {written:?}")
         });
         let outputs = capture::outputs(&places, &announced, &written)?;
+        for output in outputs.iter().filter(|_| summary.is_none()) {
+            if capture::holds_native_code(output)? {
+                let why = "it takes in native code, and was not observed";
+                return Err(NotStored::Incomplete.of(why));
+            }
+        }
         // Dep-info of our own is written by the compiler too, and is nobody's input.
         let ours = extra.map(Path::to_owned);
         let produced: Vec<PathBuf> = outputs.iter().cloned().chain(ours).collect();

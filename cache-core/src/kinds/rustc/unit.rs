@@ -13,7 +13,7 @@ use crate::inputs::processor;
 use crate::inputs::search;
 use crate::kinds::build_script::{launcher, package};
 use crate::log::Log;
-use crate::observe::Depth;
+use crate::observe::{self, Depth};
 use crate::os::env::Environment;
 use crate::os::fs;
 use crate::os::temp_file::TempFile;
@@ -114,8 +114,10 @@ impl<'a> Compilation<'a> {
         let toolchain = toolchain::identify(wanted, &around);
         let toolchain = toolchain.map_err(|e| BypassReason::Toolchain.of(e))?;
         let wrappers = wrappers(&invocation, &memo, env, cwd)?;
-        if !*config.observe && (invocation.links() || !dep_info_tells_all(&invocation)) {
-            return Err(BypassReason::Unobserved.of(config.observe.origin.to_string()));
+        if let Some(why) = observe::ruled_out(config)
+            && (invocation.links() || !dep_info_tells_all(&invocation))
+        {
+            return Err(BypassReason::Unobserved.of(why));
         }
         let out_dir = invocation.output_dir(cwd);
         let compiled = Compiled {
@@ -132,7 +134,10 @@ impl<'a> Compilation<'a> {
             Source::File(_) | Source::None => None,
         };
         let processor = match invocation.codegen("target-cpu") {
-            Some("native") => Some(processor::identity()),
+            Some("native") => {
+                let unknown = || BypassReason::Unobserved.of("target-cpu=native");
+                Some(processor::identity().ok_or_else(unknown)?)
+            }
             _ => None,
         };
         let target_spec = match &invocation.target {

@@ -42,8 +42,9 @@ pub(super) fn run(cx: &mut Context) -> Result<(), Failure> {
         }
     }
     checks.push(("compiler", compiler(cx)));
-    checks.push(("observer", observer(&config)));
-    checks.push(("scripts", scripts(&config)));
+    let observed = cache_core::probe_observer();
+    checks.push(("observer", observer(&config, &observed)));
+    checks.push(("scripts", scripts(&config, observed.is_ok())));
 
     let mut bad = false;
     for (name, verdict) in checks {
@@ -200,13 +201,13 @@ fn compiler(cx: &Context) -> Verdict {
     }
 }
 
-fn observer(config: &Config) -> Verdict {
+fn observer(config: &Config, observed: &Result<(), String>) -> Verdict {
     let limits = "units that link, and those whose inputs cannot be told otherwise, are not cached";
     if !*config.observe {
         let origin = &config.observe.origin;
         return Doubtful(format!("turned off ({origin}); {limits}"));
     }
-    match cache_core::probe_observer() {
+    match observed {
         Ok(()) => Good("compilations can be observed".to_owned()),
         Err(reason) => Doubtful(format!(
             "compilations cannot be observed: {reason}; {limits}"
@@ -214,9 +215,9 @@ fn observer(config: &Config) -> Verdict {
     }
 }
 
-fn scripts(config: &Config) -> Verdict {
+fn scripts(config: &Config, observed: bool) -> Verdict {
     let origin = &config.build_scripts.origin;
-    match (*config.observe, *config.build_scripts) {
+    match (*config.observe && observed, *config.build_scripts) {
         (false, _) => Doubtful("runs of build scripts are not cached without observing".to_owned()),
         (true, BuildScripts::Off) => {
             Doubtful(format!("runs of build scripts are not cached ({origin})"))

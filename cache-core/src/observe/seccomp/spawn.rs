@@ -1,8 +1,9 @@
 //! Starting a process under observation.
 
 use std::io;
+use std::os::fd::AsRawFd as _;
 use std::path::Path;
-use std::process::{Child, Command, ExitStatus};
+use std::process::{Child, Command};
 use std::sync::{Arc, mpsc};
 
 use super::events::{Depth, Observation};
@@ -12,13 +13,13 @@ use super::notes::Notes;
 use super::preload;
 use super::supervise::Supervisor;
 use super::sys::{self, Listener};
+use super::unix;
 use super::watchdog::Watchdog;
+use crate::observe::Exit;
 
-/// How the observed process ended.
-pub(crate) type Exit = io::Result<ExitStatus>;
-
-/// Starts `command` in `cwd` under observation, with this object loaded into it where it can be, gives the child to `with_child` on a thread of
-/// its own (to read its streams), and returns when it and its descendants have ended.
+/// Starts `command` in `cwd` under observation, with this object loaded into it where it can be,
+/// gives the child to `with_child` on a thread of its own (to read its streams), and returns when
+/// it and its descendants have ended.
 ///
 /// An error means that the command was not started, or could not be observed: then too
 /// it was not started. Either way the command is of no further use.
@@ -46,7 +47,7 @@ pub(crate) fn spawn<T: Send>(
                 }
             };
             // The compiler dies with this thread, which waits for its end.
-            let prepared = sys::prepare_child(command, Some(&listener), cwd);
+            let prepared = unix::prepare_child(command, Some(listener.as_raw_fd()), cwd);
             if send.send(prepared.map(|()| listener)).is_err() {
                 return None;
             }
@@ -89,10 +90,4 @@ impl Drop for Marks {
     fn drop(&mut self) {
         sys::make_mark();
     }
-}
-
-/// Starts `command` in `cwd` unobserved; it dies with the thread that calls this.
-pub(crate) fn spawn_unobserved(command: &mut Command, cwd: Option<&Path>) -> io::Result<Child> {
-    sys::prepare_child(command, None, cwd)?;
-    command.spawn()
 }

@@ -2,7 +2,7 @@ use std::path::Path;
 use std::process::{Command, Stdio};
 use std::sync::Barrier;
 
-use super::{Access, Depth, Observation, spawn};
+use crate::observe::{Access, Depth, Observation, spawn};
 
 const THREADS: usize = 300;
 const FILES_EACH: usize = 5;
@@ -52,7 +52,10 @@ fn hundreds_of_threads_at_once_are_all_heard() {
     }
     let mut command = Command::new(std::env::current_exe().unwrap());
     command
-        .args(["--exact", "observe::tests::opens_files_on_many_threads"])
+        .args([
+            "--exact",
+            "observe::seccomp::tests::opens_files_on_many_threads",
+        ])
         .env(DIRECTORY, dir.path());
     let observation = observe(&mut command);
     for file in &files {

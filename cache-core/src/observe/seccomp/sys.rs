@@ -1,14 +1,10 @@
 //! The system calls of the observer, each wrapped so that callers stay safe code.
 
-use std::ffi::CString;
 use std::fs::File;
 use std::io;
-use std::os::fd::{AsRawFd, FromRawFd as _, OwnedFd};
-use std::os::unix::ffi::OsStrExt as _;
+use std::os::fd::{AsRawFd, FromRawFd as _, OwnedFd, RawFd};
 use std::os::unix::fs::FileExt as _;
-use std::os::unix::process::CommandExt as _;
 use std::path::Path;
-use std::process::Command;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
@@ -44,6 +40,12 @@ pub(super) struct Listener {
     fd: OwnedFd,
     /// The thread that installed the filter.
     thread: u32,
+}
+
+impl AsRawFd for Listener {
+    fn as_raw_fd(&self) -> RawFd {
+        self.fd.as_raw_fd()
+    }
 }
 
 impl Listener {
@@ -415,47 +417,6 @@ pub(super) enum Wait {
     Again,
 }
 
-/// Has the command's process killed when the thread that starts it ends, and lets it
-/// enter `cwd`.
-///
-/// Between fork and exec the process holds a copy of the listener, if there is one. Were
-/// the rest of us killed then, its next announced call (entering a directory is one)
-/// would wait for ever for an answer that only itself could give, and hold the locks that
-/// it has inherited. So that copy is closed before anything else: then the kernel answers.
-pub(super) fn prepare_child(
-    command: &mut Command,
-    listener: Option<&Listener>,
-    cwd: Option<&Path>,
-) -> io::Result<()> {
-    let listener = listener.map(|listener| listener.fd.as_raw_fd());
-    let cwd = cwd.map(|cwd| CString::new(cwd.as_os_str().as_bytes()));
-    let cwd = cwd.transpose()?;
-    let parent = std::process::id();
-    let check = |answer: c_int| match answer {
-        -1 => Err(io::Error::last_os_error()),
-        _ => Ok(()),
-    };
-    // SAFETY: between fork and exec only async-signal-safe system calls are made, on
-    // memory that was allocated before. The closed descriptor is the child's own copy.
-    unsafe {
-        command.pre_exec(move || {
-            if let Some(listener) = listener {
-                libc::close(listener);
-            }
-            check(libc::prctl(libc::PR_SET_PDEATHSIG, libc::SIGKILL))?;
-            // It may have died before it could be told.
-            if libc::getppid().unsigned_abs() != parent {
-                return Err(io::ErrorKind::BrokenPipe.into());
-            }
-            match &cwd {
-                Some(cwd) => check(libc::chdir(cwd.as_ptr())),
-                None => Ok(()),
-            }
-        });
-    }
-    Ok(())
-}
-
 /// Memory for notes, shared by its file. It cannot be made shorter, so that it can be read whatever
 /// happens.
 pub(super) struct SharedRing {
@@ -553,47 +514,4 @@ pub(super) fn is_filtered() -> bool {
     // SAFETY: PR_GET_SECCOMP takes no pointers. Only in strict mode, in which this
     // process could not have opened a file, does it end the process.
     unsafe { libc::prctl(libc::PR_GET_SECCOMP) != 0 }
-}
-
-/// Whether any process, this one too, has a file open for writing, or mapped so that it can write to
-/// it; `None` if the kernel will not say: it tells the file's owner, on local file systems.
-///
-/// A mapping counts because it keeps the file open. The kernel refuses a read lease exactly where
-/// there is a writer, so one is asked for and given back at once. Who opens the file for writing in
-/// this moment is made to wait for it, and this process is told by a signal, which would end it if it
-/// were not one that is ignored unless somebody handles it.
-pub(crate) fn has_writer(file: &File) -> Option<bool> {
-    /// `F_SETSIG` of `linux/fcntl.h`.
-    const SET_SIGNAL: c_int = 10;
-    let fd = file.as_raw_fd();
-    // SAFETY: none of these commands takes a pointer.
-    let ask = |command, argument: c_int| unsafe { libc::fcntl(fd, command, argument) } != -1;
-    if !ask(SET_SIGNAL, libc::SIGURG) {
-        return None;
-    }
-    if ask(libc::F_SETLEASE, libc::F_RDLCK) {
-        ask(libc::F_SETLEASE, libc::F_UNLCK);
-        return Some(false);
-    }
-    let refused = io::Error::last_os_error().raw_os_error() == Some(libc::EAGAIN);
-    refused.then_some(true)
-}
-
-/// Lets writes beyond the limit on file sizes fail with an error, instead of ending this
-/// process by a signal. What it executes is ended as ever: handlers do not survive that.
-pub fn survive_file_size_limit() {
-    extern "C" fn ignore(_: c_int) {}
-    let handler = ignore as extern "C" fn(c_int);
-    // SAFETY: the handler does nothing, which is safe at any moment.
-    unsafe { libc::signal(libc::SIGXFSZ, handler as libc::sighandler_t) };
-}
-
-/// Ends this process by the signal that ended the compiler, so that cargo reports the
-/// same thing as without us.
-pub fn die_by_signal(signal: i32) {
-    // SAFETY: neither call takes pointers to memory of ours.
-    unsafe {
-        libc::signal(signal, libc::SIG_DFL);
-        libc::kill(libc::getpid(), signal);
-    }
 }
