@@ -51,7 +51,9 @@ pub(crate) fn spawn_unobserved(command: &mut Command, cwd: Option<&Path>) -> io:
 ///
 /// Tries it on a thread of its own; the calling process is not changed.
 pub fn probe() -> Result<(), String> {
-    let mut command = Command::new("true");
+    // Wherever `PATH` leads.
+    let mut command = Command::new("/bin/sh");
+    command.args(["-c", ":"]);
     command.stdout(std::process::Stdio::null());
     match spawn(&mut command, None, Depth::Usual, None, |_| ()) {
         Ok((_, (), observation)) if observation.is_complete() => Ok(()),
