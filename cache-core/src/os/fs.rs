@@ -1,6 +1,6 @@
-//! The only module that calls `std::fs`, but for [`stamp`](crate::os::stamp): every error carries
-//! its path. What lies in the store is
-//! reached by descriptor instead, see [`dir`](crate::os::dir).
+//! The only module that calls `std::fs`, but for [`stamp`](crate::os::stamp) and
+//! [`proc`](crate::os::proc): every error carries its path. What lies in the store is reached by
+//! descriptor instead, see [`dir`](crate::os::dir).
 
 use std::ffi::OsString;
 use std::fs::{File, Metadata, OpenOptions};
