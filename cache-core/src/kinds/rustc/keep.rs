@@ -13,21 +13,19 @@ use crate::inputs::names::Code;
 use crate::inputs::record::Recorder;
 use crate::inputs::sort::Summary;
 use crate::inputs::tool_caches::ToolCaches;
-use crate::kinds::rustc::capture;
-use crate::kinds::rustc::dep_info::DepInfo;
-use crate::kinds::rustc::inputs::{self, Known};
-use crate::kinds::rustc::invocation::{Action, Source};
-use crate::kinds::rustc::messages;
-use crate::kinds::rustc::record::CompilerRecorder;
-use crate::kinds::rustc::remap;
 use crate::observe::{Access, Observation};
 use crate::os::fs;
-use crate::outcome::{NotStored, Refusal};
+use crate::outcome::{NOT_OBSERVED, NotStored, Refusal};
 use crate::outputs::result::{Content, Output};
 use crate::roots::{Escaping, Root, Template};
 use crate::unit::{Kept, Ran, Unit as _};
 
+use super::dep_info::DepInfo;
+use super::inputs::{self, Known};
+use super::invocation::{Action, Source};
+use super::record::CompilerRecorder;
 use super::unit::{Compilation, dep_info_tells_all};
+use super::{capture, messages, remap};
 
 impl Compilation<'_> {
     /// Captures and stores the outcome of a successful run. `extra` is where dep-info was
@@ -149,7 +147,7 @@ impl Compilation<'_> {
             )
             .map(Some),
             None if self.invocation.links() || !dep_info_tells_all(&self.invocation) => {
-                Err(NotStored::Incomplete.of(crate::outcome::NOT_OBSERVED))
+                Err(NotStored::Incomplete.of(NOT_OBSERVED))
             }
             None => Ok(None),
         }

@@ -18,11 +18,11 @@ use std::os::unix::ffi::OsStrExt as _;
 use crate::config::LogLevel;
 use crate::formats::digest::Digest;
 use crate::formats::key::KeyHasher;
-use crate::kinds::rustc::invocation::{Action, Source};
 use crate::os::fs;
 use crate::os::proc::Process;
 use crate::store::Turn;
 
+use super::invocation::{Action, Source};
 use super::unit::Compilation;
 
 impl Compilation<'_> {
