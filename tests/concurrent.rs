@@ -1,4 +1,4 @@
-//! Builds at the same time: identical compilations run once.
+//! Builds at the same time: identical compilations, and runs of build scripts, run once.
 
 use std::ffi::OsString;
 use std::fs;
@@ -160,6 +160,41 @@ fn eight_builds_of_one_project_compile_each_unit_once() {
         ends_well(&case, n, build);
     }
     assert_eq!(compiled(&case), ["app", "base"]);
+    nothing_is_left(&case);
+}
+
+#[test]
+fn a_build_script_of_four_builds_runs_once() {
+    let mut case = project();
+    let mut gate = Gate::closed();
+    // Runs count themselves by a descriptor that nobody could take for an input or an output.
+    let runs = case.root().join("runs");
+    let open = format!("exec 9>>{}; exec \"$@\"", quote(&runs));
+    case.launcher(&["/bin/sh", "-c", &open, "sh"])
+        .env("CACHEWRAP_BUILD_SCRIPTS", "all");
+    let wait = format!(
+        "echo run >/proc/self/fd/9; while kill -0 {} 2>/dev/null; do sleep 0.01; done",
+        gate.0.id()
+    );
+    let script = format!(
+        "fn main() {{\n\
+         println!(\"cargo:rerun-if-changed=build.rs\");\n\
+         let status = std::process::Command::new(\"sh\").args([\"-c\", {wait:?}]).status();\n\
+         assert!(status.unwrap().success());\n\
+         }}\n"
+    );
+    case.write("build.rs", script);
+    let builds: Vec<_> = (0..4).map(|n| start(&case, n)).collect();
+    poll("waiting", || {
+        let log = fs::read_to_string(log_file(&case)).unwrap_or_default();
+        let waiting = log.matches("waiting for another process: app (build script run)");
+        (waiting.count() == 3).then_some(())
+    });
+    gate.open();
+    for (n, build) in builds.into_iter().enumerate() {
+        ends_well(&case, n, build);
+    }
+    assert_eq!(fs::read_to_string(runs).expect("runs"), "run\n");
     nothing_is_left(&case);
 }
 

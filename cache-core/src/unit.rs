@@ -20,8 +20,8 @@ use crate::request::Request;
 use crate::roots::Template;
 use crate::run::{Command, Run};
 use crate::scene::Scene;
+use crate::store::Store;
 use crate::store::stats::Events;
-use crate::store::{Store, Turn};
 
 /// A kind of units.
 pub(crate) trait Kind: Sync {
@@ -63,9 +63,13 @@ pub(crate) trait Unit {
         false
     }
 
-    /// Waits for another process that makes the same, or keeps others from it.
-    fn turn(&self) -> Turn {
-        Turn::Anybody
+    /// What it is about to make, as far as that is known: of several that make the same, one does,
+    /// and the others wait. `None`: it takes no time worth waiting for.
+    fn work(&self) -> Option<Digest>;
+
+    /// Whether to wait, rather than make it too.
+    fn waits(&self) -> bool {
+        true
     }
 
     /// Puts the outputs of a result into their places: all of them, or none.

@@ -11,7 +11,7 @@ use std::ffi::{OsStr, OsString};
 use std::os::unix::ffi::OsStrExt as _;
 use std::path::Path;
 
-use crate::formats::digest::{BlobRef, ManifestKey};
+use crate::formats::digest::{BlobRef, Digest, ManifestKey};
 use crate::formats::key::KeyHasher;
 use crate::inputs::inherited::Inherited;
 use crate::inputs::processor;
@@ -159,6 +159,10 @@ impl Unit for Tool<'_> {
 
     fn is_in_key(&self, _name: &OsStr) -> bool {
         false
+    }
+
+    fn work(&self) -> Option<Digest> {
+        Some(self.run.work())
     }
 
     fn restore(&self, result: &CompileResult) -> Result<Messages, RestoreError> {

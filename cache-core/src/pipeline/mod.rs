@@ -25,6 +25,7 @@ use crate::formats::manifest::InputManifest;
 use crate::inputs::check::World;
 use crate::kinds;
 use crate::observe::Depth;
+use crate::os::proc;
 use crate::outcome::{MissReason, Outcome, Refusal};
 use crate::outputs::result::CompileResult;
 use crate::request::Request;
@@ -117,7 +118,7 @@ impl Call<'_> {
             Err(reason) => reason,
             hit => return hit,
         };
-        *turn = self.unit.turn();
+        *turn = self.take_turn();
         if matches!(turn, Turn::Anybody) {
             return Err(reason);
         }
@@ -136,6 +137,22 @@ impl Call<'_> {
         let hit = self.look_up(&again, stdout, stderr).map_err(|_| reason)?;
         self.engine.count(&[("hit.waited", 1)]);
         Ok(hit)
+    }
+
+    /// Waits for another process that makes the same, or keeps others from it.
+    fn take_turn(&self) -> Turn {
+        let (engine, unit) = (self.engine, self.unit);
+        let work = unit.work().filter(|_| !engine.store.is_read_only());
+        let Some(work) = work else {
+            return Turn::Anybody;
+        };
+        engine.store.take_turn(work, || {
+            let waits = unit.waits() && !is_nested();
+            if waits {
+                engine.report_waiting(unit);
+            }
+            waits
+        })
     }
 
     /// Serves the unit from the store, or says why not.
@@ -226,5 +243,30 @@ impl Call<'_> {
             created: SystemTime::UNIX_EPOCH.elapsed().map_or(0, |d| d.as_secs()),
         };
         self.engine.put(scene, inputs, &result, stored)
+    }
+}
+
+/// Whether an ancestor of this process goes by the same name: one that makes something (a macro that
+/// runs cargo, say) cannot end before this one does. Another program of that name costs no more than
+/// making the same twice.
+fn is_nested() -> bool {
+    let Some(own) = proc::Process::find("self") else {
+        return false;
+    };
+    let mut next = own.parent();
+    while let Some(ancestor) = next {
+        if ancestor.name() == own.name() {
+            return true;
+        }
+        next = ancestor.parent();
+    }
+    false
+}
+
+#[cfg(test)]
+mod tests {
+    #[test]
+    fn a_test_is_not_run_by_itself() {
+        assert!(!super::is_nested());
     }
 }

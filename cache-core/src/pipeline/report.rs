@@ -59,6 +59,12 @@ impl Engine<'_> {
         });
     }
 
+    pub(super) fn report_waiting(&self, unit: &dyn Unit) {
+        let name = &unit.scene().name;
+        let said = || format!("waiting for another process: {name}");
+        self.log.say(LogLevel::Info, said);
+    }
+
     /// Says why a unit is not served, before its process runs.
     pub(super) fn report_reason(&self, unit: &dyn Unit, reason: &MissReason) {
         let name = &unit.scene().name;

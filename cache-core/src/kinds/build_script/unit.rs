@@ -208,6 +208,10 @@ impl Unit for ScriptRun<'_> {
         key::enters(name, self.request.env)
     }
 
+    fn work(&self) -> Option<Digest> {
+        Some(self.run.work())
+    }
+
     fn restore(&self, result: &CompileResult) -> Result<Messages, RestoreError> {
         self.run.restore(result)
     }

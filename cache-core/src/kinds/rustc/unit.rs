@@ -23,9 +23,9 @@ use crate::outputs::result::CompileResult;
 use crate::request::Request;
 use crate::run::Command;
 use crate::scene::Scene;
+use crate::store::Store;
 use crate::store::memo::Memo;
 use crate::store::stats::{self, Events};
-use crate::store::{Store, Turn};
 use crate::unit::{Kept, Kind, Process, Ran, Unit};
 
 use super::capture::Places;
@@ -258,8 +258,12 @@ impl Unit for Compilation<'_> {
         self.invocation.action == Action::Query
     }
 
-    fn turn(&self) -> Turn {
-        self.wait_or_keep_others_waiting()
+    fn work(&self) -> Option<Digest> {
+        self.is_unit_of_cargo().then(|| self.compilation())
+    }
+
+    fn waits(&self) -> bool {
+        !self.has_incremental_session()
     }
 
     fn restore(&self, result: &CompileResult) -> Result<Messages, RestoreError> {
