@@ -59,6 +59,7 @@ mod watchdog;
 use std::path::Path;
 
 use super::{events, unix};
+use crate::os::proc::Process;
 use crate::os::stamp::Stamp;
 
 pub(crate) use preload::{OBJECT as PRELOADED_OBJECT, is_loadable};
@@ -83,7 +84,9 @@ pub fn is_observed() -> bool {
         if executable_of(&pid.to_string()) == Some(own) {
             return true;
         }
-        let Some(parent) = parent_of(pid) else {
+        let process = Process::find(pid);
+        let parent = process.as_ref().and_then(|process| process.field("PPid"));
+        let Some(parent) = parent.and_then(|parent| parent.parse().ok()) else {
             return false;
         };
         pid = parent;
@@ -95,12 +98,4 @@ pub fn is_observed() -> bool {
 fn executable_of(pid: &str) -> Option<(u64, u64)> {
     let stamp = Stamp::of(Path::new(&format!("/proc/{pid}/exe")))?;
     Some((stamp.dev, stamp.ino))
-}
-
-fn parent_of(pid: u32) -> Option<u32> {
-    let stat = crate::os::fs::read(Path::new(&format!("/proc/{pid}/stat"))).ok()?;
-    // The name in parentheses may hold anything.
-    let end = memchr::memrchr(b')', &stat)?;
-    let rest = String::from_utf8_lossy(stat.get(end + 1..)?).into_owned();
-    rest.split_whitespace().nth(1)?.parse().ok()
 }

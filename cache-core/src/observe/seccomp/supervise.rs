@@ -33,6 +33,7 @@ use super::sys::{Listener, Notification, Urgent, Wait};
 use super::watchdog::Watchdog;
 use crate::inputs::input::FileType;
 use crate::os::fs;
+use crate::os::proc::Process;
 use crate::os::stamp::{self, Stamp};
 
 /// How long processes that outlive the compiler are waited for, all together.
@@ -631,15 +632,14 @@ impl<'a> Supervisor<'a> {
         if let Some(&pid) = self.processes.get(&tid) {
             return Ok(pid);
         }
-        let status = fs::read(Path::new(&format!("/proc/{tid}/status")));
-        let status = status.map_err(|e| e.to_string())?;
-        let status = String::from_utf8_lossy(&status);
+        let process = Process::find(tid).ok_or_else(unreadable)?;
         let field = |name: &str| {
-            let line = status.lines().find_map(|line| line.strip_prefix(name));
-            let value = line.and_then(|line| line.trim().parse::<u32>().ok());
+            let value = process
+                .field(name)
+                .and_then(|value| value.parse::<u32>().ok());
             value.ok_or_else(unreadable)
         };
-        let (pid, parent) = (field("Tgid:")?, field("PPid:")?);
+        let (pid, parent) = (field("Tgid")?, field("PPid")?);
         self.processes.insert(tid, pid);
         if self.pids.insert(pid) {
             self.seen.parents.push((pid, parent));
