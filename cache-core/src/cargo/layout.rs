@@ -96,7 +96,7 @@ fn locked_above(path: &Path) -> Option<&Path> {
 const LOCK: &str = "Cargo.lock";
 
 /// Adds a root in its given and its canonical spelling.
-fn add(roots: &mut Roots, root: Root, path: &Path) {
+pub(crate) fn add(roots: &mut Roots, root: Root, path: &Path) {
     roots.add(root, path);
     if let Ok(canonical) = fs::canonicalize(path) {
         roots.add(root, canonical);

@@ -43,6 +43,7 @@ use crate::inputs::search;
 use crate::observe::{Access, Depth, Event, Observation};
 use crate::os::fs;
 use crate::os::stamp::{self, Stamp};
+use crate::outcome::{Bypass, BypassReason};
 use crate::request::Request;
 use crate::run::Command;
 use crate::store::Store;
@@ -222,6 +223,12 @@ impl Surroundings<'_> {
     /// A program in the environment and the directory of the call.
     fn command(&self, program: &Path) -> Command {
         Command::new(program, self.request.env.clone(), self.request.cwd)
+    }
+}
+
+impl From<ToolchainError> for Bypass {
+    fn from(error: ToolchainError) -> Self {
+        BypassReason::Toolchain.of(error)
     }
 }
 

@@ -11,6 +11,7 @@ use std::ffi::{OsStr, OsString};
 use std::os::unix::ffi::OsStrExt as _;
 use std::path::Path;
 
+use crate::cargo::layout;
 use crate::formats::digest::{BlobRef, Digest, ManifestKey};
 use crate::formats::key::KeyHasher;
 use crate::inputs::inherited::Inherited;
@@ -72,10 +73,8 @@ impl Kind for ToolRuns {
             .digest(&executable)
             .map_err(|e| BypassReason::NoCompiler.of(e))?;
         let mut roots = Roots::default();
-        for path in [cwd, &*fs::canonicalize(cwd).unwrap_or_default()] {
-            roots.add(Root::Workspace, path);
-        }
-        out_dir.add_to(&mut roots);
+        layout::add(&mut roots, Root::Workspace, cwd);
+        layout::add(&mut roots, Root::Target, &out_dir.path);
         let mut tool = Tool {
             request,
             args,

@@ -32,10 +32,8 @@ impl Engine<'_> {
         let name = &unit.scene().name;
         self.log.say(LogLevel::Info, || format!("hit: {name}"));
         let mut amounts = vec![(events.hit, 1), (events.saved_us, result.duration_us)];
-        let query = format!("{}.query", events.hit);
-        if unit.is_query() {
-            amounts.push((&query, 1));
-        }
+        let query = unit.is_query().then(|| format!("{}.query", events.hit));
+        amounts.extend(query.as_deref().map(|query| (query, 1)));
         self.count(&amounts);
     }
 

@@ -123,8 +123,7 @@ impl<'a> ScriptRun<'a> {
             target: (target != host).then_some(target),
             sysroot: None,
         };
-        let toolchain = toolchain::identify(wanted, &around);
-        let toolchain = toolchain.map_err(|e| BypassReason::Toolchain.of(e))?;
+        let toolchain = toolchain::identify(wanted, &around)?;
         let sysroot = &toolchain.sysroot;
         let roots = layout::script_roots(manifest_dir, &out_dir.path, Some(target), env, sysroot);
         let digest = memo.digest(&executable);

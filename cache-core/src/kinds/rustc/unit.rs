@@ -111,8 +111,7 @@ impl<'a> Compilation<'a> {
             target: invocation.target.as_deref(),
             sysroot: invocation.sysroot.as_deref(),
         };
-        let toolchain = toolchain::identify(wanted, &around);
-        let toolchain = toolchain.map_err(|e| BypassReason::Toolchain.of(e))?;
+        let toolchain = toolchain::identify(wanted, &around)?;
         let wrappers = wrappers(&invocation, &memo, env, cwd)?;
         if let Some(why) = observe::ruled_out(config)
             && (invocation.links() || !dep_info_tells_all(&invocation))

@@ -30,7 +30,7 @@ use crate::outputs::restore::{Messages, RestoreError};
 use crate::outputs::result::CompileResult;
 use crate::outputs::tree;
 use crate::request::Request;
-use crate::roots::{Root, Roots};
+use crate::roots::Root;
 use crate::run::Command;
 use crate::scene::Scene;
 use crate::unit::{Kept, Process, Ran};
@@ -58,12 +58,6 @@ impl OutDir {
             real: real.map_err(|e| BypassReason::UsedOutDir.of(e))?,
             path: path.to_owned(),
         })
-    }
-
-    /// Adds it to roots, as what outputs and messages may name.
-    pub(super) fn add_to(&self, roots: &mut Roots) {
-        roots.add(Root::Target, &self.path);
-        roots.add(Root::Target, &self.real);
     }
 
     /// It, and it without links, if it is what it was. What was made a link since is a place of
