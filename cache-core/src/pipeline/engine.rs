@@ -16,7 +16,7 @@ use crate::outputs::restore::RestoreError;
 use crate::outputs::result::CompileResult;
 use crate::scene::Scene;
 use crate::store::stats::STORED_BYTES;
-use crate::store::{Store, StoreError};
+use crate::store::{Store, StoreError, object_name};
 
 /// The store as one unit uses it.
 pub(crate) struct Engine<'a> {
@@ -34,7 +34,7 @@ impl<'a> Engine<'a> {
     /// is not there. `None` where it cannot be loaded from there.
     pub(crate) fn preloaded_object(&self, config: &Config) -> Option<PathBuf> {
         let bytes = observe::PRELOADED_OBJECT.filter(|_| *config.preload)?;
-        let name = format!("preload-{}.so", Digest::of(bytes).to_hex().get(..16)?);
+        let name = object_name(Digest::of(bytes));
         // The loader reads it by its path, wherever the process is.
         let path = fs::canonicalize(self.store.layout().format_dir())
             .ok()?

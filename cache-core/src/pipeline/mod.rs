@@ -24,7 +24,6 @@ use std::time::SystemTime;
 use crate::formats::manifest::InputManifest;
 use crate::inputs::check::World;
 use crate::kinds;
-use crate::observe::Depth;
 use crate::os::proc;
 use crate::outcome::{MissReason, Outcome, Refusal};
 use crate::outputs::result::CompileResult;
@@ -199,7 +198,7 @@ impl Call<'_> {
     ) -> io::Result<(Status, Option<Refusal>)> {
         let is_writable = !self.engine.store.is_read_only() && self.engine.prepare_store();
         let mut process = self.unit.process(is_writable);
-        if process.depth == Some(Depth::Tree) {
+        if process.depth.is_some() {
             process.command.preload = self.engine.preloaded_object(self.request.config);
         }
         let execution = once::Execution {

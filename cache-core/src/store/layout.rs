@@ -13,7 +13,7 @@
 //! <dir>/v1/journal, journal.old      which units were not served, and why
 //! <dir>/v1/gc                        what the last collection left
 //! <dir>/v1/running/<digest>          locked by who compiles that
-//! <dir>/v1/preload-<digest>.so       the observer's object, loaded into what build scripts start
+//! <dir>/v1/preload-<digest>.so       the observer's object, loaded into what is watched
 //! <dir>/v1/tmp/                      files being written
 //! <dir>/v1/lock                      held by a running GC
 //! ```
@@ -39,6 +39,18 @@ pub const FORMAT: &str = "v1";
 /// The content of `CACHEDIR.TAG`, see <https://bford.info/cachedir/>.
 pub const CACHEDIR_TAG: &str = "Signature: 8a477f597d28d172789f06886806bc55\n\
     # This directory is a cache made by cachewrap; backups may leave it out.\n";
+
+/// The name of the observer's object of this content.
+pub(crate) fn object_name(digest: Digest) -> String {
+    let hex = digest.to_hex();
+    format!("preload-{}.so", hex.get(..16).unwrap_or_default())
+}
+
+/// The beginning of the digest that the name of an observer's object tells.
+pub(super) fn object_digest(name: &str) -> Option<&str> {
+    let digest = name.strip_prefix("preload-")?.strip_suffix(".so")?;
+    (digest.len() == 16).then_some(digest)
+}
 
 /// Paths inside one cache directory.
 #[derive(Clone, Debug)]

@@ -39,6 +39,7 @@ pub use clear::Cleared;
 pub use collection::GcReport;
 pub use gc::{CollectOptions, Collected, run_gc};
 pub use journal::{JournalChange, JournalEntry, JournalOutcome, KeyDifference};
+pub(crate) use layout::object_name;
 pub use layout::{CACHEDIR_TAG, FORMAT, Layout, disk_size};
 pub use progress::Progress;
 pub use scan::Usage;

@@ -23,7 +23,7 @@ use rayon::prelude::*;
 
 use super::progress::{Meter, Progress};
 use super::scan::blob_name;
-use super::{CACHEDIR_TAG, Store, StoreError};
+use super::{CACHEDIR_TAG, Store, StoreError, layout};
 use crate::error::PathError;
 use crate::formats::codec::{self, DecodeError};
 use crate::formats::digest::Digest;
@@ -213,6 +213,7 @@ impl<'a> Verifier<'a> {
         let is_count = |bytes: &[u8]| bytes.is_empty() || codec::is_whole(bytes);
         self.check_frames("stats", is_shard, is_count)?;
         self.check_flat();
+        self.check_objects()?;
         self.check_needs();
         Ok(self.report)
     }
@@ -230,6 +231,18 @@ impl<'a> Verifier<'a> {
         self.check_path(self.store.layout.tag(), |bytes| {
             bytes == CACHEDIR_TAG.as_bytes()
         });
+    }
+
+    /// The observer's objects, of this and of other releases.
+    fn check_objects(&mut self) -> Result<(), PathError> {
+        for file in self.store.list(self.store.layout.format_dir())? {
+            let named = file.name.to_str().and_then(layout::object_digest);
+            if let Some(named) = named {
+                let is_named = |bytes: &[u8]| Digest::of(bytes).to_hex().starts_with(named);
+                self.check_path(file.path.clone(), is_named);
+            }
+        }
+        Ok(())
     }
 
     fn check_file(&mut self, name: &str, is_sound: impl Fn(&[u8]) -> bool) {
