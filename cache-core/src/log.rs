@@ -5,8 +5,8 @@ use std::path::{Path, PathBuf};
 
 use crate::config::{LogLevel, LogSpec};
 use crate::formats::digest::Digest;
-use crate::os::fs;
 use crate::os::proc::Process;
+use crate::os::{detach, fs};
 
 /// Writes messages up to a level. Failing to write one is ignored: there is nobody left
 /// to tell, and the build goes on.
@@ -23,7 +23,8 @@ impl Log {
 
     /// Warns about some trouble, once a build.
     pub fn warn_once(&self, trouble: &str, message: impl FnOnce() -> String) {
-        if Self::is_first_of_build(trouble) {
+        let is_heard = self.spec.file.is_some() || !detach::is_detached();
+        if is_heard && Self::is_first_of_build(trouble) {
             self.warn_past_cargo(message);
         }
     }

@@ -25,7 +25,8 @@ pub enum Outcome {
         reason: MissReason,
         /// How it ended.
         status: Status,
-        /// Why its result was not stored, if it was not.
+        /// Why its result was not stored, if it was not, or is not yet
+        /// ([`Request::may_detach`](crate::Request::may_detach)).
         not_stored: Option<Because<NotStored>>,
         /// Whether the store has outgrown its bound, so that [`run_gc`](crate::store::run_gc)
         /// should be run, best by a process of its own.

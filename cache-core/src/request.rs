@@ -39,6 +39,9 @@ pub struct Request<'a> {
     pub stdin: &'a dyn Fn() -> Option<Vec<u8>>,
     /// Whether messages go to a terminal.
     pub stderr_is_terminal: bool,
+    /// Whether the call may go on in a copy of this process when it has returned, to store what an edit
+    /// produced: only for a process that has no other threads and then soon ends.
+    pub may_detach: bool,
     /// The wrapper's own path, which build scripts are started through from now on;
     /// `None` where their runs are not to be cached.
     pub wrapper: Option<&'a Path>,
@@ -64,6 +67,7 @@ impl<'a> Request<'a> {
             runner,
             stdin: &no_input,
             stderr_is_terminal: false,
+            may_detach: false,
             wrapper: None,
         }
     }

@@ -67,9 +67,10 @@ pub(crate) trait Unit {
     /// and the others wait. `None`: it takes no time worth waiting for.
     fn work(&self) -> Option<Digest>;
 
-    /// Whether to wait, rather than make it too.
-    fn waits(&self) -> bool {
-        true
+    /// Whether it is made again and again, a little different each time: somebody is editing, and
+    /// waits for it. Asked before the process runs.
+    fn is_edit(&self) -> bool {
+        false
     }
 
     /// Puts the outputs of a result into their places: all of them, or none.
@@ -78,8 +79,23 @@ pub(crate) trait Unit {
     /// Its process.
     fn process(&self, is_observed: bool) -> Process<'_>;
 
-    /// What a process that ended well was seen to do. Outputs are put into the store.
-    fn keep(&self, ran: &Ran, process: &Process<'_>) -> Result<Kept, Refusal>;
+    /// What a process that ended well was seen to do; what is left puts its outputs into the store.
+    fn keep<'a>(
+        &'a self,
+        ran: &'a Ran,
+        process: &'a Process<'_>,
+    ) -> Result<Box<dyn Rest + 'a>, Refusal>;
+
+    /// Gives the process what an earlier one left for it, if that is gone.
+    fn place_state(&self) {}
+
+    /// Whether the process left something for its next time.
+    fn has_state(&self) -> bool {
+        false
+    }
+
+    /// Keeps that. It takes time, and nobody waits.
+    fn keep_state(&self) {}
 
     /// What is done when the outputs are in their places, served or made.
     fn finish(&self) {}
@@ -107,6 +123,24 @@ pub(crate) struct Ran {
     pub(crate) stdout: Vec<u8>,
     /// The lines as they were passed on.
     pub(crate) stderr: Vec<u8>,
+}
+
+/// What is left to do when a process has ended.
+pub(crate) trait Rest {
+    /// Prepares for being done later, while the build goes on and its files change; `false` if it has
+    /// to be done at once.
+    fn may_wait(&mut self) -> bool {
+        false
+    }
+
+    fn finish(self: Box<Self>) -> Result<Kept, Refusal>;
+}
+
+/// Something that has to be done at once.
+impl<F: FnOnce() -> Result<Kept, Refusal>> Rest for F {
+    fn finish(self: Box<Self>) -> Result<Kept, Refusal> {
+        self()
+    }
 }
 
 /// What is kept of a process.

@@ -5,7 +5,9 @@ use std::ffi::OsString;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::time::Duration;
 
+use cache_core::Store;
 use tempfile::TempDir;
 use walkdir::WalkDir;
 
@@ -315,6 +317,9 @@ impl Case {
         let output = command
             .output()
             .unwrap_or_else(|error| panic!("{text} should start: {error}"));
+        // What it left to a process of its own is part of what it did.
+        let store = Store::new(self.cache(), true);
+        assert!(store.wait_for_keepers(Duration::from_secs(60)), "{text}");
         Outcome::new(text, &output, self.compiled().split_off(before))
     }
 

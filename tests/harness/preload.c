@@ -7,6 +7,7 @@
 //   FAULT_STICKY  if set, all later operations fail as well
 //   FAULT_REPORT  a file to which "<operations so far> <operations failed>\n" is appended at the end
 //   CLOCK_SHIFT   seconds to add to the time of day
+//   KEEPER_GATE   a process that leaves its session waits until this file is there
 //
 // Operations are calls that name a path or a descriptor of a file; pipes, sockets and what the
 // program was started with do not count.
@@ -30,7 +31,7 @@
 
 static int active, error, sticky;
 static long at, shift;
-static char report[4096];
+static char report[4096], gate[4096];
 static atomic_long operations, failures;
 static atomic_char files[FDS];
 
@@ -47,8 +48,10 @@ __attribute__((constructor)) static void start(void) {
   shift = number("CLOCK_SHIFT");
   const char *path = getenv("FAULT_REPORT");
   if (path) snprintf(report, sizeof report, "%s", path);
-  const char *names[] = {"FAULT_AT",     "FAULT_ERRNO", "FAULT_STICKY",
-                         "FAULT_REPORT", "CLOCK_SHIFT", "LD_PRELOAD"};
+  path = getenv("KEEPER_GATE");
+  if (path) snprintf(gate, sizeof gate, "%s", path);
+  const char *names[] = {"FAULT_AT",    "FAULT_ERRNO", "FAULT_STICKY", "FAULT_REPORT",
+                         "CLOCK_SHIFT", "KEEPER_GATE", "LD_PRELOAD"};
   for (size_t i = 0; i < sizeof names / sizeof *names; i++) unsetenv(names[i]);
   active = 1;
 }
@@ -60,6 +63,13 @@ __attribute__((destructor)) static void end(void) {
   if (!file) return;
   fprintf(file, "%ld %ld\n", atomic_load(&operations), atomic_load(&failures));
   fclose(file);
+}
+
+pid_t setsid(void) {
+  pid_t (*next)(void) = (pid_t (*)(void))dlsym(RTLD_NEXT, "setsid");
+  pid_t session = next();
+  while (active && *gate && syscall(SYS_faccessat, AT_FDCWD, gate, F_OK) != 0) usleep(1000);
+  return session;
 }
 
 static int fails(void) {

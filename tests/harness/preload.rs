@@ -70,6 +70,17 @@ impl Preload {
             .env("CLOCK_SHIFT", by.to_string())
     }
 
+    /// Lets a process that keeps something for the wrapper wait until a file is there.
+    pub(crate) fn hold_keepers<'a>(
+        &self,
+        command: &'a mut Command,
+        gate: &Path,
+    ) -> &'a mut Command {
+        command
+            .env("LD_PRELOAD", &self.library)
+            .env("KEEPER_GATE", gate)
+    }
+
     /// Whether the last command went so far as to meet its fault. One that has become the
     /// compiler leaves no report, and did so because of it.
     pub(crate) fn fault_was_met(&self) -> bool {

@@ -27,7 +27,7 @@ enum Kind {
     Link(PathBuf),
 }
 
-/// The files of a target directory with their number of hard links.
+/// The files of a target directory with their number of names, but for those of incremental rustc.
 #[derive(Debug, Default)]
 pub(crate) struct Tree {
     pub(crate) entries: BTreeMap<PathBuf, Entry>,
@@ -37,6 +37,7 @@ pub(crate) struct Tree {
 /// Looks at everything but the private states of cargo (`.fingerprint`) and of incremental rustc.
 pub(crate) fn tree(target: &Path) -> Tree {
     let mut tree = Tree::default();
+    let of_sessions = names_of_sessions(target);
     let entries = WalkDir::new(target)
         .min_depth(1)
         .sort_by_file_name()
@@ -71,7 +72,9 @@ pub(crate) fn tree(target: &Path) -> Tree {
         } else if metadata.is_symlink() {
             Kind::Link(fs::read_link(entry.path()).unwrap_or_default())
         } else {
-            tree.links.insert(relative.clone(), metadata.nlink());
+            let of_sessions = of_sessions.get(&metadata.ino()).copied().unwrap_or(0);
+            let links = metadata.nlink().saturating_sub(of_sessions);
+            tree.links.insert(relative.clone(), links);
             Kind::File
         };
         let entry = Entry {
@@ -83,6 +86,19 @@ pub(crate) fn tree(target: &Path) -> Tree {
         tree.entries.insert(relative, entry);
     }
     tree
+}
+
+/// How many names files have in incremental sessions, by their inodes: rustc links metadata that stays the same,
+/// and how many sessions there are depends on what there was before.
+fn names_of_sessions(target: &Path) -> BTreeMap<u64, u64> {
+    let mut names = BTreeMap::new();
+    for entry in WalkDir::new(target).into_iter().flatten() {
+        let is_of_session = entry.path().iter().any(|part| part == "incremental");
+        if is_of_session && let Ok(metadata) = entry.metadata() {
+            *names.entry(metadata.ino()).or_insert(0) += 1;
+        }
+    }
+    names
 }
 
 /// Numbers the files of codegen units, whose names rustc draws anew for each incremental session.

@@ -21,7 +21,7 @@ use crate::inputs::sort::{Code, Seen, Summary, Use};
 use crate::os::fs;
 use crate::os::stamp::Stamp;
 use crate::outcome::{NotStored, Refusal};
-use crate::roots::{Root, RootedPath};
+use crate::roots::{Root, RootedPath, Roots};
 use crate::scene::Scene;
 
 /// What recording needs to know.
@@ -134,21 +134,9 @@ impl Recorder<'_> {
         Ok(inputs)
     }
 
-    /// Inputs that bind a result to the places of some roots.
-    pub(crate) fn bindings(&self, roots: &[Root]) -> Vec<Input> {
-        let mut inputs = Facts::default();
-        self.bind(roots.iter().copied(), &mut inputs);
-        inputs.into_inputs()
-    }
-
     /// Binds a result to the places of some roots.
     pub(crate) fn bind(&self, roots: impl Iterator<Item = Root>, inputs: &mut Facts) {
-        for root in roots {
-            if let Some(path) = self.scene.roots.get(root) {
-                let value = path.as_os_str().as_bytes().to_vec();
-                inputs.insert(Input::RootValue { root, value });
-            }
-        }
+        bind(&self.scene.roots, roots, inputs);
     }
 
     fn input(&self, seen: &Seen) -> Result<Option<Input>, Refusal> {
@@ -345,6 +333,22 @@ impl Recorder<'_> {
         let sought = dirs.any(|dir| Some(dir.as_path()) == path.parent());
         sought.then_some(Input::NoProgram { name: named })
     }
+}
+
+fn bind(known: &Roots, roots: impl Iterator<Item = Root>, inputs: &mut Facts) {
+    for root in roots {
+        if let Some(path) = known.get(root) {
+            let value = path.as_os_str().as_bytes().to_vec();
+            inputs.insert(Input::RootValue { root, value });
+        }
+    }
+}
+
+/// Inputs that bind a result to the places of some roots.
+pub(crate) fn bindings(known: &Roots, roots: &[Root]) -> Vec<Input> {
+    let mut inputs = Facts::default();
+    bind(known, roots.iter().copied(), &mut inputs);
+    inputs.into_inputs()
 }
 
 /// Whether a file is code, by who used it and by its content.

@@ -30,7 +30,7 @@ use crate::scene::Scene;
 use crate::store::Store;
 use crate::store::memo::Memo;
 use crate::store::stats::{self, Events};
-use crate::unit::{Kept, Kind, Process, Ran, Unit};
+use crate::unit::{Kind, Process, Ran, Rest, Unit};
 
 /// Runs of tools.
 pub(crate) struct ToolRuns;
@@ -174,7 +174,11 @@ impl Unit for Tool<'_> {
         process
     }
 
-    fn keep(&self, ran: &Ran, _process: &Process<'_>) -> Result<Kept, Refusal> {
-        self.run.keep(ran, &|_| false, |_, _| Ok(()))
+    fn keep<'a>(
+        &'a self,
+        ran: &'a Ran,
+        _process: &'a Process<'_>,
+    ) -> Result<Box<dyn Rest + 'a>, Refusal> {
+        Ok(Box::new(|| self.run.keep(ran, &|_| false, |_, _| Ok(()))))
     }
 }

@@ -1,5 +1,11 @@
 //! What the operating system has: files and their times, directories, locks, the environment.
 
+#[expect(
+    clippy::disallowed_methods,
+    reason = "it asks the kernel about this process"
+)]
+#[expect(unsafe_code, reason = "forking")]
+pub(crate) mod detach;
 pub(crate) mod dir;
 pub(crate) mod dynamic;
 #[expect(clippy::disallowed_methods, reason = "it takes the environment")]

@@ -2,6 +2,8 @@
 
 use std::fmt::Display;
 use std::fs;
+use std::sync::OnceLock;
+use std::time::Duration;
 
 /// A process, as its `status` describes it.
 pub(crate) struct Process(String);
@@ -31,23 +33,56 @@ impl Process {
     }
 }
 
-/// The process that started this one, told from earlier ones with the same id.
-pub(crate) fn parent() -> String {
+/// The process that started this one, told from earlier ones with the same id; the first that was
+/// asked for, if another one has taken its place.
+pub(crate) fn parent() -> &'static str {
+    static PARENT: OnceLock<String> = OnceLock::new();
+    PARENT.get_or_init(find_parent)
+}
+
+fn find_parent() -> String {
     let parent = std::os::unix::process::parent_id();
-    let stat = fs::read(format!("/proc/{parent}/stat")).unwrap_or_default();
-    // The name, in parentheses, may contain anything; the start is the 20th word after it.
-    let stat = String::from_utf8_lossy(&stat);
-    let words = stat.rsplit_once(") ").map(|(_, rest)| rest);
-    let started = words.and_then(|words| words.split(' ').nth(19));
-    match started {
+    match started(parent) {
         Some(started) => format!("{parent}-{started}"),
         None => parent.to_string(),
     }
 }
 
+/// When a process was started, hundredths of a second (`USER_HZ`, the same on all processors that
+/// are observed) since the machine was.
+fn started(pid: u32) -> Option<u64> {
+    let stat = fs::read(format!("/proc/{pid}/stat")).ok()?;
+    // The name, in parentheses, may contain anything; the start is the 20th word after it.
+    let stat = String::from_utf8_lossy(&stat);
+    let (_, words) = stat.rsplit_once(") ")?;
+    words.split(' ').nth(19)?.parse().ok()
+}
+
+/// For how long the process has been running that started this one.
+pub(crate) fn age_of_parent() -> Option<Duration> {
+    let started = Duration::from_millis(started(std::os::unix::process::parent_id())? * 10);
+    let uptime = fs::read_to_string("/proc/uptime").ok()?;
+    let uptime: f64 = uptime.split(' ').next()?.parse().ok()?;
+    Duration::try_from_secs_f64(uptime)
+        .ok()?
+        .checked_sub(started)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_started_this_process_is_older_than_it() {
+        let own = started(std::process::id()).unwrap();
+        let parent = std::os::unix::process::parent_id();
+        assert!(started(parent).unwrap() <= own);
+        let age = age_of_parent().unwrap();
+        let uptime = fs::read_to_string("/proc/uptime").unwrap();
+        let uptime: f64 = uptime.split(' ').next().unwrap().parse().unwrap();
+        assert!(age.as_secs_f64() <= uptime);
+        assert!(parent == 1 || age.as_secs_f64() < uptime - 0.01);
+    }
 
     #[test]
     fn ancestors_are_known() {

@@ -3,3 +3,4 @@
 pub(crate) mod restore;
 pub(crate) mod result;
 pub(crate) mod tree;
+pub(crate) mod watch;

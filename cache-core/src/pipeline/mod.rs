@@ -11,6 +11,7 @@
 //!
 //! What is particular to a kind is behind [`Kind`](crate::unit::Kind) and [`Unit`].
 
+mod defer;
 mod engine;
 mod once;
 #[cfg(observer)]
@@ -31,8 +32,9 @@ use crate::request::Request;
 use crate::run::{Sink, Status};
 use crate::store::stats::Events;
 use crate::store::{Store, Turn};
-use crate::unit::{Kept, Process, Ran, Unit};
+use crate::unit::{Kept, Ran, Unit};
 
+use defer::Keeping;
 use engine::Engine;
 use once::Progress;
 
@@ -92,10 +94,18 @@ impl Call<'_> {
             Err(reason) => reason,
         };
         self.engine.report_reason(self.unit, &reason);
-        let (status, not_stored) = self.run(&reason, stdout, stderr)?;
+        let (status, kept) = self.run(&reason, stdout, stderr)?;
         let (engine, events) = (self.engine, self.events);
-        engine.report_miss(events, self.unit, &reason, not_stored.as_ref());
-        let full = not_stored.is_none() && engine.is_full(self.request.config);
+        let is_known = !matches!(kept, Ok(Keeping::Later));
+        let not_stored = kept.err();
+        if is_known {
+            engine.report_miss(events, self.unit, &reason, not_stored.as_ref());
+            if not_stored.is_none() {
+                drop(turn);
+                self.keep_state_later();
+            }
+        }
+        let full = is_known && not_stored.is_none() && engine.is_full(self.request.config);
         Ok(Outcome::Miss {
             full,
             reason,
@@ -146,7 +156,7 @@ impl Call<'_> {
             return Turn::Anybody;
         };
         engine.store.take_turn(work, || {
-            let waits = unit.waits() && !is_nested();
+            let waits = !is_nested();
             if waits {
                 engine.report_waiting(unit);
             }
@@ -195,8 +205,11 @@ impl Call<'_> {
         reason: &MissReason,
         stdout: Sink<'_>,
         stderr: Sink<'_>,
-    ) -> io::Result<(Status, Option<Refusal>)> {
+    ) -> io::Result<(Status, Result<Keeping, Refusal>)> {
         let is_writable = !self.engine.store.is_read_only() && self.engine.prepare_store();
+        // Whether it is an edit shows before the process has run.
+        let may_defer = self.may_defer();
+        self.unit.place_state();
         let mut process = self.unit.process(is_writable);
         if process.depth.is_some() {
             process.command.preload = self.engine.preloaded_object(self.request.config);
@@ -209,7 +222,17 @@ impl Call<'_> {
             is_writable,
             time: self.events.took_us,
         };
-        let keep = |ran: &Ran| self.keep(ran, &process);
+        let keep = |ran: &Ran| {
+            #[cfg(test)]
+            crate::fault::point("keeping");
+            let mut rest = self.unit.keep(ran, &process)?;
+            let may_wait = may_defer && rest.may_wait();
+            let finish = || self.put(ran, rest.finish()?);
+            if may_wait {
+                return self.keep_later(reason, finish);
+            }
+            finish().map(|()| Keeping::Done)
+        };
         let ended = self
             .engine
             .execute(self.progress, &execution, stdout, stderr, keep)?;
@@ -219,9 +242,7 @@ impl Call<'_> {
         Ok(ended)
     }
 
-    fn keep(&self, ran: &Ran, process: &Process<'_>) -> Result<(), Refusal> {
-        #[cfg(test)]
-        crate::fault::point("keeping");
+    fn put(&self, ran: &Ran, kept: Kept) -> Result<(), Refusal> {
         let Kept {
             toolchain,
             inputs,
@@ -229,7 +250,7 @@ impl Call<'_> {
             stdout,
             stderr,
             stored,
-        } = self.unit.keep(ran, process)?;
+        } = kept;
         let scene = self.unit.scene();
         let result = CompileResult {
             unit: scene.name.clone(),

@@ -25,6 +25,7 @@ use crate::run::{Runner, Sink, Status};
 use crate::unit::{Process, Ran};
 
 use super::Engine;
+use super::defer::Keeping;
 use crate::outcome::Outcome;
 
 /// How far a call has come.
@@ -103,8 +104,8 @@ impl Engine<'_> {
         execution: &Execution<'_>,
         stdout: Sink<'_>,
         stderr: Sink<'_>,
-        keep: impl FnOnce(&Ran) -> Result<(), Refusal>,
-    ) -> io::Result<(Status, Option<Refusal>)> {
+        keep: impl FnOnce(&Ran) -> Result<Keeping, Refusal>,
+    ) -> io::Result<(Status, Result<Keeping, Refusal>)> {
         #[cfg(test)]
         crate::fault::point("before the run");
         let started = stamp::now();
@@ -143,12 +144,12 @@ impl Engine<'_> {
         let duration_us = u64::try_from(run.duration.as_micros()).unwrap_or(u64::MAX);
         self.count(&[(execution.time, duration_us)]);
         let status = run.status;
-        let not_stored: Option<Refusal> = if status != Status::Code(0) {
-            Some(NotStored::Failed.of(status))
+        let kept = if status != Status::Code(0) {
+            Err(NotStored::Failed.of(status))
         } else if !execution.is_writable {
-            Some(NotStored::Store.of("not writable"))
+            Err(NotStored::Store.of("not writable"))
         } else if !understood {
-            Some(NotStored::Internal.of("reading what it printed"))
+            Err(NotStored::Internal.of("reading what it printed"))
         } else {
             let ran = Ran {
                 run,
@@ -159,8 +160,7 @@ impl Engine<'_> {
             };
             let kept = catch_unwind(AssertUnwindSafe(|| keep(&ran)));
             kept.unwrap_or_else(|_| Err(NotStored::Internal.of("keeping")))
-                .err()
         };
-        Ok((status, not_stored))
+        Ok((status, kept))
     }
 }

@@ -124,18 +124,42 @@ impl Store {
     }
 
     /// The same, for a file in directories that leave it these permissions.
-    ///
-    /// In the store nobody may read it who could not read the original. That holds also
-    /// against a blob of the same content that is there with more permissions: somebody else
-    /// may have put it there, with any content.
     pub(crate) fn take_in(
         &self,
         from: &Path,
         reachable: u32,
         inspect: impl FnMut(&[u8]) + Send,
     ) -> Result<TakenIn, StoreError> {
+        self.take_in_open(fs::open(from)?, from, reachable, inspect)
+    }
+
+    /// The same, but one that is there already only gets the time of now, which tells a collection that it
+    /// is needed. It was read and not verified: placing does that.
+    pub(crate) fn take_in_new(&self, from: &Path) -> Result<TakenIn, StoreError> {
+        let blob = fs::digest(from)?;
+        if self.touch(&self.layout.blob(blob.digest)).is_ok() {
+            return Ok(TakenIn {
+                blob,
+                has_holes: false,
+                size: 0,
+            });
+        }
+        self.take_in(from, 0o777, |_| ())
+    }
+
+    /// The same, for one that was opened before, and is called `from` in errors.
+    ///
+    /// In the store nobody may read it who could not read the original. That holds also
+    /// against a blob of the same content that is there with more permissions: somebody else
+    /// may have put it there, with any content.
+    pub(crate) fn take_in_open(
+        &self,
+        source: File,
+        from: &Path,
+        reachable: u32,
+        inspect: impl FnMut(&[u8]) + Send,
+    ) -> Result<TakenIn, StoreError> {
         self.prepare()?;
-        let source = fs::open(from)?;
         let metadata = source.metadata().context("look at", from)?;
         let tmp = self.temp_file(blob_mode(metadata.mode() & reachable))?;
         let has_holes = sparse::has_holes(&source);

@@ -241,7 +241,7 @@ impl Store {
         }
         let entry = JournalEntry {
             time: SystemTime::UNIX_EPOCH.elapsed().map_or(0, |d| d.as_secs()),
-            build: proc::parent(),
+            build: proc::parent().to_owned(),
             dir: dir.to_string_lossy().into_owned(),
             unit: shortened(unit),
             outcome,

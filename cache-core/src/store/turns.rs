@@ -31,6 +31,7 @@ use std::fs::File;
 use std::os::unix::fs::{FileExt as _, MetadataExt as _};
 use std::path::Path;
 use std::sync::mpsc::{self, RecvTimeoutError};
+use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use super::Store;
@@ -72,8 +73,18 @@ impl Drop for Lead {
     }
 }
 
-/// Keeps a thread beating; it ends when this is dropped.
-struct Heart(#[expect(dead_code, reason = "its end is the message")] mpsc::Sender<()>);
+/// Keeps a thread beating, which has ended when this is dropped.
+struct Heart {
+    alive: Option<mpsc::Sender<()>>,
+    thread: Option<JoinHandle<()>>,
+}
+
+impl Drop for Heart {
+    fn drop(&mut self) {
+        self.alive = None;
+        let _ = self.thread.take().map(JoinHandle::join);
+    }
+}
 
 impl Heart {
     fn start(file: &File) -> Option<Self> {
@@ -87,8 +98,11 @@ impl Heart {
                 let _ = file.write_all_at(&beats.to_le_bytes(), 0);
             }
         };
-        std::thread::Builder::new().spawn(beat).ok()?;
-        Some(Self(alive))
+        let thread = std::thread::Builder::new().spawn(beat).ok()?;
+        Some(Self {
+            alive: Some(alive),
+            thread: Some(thread),
+        })
     }
 }
 
@@ -127,7 +141,7 @@ impl Store {
         }
     }
 
-    fn open_running(&self, path: &Path) -> Result<File, PathError> {
+    pub(super) fn open_running(&self, path: &Path) -> Result<File, PathError> {
         match self.open_file(path) {
             Err(e) if e.is_not_found() => {
                 self.prepare()?;
@@ -139,7 +153,7 @@ impl Store {
     }
 }
 
-fn has_name(file: &File) -> bool {
+pub(super) fn has_name(file: &File) -> bool {
     file.metadata().is_ok_and(|metadata| metadata.nlink() > 0)
 }
 

@@ -75,6 +75,7 @@ fn serve(argv: &[OsString], name: &OsStr) -> Option<Status> {
     request.arg0 = name;
     request.stdin = &read_stdin;
     request.stderr_is_terminal = std::io::stderr().is_terminal();
+    request.may_detach = true;
     request.wrapper = wrapper.as_deref();
     let outcome = cache_core::run(&request, &mut stdout, &mut stderr);
     match outcome.ok()? {

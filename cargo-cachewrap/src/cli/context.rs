@@ -1,6 +1,7 @@
 //! What every subcommand starts from.
 
 use std::path::PathBuf;
+use std::time::Duration;
 
 use cache_core::config::Loaded;
 use cache_core::{Config, Environment, Store};
@@ -43,7 +44,14 @@ impl Context {
     }
 }
 
-/// The store that the settings name.
+/// For how long what was compiled just now may be on its way into the store.
+const KEEPING: Duration = Duration::from_secs(10);
+
+/// The store that the settings name, with what was compiled up to now in it.
 pub(super) fn store(config: &Config) -> Store {
-    Store::new(&*config.dir, *config.read_only)
+    let store = Store::new(&*config.dir, *config.read_only);
+    if !store.wait_for_keepers(KEEPING) {
+        eprintln!("note: what was compiled last is still being stored, and may be missing here");
+    }
+    store
 }

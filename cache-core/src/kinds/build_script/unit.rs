@@ -33,7 +33,7 @@ use crate::scene::Scene;
 use crate::store::Store;
 use crate::store::memo::Memo;
 use crate::store::stats::{self, Events};
-use crate::unit::{Kept, Kind, Process, Ran, Unit};
+use crate::unit::{Kind, Process, Ran, Rest, Unit};
 
 use super::directives::{Directive, directives};
 use super::key::{self, KeyParts};
@@ -219,11 +219,17 @@ impl Unit for ScriptRun<'_> {
         self.run.process(self.request, is_observed)
     }
 
-    fn keep(&self, ran: &Ran, _process: &Process<'_>) -> Result<Kept, Refusal> {
-        let in_key = |name: &OsStr| self.is_in_key(name);
-        self.run.keep(ran, &in_key, |recorder, inputs| {
-            self.note_directives(recorder, &ran.stdout, inputs)
-        })
+    fn keep<'a>(
+        &'a self,
+        ran: &'a Ran,
+        _process: &'a Process<'_>,
+    ) -> Result<Box<dyn Rest + 'a>, Refusal> {
+        Ok(Box::new(|| {
+            let in_key = |name: &OsStr| self.is_in_key(name);
+            self.run.keep(ran, &in_key, |recorder, inputs| {
+                self.note_directives(recorder, &ran.stdout, inputs)
+            })
+        }))
     }
 }
 

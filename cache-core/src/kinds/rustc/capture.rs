@@ -6,6 +6,7 @@
 //! last source brings the `.dwo`, `.dwp` and `-C save-temps` files, which are announced
 //! nowhere.
 
+use std::fs::File;
 use std::os::unix::ffi::OsStrExt as _;
 use std::path::{Path, PathBuf};
 
@@ -18,7 +19,8 @@ use crate::inputs::input::FileType;
 use crate::os::fs;
 use crate::os::stamp::Stamp;
 use crate::outputs::result::{Content, Output, Role};
-use crate::roots::{Root, Roots, Scanner};
+use crate::outputs::watch::Watch;
+use crate::roots::{Root, Roots, Scanner, Template};
 use crate::store::memo::Memo;
 use crate::store::{Store, StoreError};
 
@@ -129,10 +131,85 @@ pub(crate) fn outputs(
     Ok(outputs)
 }
 
-/// Stores the outputs' contents.
-pub(crate) fn capture(
+/// An output as it was right after the compiler had ended: another file may have its name by the time
+/// its content is copied, and dep-info is written anew in place.
+pub(crate) struct Pinned {
+    path: PathBuf,
+    role: Role,
+    stamp: Stamp,
+    content: Pin,
+}
+
+enum Pin {
+    Text(Template),
+    /// Held open.
+    File(File),
+    /// To be opened by its name.
+    Named,
+}
+
+/// More outputs than this are not held open: a process may not have many files open.
+const MOST_PINNED: usize = 64;
+
+impl Pinned {
+    fn new(path: &Path, role: Role, roots: &Roots, hold: bool) -> Result<Self, Refusal> {
+        let stamp = Stamp::of(path);
+        let mut stamp = stamp.ok_or_else(|| NotStored::UnknownOutput.at(path))?;
+        let content = if is_dep_info(path, &role) {
+            let text = fs::read(path)?;
+            Pin::Text(dep_info::template(&text, roots))
+        } else if hold {
+            let file = open(path)?;
+            stamp = Stamp::of_file(&file).unwrap_or(stamp);
+            Pin::File(file)
+        } else {
+            Pin::Named
+        };
+        Ok(Self {
+            path: path.to_owned(),
+            role,
+            stamp,
+            content,
+        })
+    }
+}
+
+fn open(path: &Path) -> Result<File, Refusal> {
+    fs::open(path).map_err(|e| NotStored::UnknownOutput.of(e))
+}
+
+/// Watches outputs that are held open for being written to. `None` where that is not possible.
+pub(crate) fn watch(outputs: &[Pinned]) -> Option<Watch> {
+    let mut files = Vec::new();
+    for output in outputs {
+        match &output.content {
+            Pin::Text(_) => {}
+            Pin::File(file) => files.push(file),
+            Pin::Named => return None,
+        }
+    }
+    Watch::new(&files)
+}
+
+/// Holds outputs open, unless there are very many.
+pub(crate) fn pin(
     places: &Places<'_>,
     outputs: &[PathBuf],
+    roots: &Roots,
+) -> Result<Vec<Pinned>, Refusal> {
+    let hold = outputs.len() <= MOST_PINNED;
+    let pinned = outputs.iter().map(|path| {
+        let role = places.role(path);
+        let role = role.ok_or_else(|| NotStored::UnknownOutput.at(path))?;
+        Pinned::new(path, role, roots, hold)
+    });
+    pinned.collect()
+}
+
+/// Stores the outputs' contents.
+pub(crate) fn capture(
+    outputs: Vec<Pinned>,
+    watch: Option<&Watch>,
     roots: &Roots,
     store: &Store,
     memo: &Memo,
@@ -143,31 +220,37 @@ pub(crate) fn capture(
         contained: Vec::new(),
         size: 0,
     };
-    for path in outputs {
-        let role = places.role(path);
-        let role = role.ok_or_else(|| NotStored::UnknownOutput.at(path))?;
-        let stamp = Stamp::of(path);
-        let stamp = stamp.ok_or_else(|| NotStored::UnknownOutput.at(path))?;
-        let content = if is_dep_info(path, &role) {
-            let text = fs::read(path)?;
-            Content::Text(dep_info::template(&text, roots))
-        } else {
-            scanner.next_content();
-            let stored = store.take_in(path, 0o777, |piece| scanner.scan(piece));
-            let stored = stored.map_err(|e| match e {
-                StoreError::Path(e) if e.path == *path => NotStored::UnknownOutput.of(e),
-                e => NotStored::Store.of(e),
-            })?;
-            let blob = stored.blob;
-            // The next unit will ask for its digest.
-            if let Some(now) = Stamp::of(path).filter(|now| now.same_content(&stamp)) {
-                memo.put(path, &now, blob);
+    for output in outputs {
+        let (path, stamp) = (&*output.path, output.stamp);
+        let opened = match output.content {
+            Pin::Text(text) => Err(text),
+            Pin::File(file) => Ok(file),
+            Pin::Named => Ok(open(path)?),
+        };
+        let content = match opened {
+            Err(text) => Content::Text(text),
+            Ok(file) => {
+                scanner.next_content();
+                let source = file.try_clone();
+                let source = source.map_err(|e| NotStored::UnknownOutput.of(e))?;
+                let stored = store.take_in_open(source, path, 0o777, |piece| scanner.scan(piece));
+                let stored = stored.map_err(|e| match e {
+                    StoreError::Path(e) if e.path == *path => NotStored::UnknownOutput.of(e),
+                    e => NotStored::Store.of(e),
+                })?;
+                let now = now_unchanged(&file, &stamp, watch);
+                let now = now.ok_or_else(|| NotStored::Changed.at(path))?;
+                let blob = stored.blob;
+                // The next unit will ask for its digest.
+                if let Some(named) = Stamp::of(path).filter(|named| named.same_content(&now)) {
+                    memo.put(path, &named, blob);
+                }
+                captured.size += stored.size;
+                Content::Blob(blob)
             }
-            captured.size += stored.size;
-            Content::Blob(blob)
         };
         captured.outputs.push(Output {
-            role,
+            role: output.role,
             executable: stamp.is_executable(),
             content,
         });
@@ -178,6 +261,18 @@ pub(crate) fn capture(
         .outputs
         .sort_by_key(|output| !is_metadata(&output.role));
     Ok(captured)
+}
+
+/// How an output looks that was read from a file held open, if its content is what it was. Cargo may have
+/// linked it under its second name, and where nothing is linked it sets its time, when the compiler
+/// has ended: so where the kernel tells of writing, times do not count.
+fn now_unchanged(file: &File, pinned: &Stamp, watch: Option<&Watch>) -> Option<Stamp> {
+    let now = Stamp::of_file(file)?;
+    let is_same = match watch {
+        Some(watch) => now.size == pinned.size && !watch.has_seen_writing(file),
+        None => now.same_content(pinned),
+    };
+    is_same.then_some(now)
 }
 
 fn is_dep_info(path: &Path, role: &Role) -> bool {

@@ -1,7 +1,10 @@
 //! Keeping what a compilation did: its inputs, its outputs, and their names.
 //!
 //! Everything here happens after the compiler has ended well and the build has gone on;
-//! whatever goes wrong only means that nothing is stored.
+//! whatever goes wrong only means that nothing is stored. It comes in two steps. What only the
+//! moment can tell is [recorded](Compilation::record) at once: inputs, and facts of the machine.
+//! What takes time is the outputs' contents, which are copied from files that are held open, and
+//! that may be later ([`Recorded`]).
 
 use std::collections::HashSet;
 use std::path::{Path, PathBuf};
@@ -9,17 +12,19 @@ use std::path::{Path, PathBuf};
 use crate::config::LogLevel;
 use crate::inputs::asks;
 use crate::inputs::input::Input;
-use crate::inputs::names::Code;
-use crate::inputs::record::Recorder;
+use crate::inputs::names::{self, Code};
+use crate::inputs::record::{self, Recorder};
 use crate::inputs::sort::Summary;
 use crate::inputs::tool_caches::ToolCaches;
 use crate::observe::{Access, Observation};
 use crate::os::fs;
 use crate::outcome::{NOT_OBSERVED, NotStored, Refusal};
 use crate::outputs::result::{Content, Output};
+use crate::outputs::watch::Watch;
 use crate::roots::{Escaping, Root, Template};
-use crate::unit::{Kept, Ran, Unit as _};
+use crate::unit::{Kept, Ran, Rest, Unit as _};
 
+use super::capture::Pinned;
 use super::dep_info::DepInfo;
 use super::inputs::{self, Known};
 use super::invocation::{Action, Source};
@@ -27,15 +32,75 @@ use super::record::CompilerRecorder;
 use super::unit::{Compilation, dep_info_tells_all};
 use super::{capture, messages, remap};
 
+/// What a compilation has come to, but for the contents of its outputs.
+pub(super) struct Recorded<'a> {
+    unit: &'a Compilation<'a>,
+    inputs: Vec<Input>,
+    /// Inputs that follow from what was printed and asked.
+    said: Vec<Input>,
+    /// Roots that it is bound to whatever its outputs contain.
+    bound: Vec<Root>,
+    /// Variables that its sources only include files by.
+    included: Vec<Vec<u8>>,
+    outputs: Vec<Pinned>,
+    watch: Option<Watch>,
+    stdout: Template,
+    stderr: Template,
+}
+
+impl Rest for Recorded<'_> {
+    /// Nothing is left to be read but outputs; they are held open, and who writes to them is heard of.
+    fn may_wait(&mut self) -> bool {
+        self.watch = capture::watch(&self.outputs);
+        self.watch.is_some()
+    }
+
+    /// Captures and stores the outputs.
+    fn finish(self: Box<Self>) -> Result<Kept, Refusal> {
+        let scene = &self.unit.scene;
+        let captured = capture::capture(
+            self.outputs,
+            self.watch.as_ref(),
+            &scene.roots,
+            scene.store,
+            &scene.memo,
+        )?;
+        self.unit.note_included(&captured.outputs, &self.included)?;
+        let mut bound = self.unit.contained(&captured.contained);
+        bound.extend(self.bound);
+        let mut inputs = self.inputs;
+        for binding in record::bindings(&scene.roots, &bound) {
+            if !inputs.contains(&binding) {
+                inputs.insert(0, binding);
+            }
+        }
+        inputs.extend(self.said);
+        Ok(Kept {
+            toolchain: self.unit.toolchain.digest,
+            inputs,
+            outputs: captured.outputs,
+            stdout: self.stdout,
+            stderr: self.stderr,
+            stored: captured.size,
+        })
+    }
+}
+
 impl Compilation<'_> {
-    /// Captures and stores the outcome of a successful run. `extra` is where dep-info was
-    /// written that the invocation did not ask for.
-    pub(super) fn keep_run(&self, ran: &Ran, extra: Option<&Path>) -> Result<Kept, Refusal> {
+    /// Records the outcome of a successful run. `extra` is where dep-info was written that the
+    /// invocation did not ask for.
+    pub(super) fn record(&self, ran: &Ran, extra: Option<&Path>) -> Result<Recorded<'_>, Refusal> {
         let scene = &self.scene;
         let places = self.places();
         let told = announced(ran);
         let dep_info = self.dep_info(&told, extra)?;
         let summary = self.summary(ran)?;
+        if let Some(observation) = ran.run.observation.as_ref()
+            && self.is_unit_of_cargo()
+            && let Some(sessions) = self.sessions_of(observation)
+        {
+            let _ = self.sessions.set(sessions);
+        }
         let written = match &summary {
             Some(summary) => without(&summary.written, extra),
             None => Vec::new(),
@@ -70,47 +135,42 @@ impl Compilation<'_> {
             base,
             invocation: &self.invocation,
         };
-        let mut inputs = match &summary {
+        let inputs = match &summary {
             Some(summary) => recorder.observed(summary, &dep_info)?,
             None => recorder.unobserved(&dep_info)?,
         };
-        let captured = capture::capture(
-            &places,
-            &outputs,
-            &self.scene.roots,
-            self.scene.store,
-            &self.scene.memo,
-        )?;
-        self.note_included(&recorder, &captured.outputs, &dep_info)?;
-        let mut contained = self.contained(&captured.contained);
+        let included = if outputs.iter().any(|path| is_library(path)) {
+            recorder.included(&dep_info)?
+        } else {
+            Vec::new()
+        };
+        let mut bound = Vec::new();
         if summary.as_ref().is_some_and(|s| s.asked_directory) {
-            contained.extend(self.scene.roots.relativize(self.scene.cwd).root);
+            bound.extend(scene.roots.relativize(scene.cwd).root);
         }
-        contained.extend(remap::shown(
+        bound.extend(remap::shown(
             &self.invocation,
-            self.scene.cwd,
-            &self.scene.roots,
+            scene.cwd,
+            &scene.roots,
             self.trim,
             &dep_info.sources,
         ));
-        for binding in recorder.base.bindings(&contained) {
-            if !inputs.contains(&binding) {
-                inputs.insert(0, binding);
-            }
-        }
-        inputs.extend(self.message_inputs(ran));
+        let mut said = Vec::from_iter(self.message_inputs(ran));
         let facts = summary.iter().flat_map(|summary| &summary.facts);
-        inputs.extend(facts.map(|fact| fact.input()));
+        said.extend(facts.map(|fact| fact.input()));
         if let Some(summary) = &summary {
-            inputs.extend(asks::facts(None, &summary.executed, scene)?);
+            said.extend(asks::facts(None, &summary.executed, scene)?);
         }
-        Ok(Kept {
-            toolchain: self.toolchain.digest,
+        Ok(Recorded {
+            unit: self,
             inputs,
-            outputs: captured.outputs,
+            said,
+            bound,
+            included,
+            outputs: capture::pin(&places, &outputs, &scene.roots)?,
+            watch: None,
             stdout: scene.roots.template(&ran.stdout, Escaping::Raw),
             stderr: self.message_template(&ran.stderr),
-            stored: captured.size,
         })
     }
 
@@ -154,25 +214,19 @@ impl Compilation<'_> {
     }
 
     /// Remembers of the libraries among the outputs which variables they only include files by.
-    fn note_included(
-        &self,
-        recorder: &CompilerRecorder<'_>,
-        outputs: &[Output],
-        dep_info: &DepInfo,
-    ) -> Result<(), Refusal> {
+    fn note_included(&self, outputs: &[Output], included: &[Vec<u8>]) -> Result<(), Refusal> {
         let places = self.places();
         for output in outputs {
             let (Content::Blob(blob), Some(path)) = (&output.content, places.path(&output.role))
             else {
                 continue;
             };
-            let extension = path.extension().unwrap_or_default();
-            if extension == "rmeta" || extension == "rlib" {
-                let library = Code {
-                    blob: *blob,
-                    path: &path,
-                };
-                recorder.note_included(&library, dep_info)?;
+            let library = Code {
+                blob: *blob,
+                path: &path,
+            };
+            for name in included.iter().filter(|_| is_library(&path)) {
+                names::note_excused(self.scene.store, &library, name)?;
             }
         }
         Ok(())
@@ -308,6 +362,11 @@ impl Compilation<'_> {
         }
         whole
     }
+}
+
+fn is_library(path: &Path) -> bool {
+    let extension = path.extension().unwrap_or_default();
+    extension == "rmeta" || extension == "rlib"
 }
 
 /// The paths other than one.

@@ -12,6 +12,7 @@ pub(crate) mod messages;
 pub(crate) mod capture;
 pub(crate) mod inputs;
 pub(crate) mod record;
+mod session;
 mod sources;
 mod told;
 

@@ -170,20 +170,17 @@ impl CompilerRecorder<'_> {
         Ok(inputs.into_inputs())
     }
 
-    /// Remembers of a library which variables its sources name only to include files. Where its
-    /// macros do that in other crates, the files are inputs there, and the variable's value is
-    /// none; its name in the library would look like one.
-    pub(crate) fn note_included(
-        &self,
-        library: &Code<'_>,
-        dep_info: &DepInfo,
-    ) -> Result<(), Refusal> {
+    /// The variables that the sources name only to include files. Where macros of a library do that
+    /// in other crates, the files are inputs there, and the variable's value is none; its name in
+    /// the library would look like one.
+    pub(crate) fn included(&self, dep_info: &DepInfo) -> Result<Vec<Vec<u8>>, Refusal> {
+        let mut included = Vec::new();
         for (name, _) in dep_info.env.iter().filter(|(_, value)| value.is_some()) {
             if !self.is_used_as_value(name, dep_info)? {
-                names::note_excused(self.base.scene.store, library, name)?;
+                included.push(name.clone());
             }
         }
-        Ok(())
+        Ok(included)
     }
 
     /// Whether a variable was read for more than to find files to include, as far as the

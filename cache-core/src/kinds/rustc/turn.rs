@@ -11,11 +11,8 @@
 //!   of the crate's root file and of the crates named to it. Two branches that differ in
 //!   a dependency differ in all that depend on it. What is overlooked costs one wait.
 
-use std::os::unix::ffi::OsStrExt as _;
-
 use crate::formats::digest::Digest;
 use crate::formats::key::KeyHasher;
-use crate::os::fs;
 
 use super::invocation::{Action, Source};
 use super::unit::Compilation;
@@ -48,18 +45,5 @@ impl Compilation<'_> {
             hasher.optional("content", digest.as_ref().map(|d| d.as_bytes().as_slice()));
         }
         hasher.finish()
-    }
-
-    /// Rustc's sessions lie in directories called `<crate>-<hash>`.
-    pub(super) fn has_incremental_session(&self) -> bool {
-        let (Some(dir), Some(name)) = (self.incremental().pop(), &self.invocation.crate_name)
-        else {
-            return false;
-        };
-        let sessions = fs::list_or_empty(&dir).unwrap_or_default();
-        sessions.iter().any(|session| {
-            let rest = session.name.as_bytes().strip_prefix(name.as_bytes());
-            rest.is_some_and(|rest| rest.starts_with(b"-"))
-        })
     }
 }

@@ -1,6 +1,7 @@
 //! One call of the compiler: what it is, which compiler it means, its key, its process, and its
 //! outputs.
 
+use std::cell::OnceCell;
 use std::ffi::{OsStr, OsString};
 use std::path::{Path, PathBuf};
 
@@ -26,7 +27,7 @@ use crate::scene::Scene;
 use crate::store::Store;
 use crate::store::memo::Memo;
 use crate::store::stats::{self, Events};
-use crate::unit::{Kept, Kind, Process, Ran, Unit};
+use crate::unit::{Kind, Process, Ran, Rest, Unit};
 
 use super::capture::Places;
 use super::invocation::{self, Action, Invocation, Source};
@@ -79,6 +80,10 @@ pub(super) struct Compilation<'a> {
     pub(super) trim: TrimPaths,
     /// The executable of a build script whose runs are to be cached.
     script: Option<PathBuf>,
+    /// Whether there was incremental state before it was compiled.
+    has_session: OnceCell<bool>,
+    /// The directory of the sessions that the compiler left.
+    pub(super) sessions: OnceCell<PathBuf>,
 }
 
 impl<'a> Compilation<'a> {
@@ -167,6 +172,8 @@ impl<'a> Compilation<'a> {
             processor,
             target_spec,
             stdin,
+            has_session: OnceCell::new(),
+            sessions: OnceCell::new(),
         };
         unit.scene.key = key::manifest_key(&unit.invocation, &unit.in_key());
         Ok(unit)
@@ -258,11 +265,32 @@ impl Unit for Compilation<'_> {
     }
 
     fn work(&self) -> Option<Digest> {
-        self.is_unit_of_cargo().then(|| self.compilation())
+        let is_shared = self.is_unit_of_cargo() && !self.is_edit();
+        is_shared.then(|| self.compilation())
     }
 
-    fn waits(&self) -> bool {
-        !self.has_incremental_session()
+    fn is_edit(&self) -> bool {
+        *self
+            .has_session
+            .get_or_init(|| self.has_incremental_session())
+    }
+
+    fn place_state(&self) {
+        if self.invocation.incremental.is_some() && self.is_unit_of_cargo() {
+            // What it places is no sign of an edit.
+            self.is_edit();
+            self.place_session();
+        }
+    }
+
+    fn has_state(&self) -> bool {
+        self.sessions.get().is_some()
+    }
+
+    fn keep_state(&self) {
+        if let Some(sessions) = self.sessions.get() {
+            self.keep_session(sessions);
+        }
     }
 
     fn restore(&self, result: &CompileResult) -> Result<Messages, RestoreError> {
@@ -284,8 +312,13 @@ impl Unit for Compilation<'_> {
         }
     }
 
-    fn keep(&self, ran: &Ran, process: &Process<'_>) -> Result<Kept, Refusal> {
-        self.keep_run(ran, process.extra.as_ref().map(TempFile::path))
+    fn keep<'a>(
+        &'a self,
+        ran: &'a Ran,
+        process: &'a Process<'_>,
+    ) -> Result<Box<dyn Rest + 'a>, Refusal> {
+        let extra = process.extra.as_ref().map(TempFile::path);
+        Ok(Box::new(self.record(ran, extra)?))
     }
 
     /// Puts a launcher in the place of a build script whose runs are to be cached. If

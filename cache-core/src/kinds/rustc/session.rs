@@ -1,0 +1,307 @@
+//! Incremental state: what the compiler leaves for its next time is kept, and given back where it is gone.
+//!
+//! After `cargo clean`, or in a container, outputs come from the cache and the directory of `-C incremental` is
+//! empty, so that the first edit would be compiled from nothing. So the newest session of each unit is
+//! kept, and placed before a miss that finds none. The compiler checks it as it checks its own: it is
+//! of this compiler, of these options, and what is taken from it is what has not changed since.
+//!
+//! ```text
+//! <incremental>/<crate>-<hash>/s-<time>-<random>-<hash of the crate>/    a session; its files never change
+//! <incremental>/<crate>-<hash>/s-<time>-<random>.lock                    locked by who uses it
+//! <incremental>/<crate>-<hash>/s-<time>-<random>-working/                one that is not finished
+//! ```
+//! (`rustc_incremental::persist::fs`; the time in microseconds and in base 36.)
+//!
+//! A session is stored like a result, but under a name that says which unit it is of and nothing of its inputs, so
+//! that there is one of each, the newest; it takes its share of the store's bound and is evicted like any
+//! other. The name is made of the manifest key and of the paths that are remapped, which the compiler counts
+//! among its options: in another checkout it would not take the session.
+//!
+//! | what can go wrong | what comes of it |
+//! |---|---|
+//! | it is damaged, or a part was evicted | nothing is placed; each file is verified |
+//! | killed while placing | a session that is not finished, which the compiler removes |
+//! | the compiler removes it while it is being kept | a file is missing: nothing is kept |
+//! | another compiler has the same key | it cannot: the key holds the compiler |
+//! | it has been kept of a state that was never stored, or of a later one | it is taken for what it is, a state of the unit |
+
+use std::ffi::OsString;
+use std::os::unix::ffi::{OsStrExt as _, OsStringExt as _};
+use std::path::{Path, PathBuf};
+use std::time::{Duration, SystemTime};
+
+use crate::config::LogLevel;
+use crate::formats::digest::ResultKey;
+use crate::formats::key::KeyHasher;
+use crate::observe::Observation;
+use crate::os::dir::Listed;
+use crate::os::{fs, proc};
+use crate::outputs::result::{CompileResult, Content, Output, Role};
+use crate::roots::Template;
+use crate::store::stats::STORED_BYTES;
+use crate::store::{Shape, Store, StoreError};
+
+use super::remap;
+use super::unit::Compilation;
+
+/// Why a session could not be kept or placed; for the log.
+#[derive(Debug, thiserror::Error)]
+enum SessionError {
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    #[error(transparent)]
+    Path(#[from] crate::error::PathError),
+    #[error("{0}")]
+    Shape(&'static str),
+}
+
+/// More files than a session has, or longer ones in all: bytes.
+const MOST_FILES: usize = 4096;
+const MOST_BYTES: u64 = 1 << 30;
+
+impl Compilation<'_> {
+    /// Whether there is a session from before this build. A crate of the same name may have one of this
+    /// build: what makes up the hash in their directories' names is the compiler's secret.
+    pub(super) fn has_incremental_session(&self) -> bool {
+        let (Some(dir), Some(name)) = (self.incremental().pop(), &self.invocation.crate_name)
+        else {
+            return false;
+        };
+        let dirs = fs::list_or_empty(&dir).unwrap_or_default();
+        let mut of_crate = dirs.iter().filter(|dir| {
+            let rest = dir.name.as_bytes().strip_prefix(name.as_bytes());
+            rest.is_some_and(|rest| rest.starts_with(b"-"))
+        });
+        let Some(first) = of_crate.next() else {
+            return false;
+        };
+        let began = || SystemTime::now().checked_sub(proc::age_of_parent()?);
+        let began = began().and_then(|time| time.duration_since(SystemTime::UNIX_EPOCH).ok());
+        let is_older = |dir: &Listed| {
+            let session = newest(&dir.path)?;
+            Some(Duration::from_micros(session.time) < began?)
+        };
+        let mut of_crate = std::iter::once(first).chain(of_crate);
+        of_crate.any(|dir| is_older(dir) == Some(true))
+    }
+
+    /// The directory of the crate's sessions, as the compiler was seen to use it.
+    pub(super) fn sessions_of(&self, observation: &Observation) -> Option<PathBuf> {
+        let dirs = self.incremental();
+        let mut made = observation
+            .events
+            .iter()
+            .filter(|e| e.access.changes_paths());
+        made.find_map(|event| {
+            let dir = dirs.iter().find(|dir| event.path.starts_with(dir))?;
+            let mut below = event.path.strip_prefix(dir).ok()?.components();
+            let name = below.next()?;
+            below.next()?;
+            Some(dir.join(name))
+        })
+    }
+
+    /// The name that the newest session of this unit is stored under.
+    fn session_key(&self) -> ResultKey {
+        let (scene, invocation) = (&self.scene, &self.invocation);
+        let mut hasher = KeyHasher::new("session 1");
+        hasher.bytes("manifest", scene.key.0.as_bytes());
+        for argument in remap::remapping(invocation, scene.cwd, &scene.roots, self.trim) {
+            hasher.bytes("remapping", argument.as_bytes());
+        }
+        ResultKey(hasher.finish())
+    }
+
+    /// Keeps the newest session among those in a directory.
+    pub(super) fn keep_session(&self, sessions: &Path) {
+        let kept = self.try_to_keep_session(sessions);
+        let said = |e: &SessionError| format!("{}: no session kept: {e}", self.scene.name);
+        match kept {
+            Ok(()) => drop(self.scene.store.count(&[("session.kept", 1)])),
+            Err(e) => self.log.say(LogLevel::Debug, || said(&e)),
+        }
+    }
+
+    fn try_to_keep_session(&self, sessions: &Path) -> Result<(), SessionError> {
+        let store = self.scene.store;
+        let newest = newest(sessions).ok_or(SessionError::Shape("there is none"))?;
+        let crate_dir = sessions.file_name().unwrap_or_default();
+        let mut outputs = vec![directory(crate_dir.as_bytes())];
+        let dir = [crate_dir.as_bytes(), b"/", newest.name.as_bytes()].concat();
+        outputs.push(directory(&dir));
+        let files = fs::list_or_empty(&sessions.join(&newest.name))?;
+        if files.is_empty() || files.len() > MOST_FILES {
+            return Err(SessionError::Shape("it has no files, or very many"));
+        }
+        let (mut stored, mut length) = (0, 0);
+        for file in files {
+            let taken = store.take_in_new(&file.path)?;
+            stored += taken.size;
+            length += taken.blob.len;
+            if length > MOST_BYTES {
+                return Err(SessionError::Shape("it is very large"));
+            }
+            outputs.push(Output {
+                role: in_tree([&dir, b"/".as_slice(), file.name.as_bytes()].concat()),
+                executable: false,
+                content: Content::Blob(taken.blob),
+            });
+        }
+        let result = CompileResult {
+            unit: format!("{}: incremental state", self.scene.name),
+            toolchain: self.toolchain.digest,
+            outputs,
+            stdout: Template::default(),
+            stderr: Template::default(),
+            status: 0,
+            duration_us: 0,
+            created: SystemTime::UNIX_EPOCH.elapsed().map_or(0, |d| d.as_secs()),
+        };
+        stored += store.put_result(self.session_key(), &result)?;
+        store.count(&[(STORED_BYTES, stored)])?;
+        Ok(())
+    }
+
+    /// Places the session that is stored, where there is none.
+    pub(super) fn place_session(&self) {
+        let (store, key) = (self.scene.store, self.session_key());
+        let (Some(dir), Ok(Some(result))) = (self.incremental().pop(), store.result(key)) else {
+            return;
+        };
+        match place(store, &result, &dir) {
+            Ok(false) => {}
+            Ok(true) => {
+                store.touch_result(key, &result);
+                let _ = store.count(&[("session.placed", 1)]);
+            }
+            Err(e) => {
+                let said = || format!("{}: no session placed: {e}", self.scene.name);
+                self.log.say(LogLevel::Debug, said);
+            }
+        }
+    }
+}
+
+fn in_tree(path: Vec<u8>) -> Role {
+    Role::InTree { path, mode: None }
+}
+
+fn directory(path: &[u8]) -> Output {
+    Output {
+        role: in_tree(path.to_owned()),
+        executable: false,
+        content: Content::Directory,
+    }
+}
+
+/// A session by its name.
+#[derive(Debug, PartialEq, Eq)]
+struct Session {
+    /// Microseconds since the epoch.
+    time: u64,
+    /// What comes before the hash of the crate.
+    stem: String,
+    name: String,
+}
+
+impl Session {
+    /// `None` if it is not finished, or no session.
+    fn parse(name: &str) -> Option<Self> {
+        let parts: Vec<&str> = name.split('-').collect();
+        let ["s", time, random, hash] = parts[..] else {
+            return None;
+        };
+        let is_plain =
+            |part: &str| !part.is_empty() && part.bytes().all(|byte| byte.is_ascii_alphanumeric());
+        let is_finished = is_plain(random) && is_plain(hash) && hash != "working";
+        is_finished.then_some(())?;
+        Some(Self {
+            time: u64::from_str_radix(time, 36).ok()?,
+            stem: format!("s-{time}-{random}"),
+            name: name.to_owned(),
+        })
+    }
+}
+
+fn newest(sessions: &Path) -> Option<Session> {
+    let names = fs::list_or_empty(sessions).ok()?;
+    let found = names
+        .iter()
+        .filter_map(|n| Session::parse(n.name.to_str()?));
+    found.max_by_key(|session| session.time)
+}
+
+/// Places a stored session: all of it, or none; `false` if the crate has sessions.
+fn place(store: &Store, result: &CompileResult, dir: &Path) -> Result<bool, SessionError> {
+    const SHAPE: SessionError = SessionError::Shape("it is no session");
+    let mut outputs = result.outputs.iter().map(|output| match &output.role {
+        Role::InTree { path, .. } => Ok((OsString::from_vec(path.clone()), &output.content)),
+        Role::InOutDir(_) | Role::Emit(_) => Err(SHAPE),
+    });
+    let (crate_dir, _) = outputs.next().ok_or(SHAPE)??;
+    let (session, _) = outputs.next().ok_or(SHAPE)??;
+    let session = Path::new(&session);
+    let name = session.file_name().and_then(|name| name.to_str());
+    let known = name.and_then(Session::parse).ok_or(SHAPE)?;
+    let crate_dir = dir.join(crate_dir);
+    if fs::exists(&crate_dir) {
+        return Ok(false);
+    }
+    fs::create_dir_all(&crate_dir)?;
+    let working = crate_dir.join(format!("{}-working", known.stem));
+    fs::create_dir_with_mode(&working, 0o777)?;
+    let placed = outputs.try_for_each(|output| {
+        let (path, content) = output?;
+        let (Ok(file), Content::Blob(blob)) = (Path::new(&path).strip_prefix(session), content)
+        else {
+            return Err(SHAPE);
+        };
+        let shape = Shape::of_output(false);
+        let placed = store.place_in_shape(*blob, &working.join(file), shape)?;
+        Ok(placed
+            .ok_or(SessionError::Shape("a part is gone"))?
+            .commit()?)
+    });
+    let named = placed.and_then(|()| {
+        fs::create_new(&crate_dir.join(format!("{}.lock", known.stem)));
+        Ok(fs::rename(&working, &crate_dir.join(&known.name))?)
+    });
+    if named.is_err() {
+        let _ = fs::remove_any(&crate_dir);
+    }
+    named.map(|()| true)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn sessions_are_told_by_their_names() {
+        let session = Session::parse("s-hojar3ip8g-1to7ll6-e1ntjjwlnll44p5afplyi4ee3").unwrap();
+        assert_eq!(session.stem, "s-hojar3ip8g-1to7ll6");
+        let later = Session::parse("s-hojar3ip8h-0000000-x").unwrap();
+        assert!(later.time > session.time);
+        for other in [
+            "s-hojar3ip8g-1to7ll6-working",
+            "s-hojar3ip8g-1to7ll6.lock",
+            "s-hojar3ip8g-1to7ll6",
+            "t-a-b-c",
+            "s--b-c",
+            "s-a-b-",
+            "s-a-../-c",
+        ] {
+            assert_eq!(Session::parse(other), None, "{other}");
+        }
+    }
+
+    #[test]
+    fn the_newest_is_found() {
+        let dir = tempfile::tempdir().unwrap();
+        assert_eq!(newest(dir.path()), None);
+        for name in ["s-a1-x-y", "s-b0-x-y", "s-c0-x-working", "s-b0-x.lock"] {
+            std::fs::create_dir(dir.path().join(name)).unwrap();
+        }
+        assert_eq!(newest(dir.path()).unwrap().name, "s-b0-x-y");
+    }
+}

@@ -1,0 +1,107 @@
+//! Keeping later: what an edit produced is stored while the build goes on.
+//!
+//! Somebody who edits waits for each compilation, and most of what they produce is never asked for again. So
+//! where a unit [is an edit](crate::unit::Unit::is_edit), only what the moment alone can tell is recorded at
+//! once: inputs, which must look as they did when they were read, and facts. Then this process splits
+//! ([`detach`]): one goes on with the build, the other one copies the outputs into the
+//! store, from files that were opened before, and reports what came of it.
+//!
+//! | what can go wrong | what comes of it |
+//! |---|---|
+//! | an output is written to meanwhile | that is [heard of](crate::outputs::watch): not stored |
+//! | another one gets its name | the one that was opened is stored, and nothing is remembered under the name |
+//! | the next edit is compiled before this one is stored | both are stored, by a process each |
+//! | many at once | there are few places ([`keepers`](crate::store)); without one it is stored at once |
+//! | killed, the machine ends, the disk is full, the target directory is gone | not stored, as after any other writer that was killed |
+//! | a panic | not stored; the detached process ends there |
+//! | somebody asks for what is not stored yet | a miss; commands that show or change the store wait |
+//! | something reads from a pipe until it is closed, or waits for a token of the jobserver | the detached process has none of them |
+//! | messages about it are wanted on standard error | it is stored at once |
+//!
+//! The same process, or where there was no edit one that does nothing else, then keeps what the compiler left
+//! for its next time ([`Unit::keep_state`](crate::unit::Unit::keep_state)).
+//!
+//! In a fresh target directory, as in containers and CI, there are no edits, and everything is stored before
+//! the build goes on.
+
+use std::time::SystemTime;
+
+use crate::config::LogLevel;
+use crate::os::detach::{self, Side, detach};
+use crate::os::proc;
+use crate::outcome::{MissReason, Refusal};
+use crate::store::{Place, run_gc};
+
+use super::Call;
+
+/// What has become of keeping.
+pub(super) enum Keeping {
+    /// It is done.
+    Done,
+    /// Another process does it, and reports it.
+    Later,
+}
+
+impl Call<'_> {
+    /// Whether what the process will have produced may be kept later.
+    pub(super) fn may_defer(&self) -> bool {
+        let config = self.request.config;
+        let is_heard = config.log.file.is_none() && config.log.level >= LogLevel::Info;
+        self.request.may_detach && *config.defer && !is_heard && self.unit.is_edit()
+    }
+
+    /// Keeps something now or, if that is possible, later.
+    pub(super) fn keep_later(
+        &self,
+        reason: &MissReason,
+        keep: impl FnOnce() -> Result<(), Refusal>,
+    ) -> Result<Keeping, Refusal> {
+        // Who asked for the unit is not the parent of the other process.
+        proc::parent();
+        let place = self.engine.store.place_for_keeper();
+        match place.map(|place| (detach(), place)) {
+            Some((Ok(Side::Caller), place)) => {
+                place.leave();
+                Ok(Keeping::Later)
+            }
+            Some((Ok(Side::Detached), place)) => {
+                detach::end_with(|| self.keep_detached(place, reason, keep))
+            }
+            Some((Err(_), _)) | None => keep().map(|()| Keeping::Done),
+        }
+    }
+
+    /// Keeps what the process left for its next time, in a process of its own or not at all.
+    pub(super) fn keep_state_later(&self) {
+        if !self.request.may_detach || !*self.request.config.defer || !self.unit.has_state() {
+            return;
+        }
+        let place = self.engine.store.place_for_keeper();
+        match place.map(|place| (detach(), place)) {
+            Some((Ok(Side::Caller), place)) => place.leave(),
+            Some((Ok(Side::Detached), place)) => detach::end_with(|| {
+                self.unit.keep_state();
+                drop(place);
+            }),
+            Some((Err(_), _)) | None => {}
+        }
+    }
+
+    fn keep_detached(
+        &self,
+        place: Place,
+        reason: &MissReason,
+        keep: impl FnOnce() -> Result<(), Refusal>,
+    ) {
+        let not_stored = keep().err();
+        let (engine, config) = (self.engine, self.request.config);
+        engine.report_miss(self.events, self.unit, reason, not_stored.as_ref());
+        if not_stored.is_none() {
+            self.unit.keep_state();
+        }
+        drop(place);
+        if engine.is_full(config) {
+            let _ = run_gc(engine.store, config, SystemTime::now());
+        }
+    }
+}
