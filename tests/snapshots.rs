@@ -219,12 +219,13 @@ fn wrong_arguments() {
 
 #[test]
 fn wrong_settings() {
-    let cli = Cli::new().with("CACHEWRAP_MAXSIZE", "1G");
     let all = SettingName::ALL.iter();
-    let cli = all.fold(cli, |cli, name| cli.with(name.variable(), "not/good="));
+    let cli = all.fold(Cli::new(), |cli, name| {
+        cli.with(name.variable(), "not/good=")
+    });
     check("wrong_variables", &shown(&cli, &[&["stats"]]));
 
-    let bad_values = "max_sise = 3\nmax-size = \"10Q\"\ndisable = 3\nenv = [1]\ngc = {}\n";
+    let bad_values = "max-size = \"10Q\"\ndisable = 3\nenv = [1]\ngc = {}\n";
     for (name, text) in [
         ("wrong_file", bad_values),
         ("wrong_file_cut_short", "max-size = \"10G\n"),
@@ -233,6 +234,21 @@ fn wrong_settings() {
         fs::write(cli.path("config.toml"), text).unwrap();
         check(name, &shown(&cli, &[&["stats"]]));
     }
+}
+
+#[test]
+fn names_that_mean_nothing() {
+    let cli = Cli::new()
+        .filled()
+        .with("CACHEWRAP_MAX_SIZE", "1M")
+        .with("CACHEWRAP_MAXSIZE", "1G")
+        .with("CACHEWRAP_VERSION", "1.2.3")
+        .with("CACHEWRAP_CONFIG", "~/config.toml")
+        .with("RUSTC_WRAPPER", "cachewrap");
+    build(&cli, &[]);
+    fs::write(cli.path("config.toml"), "max_sise = 3\n").unwrap();
+    let runs: &[&[&str]] = &[&["config"], &["doctor"], &["prune", "--dry-run"]];
+    check("unknown_names", &shown(&cli, runs));
 }
 
 #[test]

@@ -19,9 +19,13 @@
 //! may be integers, booleans may be booleans, and `env` and `tool-caches` may be arrays of strings. An
 //! empty variable counts as unset.
 //!
-//! Loading never fails. What is wrong becomes a [`ConfigProblem`], and the layer below
+//! Loading never fails. A value that cannot be used becomes a [`ConfigProblem`], and the layer below
 //! decides: `cargo cachewrap` treats problems as errors, the wrapper warns once and
 //! goes on, because a typing mistake must not break a build.
+//!
+//! A *name* that means nothing is no problem: `CACHEWRAP_VERSION` in a Dockerfile is somebody else's
+//! variable, and a key may be a newer release's. Such names are [`UnknownName`]s, which only those who look
+//! at their settings (`config`, `doctor`) are told of.
 //!
 //! Every wrapper process loads the settings, so it is one pass over the environment
 //! and one attempt to open the file; TOML is parsed only if that succeeds.
@@ -220,20 +224,40 @@ settings! {
          and go";
 }
 
-impl SettingName {
-    fn list(column: impl Fn(Self) -> &'static str) -> String {
-        let names: Vec<&str> = Self::ALL.iter().map(|name| column(*name)).collect();
-        names.join(", ")
-    }
-}
-
 /// What [`Config::load`] found.
 #[derive(Debug)]
+#[non_exhaustive]
 pub struct Loaded {
     /// The settings; where there was a problem, what the layer below says.
     pub config: Config,
     /// What was wrong, in the order in which it was found.
     pub problems: Vec<ConfigProblem>,
+    /// Names that mean nothing, in the order in which they were found.
+    pub unknown: Vec<UnknownName>,
+}
+
+/// A name that looks like a setting's and is none. It has no effect.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum UnknownName {
+    /// A variable that begins with `CACHEWRAP_`.
+    Variable(String),
+    /// A key in the file.
+    Key {
+        /// The key.
+        key: String,
+        /// The file.
+        path: PathBuf,
+    },
+}
+
+impl fmt::Display for UnknownName {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Variable(name) => write!(f, "unknown variable {name}"),
+            Self::Key { key, path } => write!(f, "unknown key `{key}` in {}", path.display()),
+        }
+    }
 }
 
 /// A value and where it came from. Derefs to the value.
@@ -277,23 +301,6 @@ impl fmt::Display for Origin {
 /// Something wrong with the settings, with what would be right.
 #[derive(Debug, thiserror::Error)]
 pub enum ConfigProblem {
-    /// A variable that looks like ours and is not.
-    #[error(
-        "unknown variable {name}; known are {}",
-        SettingName::list(SettingName::variable)
-    )]
-    UnknownVariable {
-        /// Its name.
-        name: String,
-    },
-    /// A key in the file that means nothing.
-    #[error("unknown key `{key}` in {}; known are {}", path.display(), SettingName::list(SettingName::key))]
-    UnknownKey {
-        /// The key.
-        key: String,
-        /// The file.
-        path: PathBuf,
-    },
     /// A value that cannot be used.
     #[error("{what} is `{value}`; expected {accepted}")]
     BadValue {

@@ -9,6 +9,7 @@ use std::process::Command;
 use cache_core::config::{BuildScripts, Loaded, format_size};
 use cache_core::{Config, Store};
 
+use super::config::said_of;
 use super::context::Context;
 use super::files;
 use super::output::Failure;
@@ -27,13 +28,20 @@ enum Verdict {
 use Verdict::{Bad, Doubtful, Ok as Good};
 
 pub(super) fn run(cx: &mut Context) -> Result<(), Failure> {
-    let Loaded { config, problems } = Config::load(&cx.env);
+    let Loaded {
+        config,
+        problems,
+        unknown,
+        ..
+    } = Config::load(&cx.env);
     let mut checks: Vec<(&str, Verdict)> = vec![("program", program(cx)), ("cargo", cargo(cx))];
     if problems.is_empty() {
         checks.push(("settings", settings(&config)));
     }
     let problems = problems.iter().map(|problem| Bad(problem.to_string()));
     checks.extend(problems.map(|problem| ("settings", problem)));
+    let unknown = unknown.iter().map(|name| Doubtful(said_of(name)));
+    checks.extend(unknown.map(|name| ("settings", name)));
     if !config.dir.as_os_str().is_empty() {
         checks.push(("directory", directory(&config)));
         if let Some(dir) = files::nearest_dir(&config.dir) {
