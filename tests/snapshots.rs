@@ -16,7 +16,9 @@ use insta::{Settings, assert_snapshot};
 use super::{Cli, ran};
 
 /// What differs from machine to machine or from run to run, and what stands for it.
-const FILTERS: [(&str, &str); 9] = [
+const FILTERS: [(&str, &str); 11] = [
+    (r"_(size|free)_bytes \d+", "_${1}_bytes [bytes]"),
+    (r#"\{version="\d[^"]*"\}"#, r#"{version="[version]"}"#),
     (r"cargo-cachewrap \d\S+", "cargo-cachewrap [version]"),
     (r"rustc 1\..*", "rustc [version]"),
     (r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ", "[time]"),
@@ -165,7 +167,12 @@ fn stats() {
     ];
     cli.cache.store.count(&counts).unwrap();
     check("stats_json", &shown(&cli, &[&["stats", "--json"]]));
+    // What is told to Prometheus goes on where it was.
+    let prometheus: &[&[&str]] = &[&["stats", "--format", "prometheus"]];
+    let before = shown(&cli, prometheus);
     check("stats", &shown(&cli, &[&["stats", "--zero"], &["stats"]]));
+    check("stats_prometheus", &before);
+    check("stats_prometheus", &shown(&cli, prometheus));
 }
 
 #[test]

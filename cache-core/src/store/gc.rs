@@ -69,6 +69,16 @@ struct Record {
     stored_bytes: u64,
 }
 
+/// What the last collection left.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct LastCollection {
+    /// When it ended.
+    pub finished: SystemTime,
+    /// The store's size then, bytes in whole blocks.
+    pub size: u64,
+}
+
 /// How to collect.
 #[derive(Clone, Debug, Default)]
 pub struct CollectOptions {
@@ -138,6 +148,13 @@ impl Store {
     fn gc_record(&self) -> Record {
         let read = || codec::decode(KIND, &self.read_plain(&self.layout.part("gc")).ok()?).ok();
         read().unwrap_or_default()
+    }
+
+    /// The last collection; `None` before the first one.
+    pub fn last_collection(&self) -> Option<LastCollection> {
+        let Record { finished, size, .. } = self.gc_record();
+        let finished = SystemTime::UNIX_EPOCH.checked_add(Duration::from_secs(finished))?;
+        (finished > SystemTime::UNIX_EPOCH).then_some(LastCollection { finished, size })
     }
 
     /// The lock that a collection holds; `None` if it is held.

@@ -37,7 +37,7 @@ pub use blobs::Placed;
 pub(crate) use blobs::Shape;
 pub use clear::Cleared;
 pub use collection::GcReport;
-pub use gc::{CollectOptions, Collected, run_gc};
+pub use gc::{CollectOptions, Collected, LastCollection, run_gc};
 pub use journal::{JournalChange, JournalEntry, JournalOutcome, KeyDifference};
 pub use layout::{CACHEDIR_TAG, FORMAT, Layout, disk_size};
 pub use progress::Progress;

@@ -74,6 +74,9 @@ pub(super) struct Arguments {
 #[derive(Debug, clap::Subcommand)]
 pub(super) enum Subcommand {
     /// Show hits, misses, bypasses, time saved, and the size of the cache
+    ///
+    /// Counted is since the cache was made or --zero. In Prometheus' format --zero does not show, so that what
+    /// is counted never decreases.
     Stats(StatsArgs),
     /// Tell why units of the last build were not served from the cache
     ///
@@ -121,12 +124,23 @@ pub(super) enum Subcommand {
 
 #[derive(Debug, Args)]
 pub(super) struct StatsArgs {
-    /// Print JSON
-    #[arg(long)]
+    /// How to print it; `prometheus` is the text format that Prometheus reads
+    #[arg(long, value_enum, value_name = "FORMAT", default_value_t)]
+    pub(super) format: Format,
+    /// The same as --format json
+    #[arg(long, conflicts_with = "format")]
     pub(super) json: bool,
     /// Let the counters begin at zero again after showing them; the cache stays
     #[arg(long)]
     pub(super) zero: bool,
+}
+
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, clap::ValueEnum)]
+pub(super) enum Format {
+    #[default]
+    Text,
+    Json,
+    Prometheus,
 }
 
 #[derive(Debug, Args)]
