@@ -14,6 +14,8 @@ use cache_core::store::stats;
 use cache_core::{BypassReason, Digest, NotStored};
 use serde_json::Value;
 
+mod monitoring;
+mod serve;
 mod snapshots;
 mod synthetic;
 

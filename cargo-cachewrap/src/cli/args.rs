@@ -1,5 +1,6 @@
 //! The arguments, and the manual that `--help` prints.
 
+use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -104,6 +105,13 @@ pub(super) enum Subcommand {
     /// Damaged entries are never served: each is checked when it is used, and only costs a
     /// compile. The exit status is 1 if something was found and not repaired.
     Verify(VerifyArgs),
+    /// Serve metrics for Prometheus, and whether the cache is in order, over HTTP
+    ///
+    /// /metrics is what `stats --format prometheus` prints; /healthz tells in JSON whether the cache can be
+    /// written to, what space is left and when it was last collected, with status 503 if builds cannot
+    /// store. There is nothing else, and whoever reaches the address may read it. Ends at SIGTERM and
+    /// SIGINT.
+    Serve(ServeArgs),
     /// Check that everything is in place: wrapper, directory, toolchain, system
     ///
     /// The exit status is 1 if the cache cannot work as things are.
@@ -190,6 +198,13 @@ pub(super) struct VerifyArgs {
 }
 
 #[derive(Debug, Args)]
+pub(super) struct ServeArgs {
+    /// Where to listen; port 0 is any that is free
+    #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1:9187", value_parser = address)]
+    pub(super) listen: SocketAddr,
+}
+
+#[derive(Debug, Args)]
 pub(super) struct SetupArgs {
     /// Undo an earlier setup of the same file
     #[arg(long)]
@@ -203,6 +218,11 @@ pub(super) struct SetupArgs {
     /// Replace another wrapper that is set; --undo puts it back
     #[arg(long, conflicts_with = "undo")]
     pub(super) force: bool,
+}
+
+fn address(text: &str) -> Result<SocketAddr, String> {
+    let expected = "expected an address and a port, such as 127.0.0.1:9187 or [::1]:9187";
+    text.parse().map_err(|_| expected.to_owned())
 }
 
 fn size(text: &str) -> Result<u64, String> {

@@ -16,7 +16,7 @@ use super::output::Failure;
 use super::rustc_wrapper::{self, NAME};
 
 /// How a check ended.
-enum Verdict {
+pub(super) enum Verdict {
     /// As it should be.
     Ok(String),
     /// The cache works, but not at its best, or not as its user may think.
@@ -145,7 +145,7 @@ fn settings(config: &Config) -> Verdict {
     Good("valid; `cargo cachewrap config` shows them".to_owned())
 }
 
-fn directory(config: &Config) -> Verdict {
+pub(super) fn directory(config: &Config) -> Verdict {
     let dir = &*config.dir;
     let shown = dir.display();
     if files::is_other_than_dir(dir) {
