@@ -92,9 +92,12 @@ pub(super) fn answer(stream: &TcpStream, page: impl Fn(&str) -> Option<Page>) {
 
 /// Tells a client that there are too many, without waiting for anything.
 pub(super) fn refuse(mut stream: &TcpStream) {
-    // The first bytes that are sent always find room.
-    let _ = stream.set_write_timeout(Some(Duration::from_millis(1)));
-    let _ = stream.write_all(&head(&Page::text(Status::Unavailable, String::new())));
+    // The first bytes that are sent always find room, and what has been asked is read if it is there.
+    if stream.set_nonblocking(true).is_ok() {
+        let _ = stream.write_all(&head(&Page::text(Status::Unavailable, String::new())));
+        let _ = stream.shutdown(Shutdown::Write);
+        let _ = stream.read(&mut [0; LARGEST]);
+    }
 }
 
 struct Request {
