@@ -344,6 +344,37 @@ fn prune_without_options_enforces_the_configured_bound() {
 }
 
 #[test]
+fn prune_says_which_rule_removed_how_much() {
+    let cli = Cli::new().with("CACHEWRAP_MAX_AGE", "30d");
+    let cli = cli.with("CACHEWRAP_TOOLCHAIN_MAX_AGE", "3h").filled();
+    let mut other = Unit::new("of another compiler").stored_ago(4 * HOUR);
+    other.toolchain = Digest::of(b"another toolchain");
+    other.outputs = vec![random("other", 100_000)];
+    cli.cache.add(&other);
+    let rules = [
+        "1 result not used for too long (max-age 30days): 110.6 kB\n",
+        "1 result of toolchains not used for too long (toolchain-max-age 3h): 110.6 kB\n",
+    ];
+    let planned = cli.ok(&["prune", "--dry-run"]);
+    let done = cli.ok(&["prune"]);
+    for rule in rules {
+        assert!(
+            planned.contains(&format!("Would remove {rule}")),
+            "{planned}"
+        );
+        assert!(done.contains(&format!("Removed {rule}")), "{done}");
+    }
+    assert_eq!(cli.results(), 2);
+    // No disk has so much, and all that is left has been used within ten minutes or goes.
+    let cli = cli.with("CACHEWRAP_KEEP_FREE_SPACE", "100000T");
+    let done = cli.ok(&["prune"]);
+    assert!(
+        done.contains("Removed 2 results to keep space free (keep-free-space 100.0 PB)"),
+        "{done}"
+    );
+}
+
+#[test]
 fn a_read_only_cache_is_not_changed() {
     let cli = Cli::new().filled().with("CACHEWRAP_READ_ONLY", "1");
     cli.fails(

@@ -9,6 +9,8 @@
 //! size    = digits ["." digits] [unit]     unit K M G T = powers of 1000 (also KB …),
 //!                                          Ki Mi Gi Ti = powers of 1024 (also KiB …);
 //!                                          no unit = bytes; more than zero
+//! age     = "off" | a duration above zero as `humantime` reads it: 30d, 12h, "2weeks 1day"
+//! free    = "off" | size
 //! boolean = "1" | "true" | "yes" | "on" | "0" | "false" | "no" | "off"
 //! level   = "off" | "error" | "warn" | "info" | "debug" | "trace"
 //! path    = an absolute path, or "~/" and a path below HOME
@@ -37,6 +39,7 @@ use std::ffi::{OsStr, OsString};
 use std::fmt;
 use std::ops::Deref;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use crate::error::PathError;
 
@@ -155,6 +158,8 @@ const PATHS: &str = "absolute paths, or ones that start with ~/, separated by co
 const BOOL: &str = "1, true, yes or on, or 0, false, no or off";
 const AUTO: &str = "auto or off";
 const SIZE: &str = "a size above zero such as 10G, 512MiB or 1.5T";
+const AGE: &str = "a duration such as 30d, 12h or \"2weeks 1day\", or off";
+const FREE: &str = "a size above zero such as 20G or 512MiB, or off";
 const LOG: &str = "off, error, warn, info, debug or trace, then perhaps a colon and an absolute path; or an absolute path";
 
 settings! {
@@ -167,6 +172,20 @@ settings! {
     MaxSize max_size: u64 = DEFAULT_MAX_SIZE,
         "CACHEWRAP_MAX_SIZE", "max-size", values::bound, |size| format_size(*size), SIZE,
         "Its bound; K, M, G, T are powers of 1000, Ki, Mi, Gi, Ti powers of 1024";
+    /// How long results are kept after their last use.
+    MaxAge max_age: Option<Duration> = None,
+        "CACHEWRAP_MAX_AGE", "max-age", values::age, |age| values::show_age(*age), AGE,
+        "Results not used for so long are removed, such as 30d or 12h; off: kept whatever their age";
+    /// How long the results of a toolchain are kept after the last use of any of them.
+    ToolchainMaxAge toolchain_max_age: Option<Duration> = None,
+        "CACHEWRAP_TOOLCHAIN_MAX_AGE", "toolchain-max-age",
+        values::age, |age| values::show_age(*age), AGE,
+        "Results of a toolchain none of whose results were used for so long are removed; or off";
+    /// What stays free on the file system, bytes.
+    KeepFreeSpace keep_free_space: Option<u64> = None,
+        "CACHEWRAP_KEEP_FREE_SPACE", "keep-free-space",
+        values::free_space, |size| values::show_free_space(*size), FREE,
+        "The cache shrinks while less than this is free on its file system, such as 20G; or off";
     /// Which paths are remapped in what the compiler writes.
     TrimPaths trim_paths: TrimPaths = TrimPaths::Workspace,
         "CACHEWRAP_TRIM_PATHS", "trim-paths", values::trim_paths, ToString::to_string,
@@ -208,10 +227,10 @@ settings! {
     Preload preload: bool = true,
         "CACHEWRAP_PRELOAD", "preload", values::auto_or_off, |on| values::show_auto(*on), AUTO,
         "auto, or off: load nothing into what build scripts start, though watching it costs more then";
-    /// Whether a store that crosses the bound starts a collection in the background.
+    /// Whether a store that has become too large, too old or too hungry is collected in the background.
     Gc gc: bool = true,
         "CACHEWRAP_GC", "gc", values::auto_or_off, |on| values::show_auto(*on), AUTO,
-        "auto, or off: do not enforce the bound by itself";
+        "auto, or off: remove nothing in the background";
     /// The packages whose build scripts' runs are cached.
     BuildScripts build_scripts: BuildScripts = BuildScripts::Deps,
         "CACHEWRAP_BUILD_SCRIPTS", "build-scripts", values::build_scripts, ToString::to_string,

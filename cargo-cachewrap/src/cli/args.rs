@@ -90,8 +90,9 @@ pub(super) enum Subcommand {
     /// Before any entry goes to make room, outputs are compressed, which costs a later hit a
     /// little. Results whose files are missing, and files that nothing refers to, go as well.
     ///
-    /// Without options the configured max-size is enforced, as the cache does by itself in the
-    /// background when a build makes it too large.
+    /// Without options what the settings say is done (max-size, max-age, toolchain-max-age and
+    /// keep-free-space), as the cache does by itself in the background. What is told of each rule is
+    /// how many results it removed, and their size.
     Prune(PruneArgs),
     /// Remove everything in the cache, and the counters
     ///

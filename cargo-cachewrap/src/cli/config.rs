@@ -22,7 +22,7 @@ pub(super) fn run(cx: &mut Context, args: &ConfigArgs) -> Result<(), Failure> {
         writeln!(cx.out, "{json:#}")?;
     } else {
         for entry in config.entries() {
-            let key = cx.out.bold(format!("{:<13}", entry.name.key()));
+            let key = cx.out.bold(format!("{:<17}", entry.name.key()));
             let value = if entry.value.is_empty() {
                 "(none)"
             } else {
@@ -42,7 +42,7 @@ pub(super) fn run(cx: &mut Context, args: &ConfigArgs) -> Result<(), Failure> {
 }
 
 /// Less alike than this, a name is somebody else's rather than a typing mistake.
-const ALIKE: f64 = 0.75;
+const ALIKE: f64 = 0.6;
 
 /// What is said of a name that means nothing: which setting may be meant.
 pub(super) fn said_of(unknown: &UnknownName) -> String {
@@ -59,7 +59,13 @@ pub(super) fn said_of(unknown: &UnknownName) -> String {
     let wanted = plain(name);
     let known = SettingName::ALL.iter().map(|known| {
         let known = column(*known);
-        (known, strsim::jaro(&wanted, &plain(known)))
+        let plain = plain(known);
+        // `CACHEWRAP_LOG_LEVEL`, `CACHEWRAP_DIRECTORY`.
+        if plain.len() >= 3 && wanted.starts_with(&plain) {
+            return (known, 1.0);
+        }
+        let alike = strsim::normalized_damerau_levenshtein(&wanted, &plain);
+        (known, alike)
     });
     match known.max_by(|a, b| a.1.total_cmp(&b.1)) {
         Some((known, alike)) if alike >= ALIKE => {
