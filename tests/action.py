@@ -4,7 +4,8 @@
     tests/action.py PROGRAMS
 
 PROGRAMS is the directory with the two programs. They are packed by .ci/package and served as a release
-from a directory. What is after `run:` is run by bash as it stands in the file; the two steps of actions/cache are done by tar. Needs PyYAML.
+from a directory. What is after `run:` is run by bash as it stands in the file; the two steps of
+actions/cache are done by tar. Needs PyYAML.
 
 First job: nothing is restored, everything is compiled, an archive is saved. Second job, on a machine
 that has only the archive: everything is served, and nothing is saved again. A release whose sum is wrong

@@ -487,7 +487,7 @@ fn setup_is_undone_to_the_byte() {
         text.contains(&format!("rustc-wrapper = \"{wrapper}\"")),
         "{text}"
     );
-    assert!(cli.ok(&["setup", "--path", &path]).contains("already"));
+    assert!(cli.ok(&["setup", "--path", &path]).contains("Already set"));
     cli.ok(&["setup", "--undo", "--path", &path]);
     assert_eq!(std::fs::read_to_string(&file).unwrap(), before);
     assert!(
@@ -594,7 +594,17 @@ fn doctor_tells_whether_the_cache_can_work() {
     let cli = cli.with("CACHEWRAP_DIR", file);
     assert!(cli.run(&["doctor"]).stdout.contains("is not a directory"));
     let cli = cli.with("CACHEWRAP_GC", "perhaps");
-    assert!(cli.run(&["doctor"]).stdout.contains("expected auto or off"));
+    let shown = cli.run(&["doctor"]).stdout;
+    assert!(shown.contains("expected auto or off"));
+    let lines: Vec<&str> = shown.lines().collect();
+    for pair in lines.windows(2) {
+        let found = pair[0].starts_with("bad") || pair[0].starts_with("note");
+        assert_eq!(
+            found,
+            pair[1].trim_start().starts_with("next: "),
+            "{pair:?}"
+        );
+    }
 }
 
 #[test]

@@ -195,6 +195,28 @@ fn doctor() {
 }
 
 #[test]
+fn setup() {
+    let cli = Cli::new();
+    build(&cli, &[]);
+    fs::create_dir(cli.path("my project")).unwrap();
+    let file = cli.path("my project/config.toml").display().to_string();
+    fs::write(&file, "[build]\nrustc-wrapper = \"sccache\"\n").unwrap();
+    let runs: &[&[&str]] = &[
+        &["setup", "--global"],
+        &["setup", "--global"],
+        &["setup", "--global", "--undo"],
+        &["setup", "--global", "--undo"],
+        &["setup", "--path", &file],
+        &["setup", "--path", &file, "--force"],
+        &["setup", "--path", &file, "--undo"],
+    ];
+    let mut all = shown(&cli, runs);
+    let cli = cli.with("RUSTC_WRAPPER", "sccache");
+    all += &shown(&cli, &[&["setup", "--global"]]);
+    check("setup", &all);
+}
+
+#[test]
 fn config() {
     let cli = Cli::new().with("CACHEWRAP_TRIM_PATHS", "all");
     let file = cli.path(".config/cachewrap/config.toml");

@@ -12,8 +12,8 @@ const LEAST_FREE: u64 = 64_000_000;
 
 pub(super) fn page(store: &Store, config: &Config) -> Page {
     let mut problems = Vec::new();
-    if let Verdict::Bad(problem) = directory(config) {
-        problems.push(problem);
+    if let Verdict::Bad(found) = directory(config) {
+        problems.push(found.what);
     }
     let writable = problems.is_empty() && !*config.read_only;
     let free = free_space(config);
