@@ -14,6 +14,7 @@ use cache_core::store::stats;
 use cache_core::{BypassReason, Digest, NotStored};
 use serde_json::Value;
 
+mod documents;
 mod monitoring;
 mod serve;
 mod snapshots;
