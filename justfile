@@ -45,6 +45,11 @@ examples:
 deny:
     cargo deny check
 
+# Run the steps of the action for GitHub around real builds (needs PyYAML; shellcheck lints them if it is there)
+[group("checks")]
+action: release
+    tests/action.py '{{ target }}/release'
+
 # Everything that must hold before a change is merged
 [group("checks")]
 ci:

@@ -15,7 +15,7 @@
 use std::time::{Instant, SystemTime};
 
 use cache_core::Store;
-use cache_core::store::retention::{Bound, Policy};
+use cache_core::store::retention::{Bound, EvictReason, Policy};
 use cache_core::store::{CollectOptions, Collected, GcReport};
 
 #[expect(dead_code, reason = "the tests need more of it")]
@@ -53,7 +53,8 @@ fn main() {
     let report = step("prune, half", || collect(store, usage.size / 2, false));
     println!(
         "  {} evicted, {} compressed",
-        report.evicted, report.compressed
+        report.removed_for(EvictReason::Size).results,
+        report.compressed
     );
 }
 

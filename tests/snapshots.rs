@@ -16,7 +16,9 @@ use insta::{Settings, assert_snapshot};
 use super::{Cli, ran};
 
 /// What differs from machine to machine or from run to run, and what stands for it.
-const FILTERS: [(&str, &str); 9] = [
+const FILTERS: [(&str, &str); 11] = [
+    (r"_(size|free)_bytes \d+", "_${1}_bytes [bytes]"),
+    (r#"\{version="\d[^"]*"\}"#, r#"{version="[version]"}"#),
     (r"cargo-cachewrap \d\S+", "cargo-cachewrap [version]"),
     (r"rustc 1\..*", "rustc [version]"),
     (r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ", "[time]"),
@@ -165,7 +167,12 @@ fn stats() {
     ];
     cli.cache.store.count(&counts).unwrap();
     check("stats_json", &shown(&cli, &[&["stats", "--json"]]));
+    // What is told to Prometheus goes on where it was.
+    let prometheus: &[&[&str]] = &[&["stats", "--format", "prometheus"]];
+    let before = shown(&cli, prometheus);
     check("stats", &shown(&cli, &[&["stats", "--zero"], &["stats"]]));
+    check("stats_prometheus", &before);
+    check("stats_prometheus", &shown(&cli, prometheus));
 }
 
 #[test]
@@ -185,6 +192,28 @@ fn doctor() {
         .with("CACHEWRAP_OBSERVE", "off")
         .with("RUSTC", "nowhere/rustc");
     check("doctor_of_what_is_wrong", &shown(&cli, &[&["doctor"]]));
+}
+
+#[test]
+fn setup() {
+    let cli = Cli::new();
+    build(&cli, &[]);
+    fs::create_dir(cli.path("my project")).unwrap();
+    let file = cli.path("my project/config.toml").display().to_string();
+    fs::write(&file, "[build]\nrustc-wrapper = \"sccache\"\n").unwrap();
+    let runs: &[&[&str]] = &[
+        &["setup", "--global"],
+        &["setup", "--global"],
+        &["setup", "--global", "--undo"],
+        &["setup", "--global", "--undo"],
+        &["setup", "--path", &file],
+        &["setup", "--path", &file, "--force"],
+        &["setup", "--path", &file, "--undo"],
+    ];
+    let mut all = shown(&cli, runs);
+    let cli = cli.with("RUSTC_WRAPPER", "sccache");
+    all += &shown(&cli, &[&["setup", "--global"]]);
+    check("setup", &all);
 }
 
 #[test]
@@ -219,12 +248,13 @@ fn wrong_arguments() {
 
 #[test]
 fn wrong_settings() {
-    let cli = Cli::new().with("CACHEWRAP_MAXSIZE", "1G");
     let all = SettingName::ALL.iter();
-    let cli = all.fold(cli, |cli, name| cli.with(name.variable(), "not/good="));
+    let cli = all.fold(Cli::new(), |cli, name| {
+        cli.with(name.variable(), "not/good=")
+    });
     check("wrong_variables", &shown(&cli, &[&["stats"]]));
 
-    let bad_values = "max_sise = 3\nmax-size = \"10Q\"\ndisable = 3\nenv = [1]\ngc = {}\n";
+    let bad_values = "max-size = \"10Q\"\ndisable = 3\nenv = [1]\ngc = {}\n";
     for (name, text) in [
         ("wrong_file", bad_values),
         ("wrong_file_cut_short", "max-size = \"10G\n"),
@@ -233,6 +263,21 @@ fn wrong_settings() {
         fs::write(cli.path("config.toml"), text).unwrap();
         check(name, &shown(&cli, &[&["stats"]]));
     }
+}
+
+#[test]
+fn names_that_mean_nothing() {
+    let cli = Cli::new()
+        .filled()
+        .with("CACHEWRAP_MAX_SIZE", "1M")
+        .with("CACHEWRAP_MAXSIZE", "1G")
+        .with("CACHEWRAP_VERSION", "1.2.3")
+        .with("CACHEWRAP_CONFIG", "~/config.toml")
+        .with("RUSTC_WRAPPER", "cachewrap");
+    build(&cli, &[]);
+    fs::write(cli.path("config.toml"), "max_sise = 3\n").unwrap();
+    let runs: &[&[&str]] = &[&["config"], &["doctor"], &["prune", "--dry-run"]];
+    check("unknown_names", &shown(&cli, runs));
 }
 
 #[test]

@@ -10,7 +10,8 @@ use std::thread::ScopedJoinHandle;
 use std::time::Duration;
 
 use cache_core::entry::{BlobRef, ResultKey};
-use cache_core::store::retention::{Bound, Policy};
+use cache_core::store::retention::EvictReason::{self, Age, Broken, Size, Toolchain};
+use cache_core::store::retention::{Bound, KeepFree, Policy};
 use cache_core::store::{Cleared, CollectOptions, Collected, GcReport, run_gc, stats};
 use cache_core::{Config, Digest, Environment, Store};
 
@@ -63,6 +64,10 @@ fn collect(s: &Synthetic, options: &CollectOptions) -> GcReport {
     }
 }
 
+fn results(report: &GcReport, reason: EvictReason) -> u64 {
+    report.removed_for(reason).results
+}
+
 fn verify_is_clean(s: &Synthetic) {
     let report = s.store.verify(false, &|_| {}).unwrap().unwrap();
     assert!(report.findings.is_empty(), "{:?}", report.findings);
@@ -83,7 +88,7 @@ fn cold_blobs_are_compressed_and_still_serve() {
     let keys = [s.add(&cold), s.add(&warm)];
     let size = s.store.usage().unwrap().size;
     let report = collect(&s, &bounded(size - 1));
-    assert_eq!((report.compressed, report.evicted), (1, 0));
+    assert_eq!((report.compressed, results(&report, Size)), (1, 0));
     assert!(report.size_after < size - 1);
     // The collection's own record comes on top, one block.
     assert_eq!(report.size_after + 4096, s.store.usage().unwrap().size);
@@ -108,14 +113,14 @@ fn what_does_not_compress_is_evicted_in_the_same_collection() {
     let size = s.store.usage().unwrap().size;
     let report = collect(&s, &bounded(size / 2));
     assert!(report.size_after <= size / 2, "{report:?}");
-    assert!(report.evicted >= 4, "{report:?}");
+    assert!(results(&report, Size) >= 4, "{report:?}");
     let served = units
         .iter()
         .zip(&keys)
         .map(|(unit, key)| serves(&s, unit, *key));
     let served: Vec<bool> = served.collect();
     assert!(served.is_sorted(), "the coldest go first: {served:?}");
-    assert_eq!(report.manifests, report.evicted);
+    assert_eq!(report.manifests, results(&report, Size));
     verify_is_clean(&s);
 }
 
@@ -134,7 +139,7 @@ fn shared_blobs_survive_the_eviction_of_one_user() {
         },
         ..CollectOptions::default()
     };
-    assert_eq!(collect(&s, &options).expired, 1);
+    assert_eq!(results(&collect(&s, &options), Age), 1);
     assert!(!serves(&s, &old, old_key));
     assert!(serves(&s, &new, new_key));
     assert!(!s.blob_paths(&old)[1].exists());
@@ -156,7 +161,7 @@ fn toolchains_can_be_dropped() {
         },
         ..CollectOptions::default()
     };
-    assert_eq!(collect(&s, &options).dropped, 1);
+    assert_eq!(results(&collect(&s, &options), Toolchain), 1);
     assert!(serves(&s, &kept, key));
     assert_eq!(s.store.usage().unwrap().results, 1);
 }
@@ -201,7 +206,7 @@ fn results_of_another_release_stay_with_their_blobs() {
     std::fs::write(&path, &bytes).unwrap();
 
     let report = collect(&s, &CollectOptions::default());
-    assert_eq!((report.broken, report.orphans), (0, 0));
+    assert_eq!((results(&report, Broken), report.orphans), (0, 0));
     assert!(s.blob_paths(&unit)[0].exists());
     assert_eq!(std::fs::read(&path).unwrap(), bytes);
     let report = s.store.verify(true, &|_| {}).unwrap().unwrap();
@@ -233,10 +238,11 @@ fn a_dry_run_tells_the_same_and_changes_nothing() {
         ..bounded(0)
     };
     let planned = collect(&s, &dry);
-    assert_eq!(planned.evicted, 1);
+    assert_eq!(results(&planned, Size), 1);
     assert!(serves(&s, &unit, key));
     let done = collect(&s, &bounded(0));
-    assert_eq!((done.evicted, done.size_before), (1, planned.size_before));
+    assert_eq!(done.removed, planned.removed);
+    assert_eq!(done.size_before, planned.size_before);
 }
 
 #[test]
@@ -346,6 +352,62 @@ fn crossing_the_bound_calls_for_one_collection() {
     s.store.count(&[(stats::STORED_BYTES, 100_000)]).unwrap();
     assert!(s.store.should_gc(&config, later));
     drop(dir);
+}
+
+#[test]
+fn ages_and_a_full_disk_call_for_a_collection_too() {
+    let (_dir, s) = fixture();
+    let old = Unit::new("old").stored_ago(40 * 24 * HOUR);
+    s.add(&old);
+    let new = Unit::new("new").stored_ago(HOUR);
+    s.add(&new);
+    let config = |name, value| {
+        let vars = [(name, value), ("HOME", "/nonexistent")];
+        Config::load(&vars.into_iter().collect()).config
+    };
+    let Collected::Done(report) = run_gc(&s.store, &config("CACHEWRAP_GC", "auto"), s.now).unwrap()
+    else {
+        panic!("nothing else runs");
+    };
+    assert!(report.removed.is_empty());
+    let aged = config("CACHEWRAP_MAX_AGE", "30d");
+    let after = |hours| s.now + Duration::from_secs(hours * HOUR);
+    // Once a day is often enough.
+    assert!(!s.store.should_gc(&aged, after(23)));
+    assert!(s.store.should_gc(&aged, after(24)));
+    let Collected::Done(report) = run_gc(&s.store, &aged, s.now).unwrap() else {
+        panic!("nothing else runs");
+    };
+    let age = report.removed_for(Age);
+    assert_eq!(age.results, 1);
+    assert_eq!(report.removed.len(), 1);
+    assert!(age.bytes >= 40_000 && age.bytes <= report.size_before - report.size_after);
+
+    // No disk has so much.
+    let spacious = config("CACHEWRAP_KEEP_FREE_SPACE", "100000T");
+    assert!(!s.store.should_gc(&spacious, s.now));
+    assert!(s.store.should_gc(&spacious, after(1)));
+    assert!(
+        !s.store
+            .should_gc(&config("CACHEWRAP_KEEP_FREE_SPACE", "1"), after(1))
+    );
+    run_gc(&s.store, &spacious, s.now).unwrap();
+    assert_eq!(s.store.usage().unwrap().results, 0);
+}
+
+#[test]
+fn what_is_in_use_is_not_evicted_for_somebody_elses_files() {
+    let (_dir, s) = fixture();
+    s.add(&Unit::new("in use").stored_ago(60));
+    let options = CollectOptions {
+        policy: Policy {
+            keep_free: Some(KeepFree::exactly(u64::MAX)),
+            ..Policy::default()
+        },
+        ..CollectOptions::default()
+    };
+    assert!(collect(&s, &options).removed.is_empty());
+    assert_eq!(s.store.usage().unwrap().results, 1);
 }
 
 #[test]

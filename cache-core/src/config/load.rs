@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use toml::Value;
 
 use super::values;
-use super::{Config, ConfigProblem, Loaded, Origin, SettingName};
+use super::{Config, ConfigProblem, Loaded, Origin, SettingName, UnknownName};
 use crate::os::env::Environment;
 use crate::os::fs;
 
@@ -36,12 +36,15 @@ impl Config {
             loaded: Loaded {
                 config: Config::new(caches.map_or_else(PathBuf::new, |dir| dir.join("cachewrap"))),
                 problems: Vec::new(),
+                unknown: Vec::new(),
             },
             home,
         };
         loader.file(env);
         loader.environment(env);
-        let Loaded { config, problems } = &mut loader.loaded;
+        let Loaded {
+            config, problems, ..
+        } = &mut loader.loaded;
         if config.dir.as_os_str().is_empty() {
             config.disable.value = true;
             problems.push(ConfigProblem::NoDir);
@@ -98,8 +101,7 @@ impl Loader {
                 .find(|name| name.key() == spelled)
             else {
                 let path = path.to_owned();
-                let problem = ConfigProblem::UnknownKey { key, path };
-                self.loaded.problems.push(problem);
+                self.loaded.unknown.push(UnknownName::Key { key, path });
                 continue;
             };
             let what = format!("{key} in {}", path.display());
@@ -128,8 +130,7 @@ impl Loader {
                 None if variable == CONFIG_VARIABLE => {}
                 None => {
                     let name = variable.to_string_lossy().into_owned();
-                    let problem = ConfigProblem::UnknownVariable { name };
-                    self.loaded.problems.push(problem);
+                    self.loaded.unknown.push(UnknownName::Variable(name));
                 }
             }
         }
@@ -258,10 +259,9 @@ mod tests {
             ("CACHEWRAP_DIR", "relative"),
             ("CACHEWRAP_GC", "sometimes"),
             ("CACHEWRAP_MAX_SIZE", "0"),
-            ("CACHEWRAP_SIZE", "1G"),
         ]);
         let messages = messages(&loaded);
-        assert_eq!(messages.len(), 4, "{messages:?}");
+        assert_eq!(messages.len(), 3, "{messages:?}");
         assert_eq!(
             messages[0],
             "CACHEWRAP_DIR is `relative`; expected an absolute path, or one that starts with ~/"
@@ -271,15 +271,23 @@ mod tests {
             "CACHEWRAP_GC is `sometimes`; expected auto or off"
         );
         assert!(messages[2].contains("such as 10G"));
-        assert!(
-            messages[3].starts_with("unknown variable CACHEWRAP_SIZE; known are CACHEWRAP_DIR,")
-        );
         assert_eq!(*loaded.config.max_size, DEFAULT_MAX_SIZE);
     }
 
     #[test]
+    fn unknown_names_are_no_problems() {
+        let file = "maxsize = 1\nmax_size = \"1G\"\n";
+        let (loaded, path) = load_with_file(file, &[("CACHEWRAP_VERSION", "1")]);
+        assert!(loaded.problems.is_empty(), "{:?}", loaded.problems);
+        let key = "maxsize".to_owned();
+        let variable = UnknownName::Variable("CACHEWRAP_VERSION".to_owned());
+        assert_eq!(loaded.unknown, [UnknownName::Key { key, path }, variable]);
+        assert_eq!(*loaded.config.max_size, 1_000_000_000);
+    }
+
+    #[test]
     fn problems_of_the_file_name_it() {
-        let (loaded, path) = load_with_file("maxsize = 1\ngc = 3\nlog = 1.5\n", &[]);
+        let (loaded, path) = load_with_file("max-size = []\ngc = 3\nlog = 1.5\n", &[]);
         let messages = messages(&loaded);
         assert_eq!(messages.len(), 3, "{messages:?}");
         assert!(

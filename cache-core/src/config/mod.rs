@@ -9,6 +9,8 @@
 //! size    = digits ["." digits] [unit]     unit K M G T = powers of 1000 (also KB …),
 //!                                          Ki Mi Gi Ti = powers of 1024 (also KiB …);
 //!                                          no unit = bytes; more than zero
+//! age     = "off" | a duration above zero as `humantime` reads it: 30d, 12h, "2weeks 1day"
+//! free    = "off" | size
 //! boolean = "1" | "true" | "yes" | "on" | "0" | "false" | "no" | "off"
 //! level   = "off" | "error" | "warn" | "info" | "debug" | "trace"
 //! path    = an absolute path, or "~/" and a path below HOME
@@ -19,9 +21,13 @@
 //! may be integers, booleans may be booleans, and `env` and `tool-caches` may be arrays of strings. An
 //! empty variable counts as unset.
 //!
-//! Loading never fails. What is wrong becomes a [`ConfigProblem`], and the layer below
+//! Loading never fails. A value that cannot be used becomes a [`ConfigProblem`], and the layer below
 //! decides: `cargo cachewrap` treats problems as errors, the wrapper warns once and
 //! goes on, because a typing mistake must not break a build.
+//!
+//! A *name* that means nothing is no problem: `CACHEWRAP_VERSION` in a Dockerfile is somebody else's
+//! variable, and a key may be a newer release's. Such names are [`UnknownName`]s, which only those who look
+//! at their settings (`config`, `doctor`) are told of.
 //!
 //! Every wrapper process loads the settings, so it is one pass over the environment
 //! and one attempt to open the file; TOML is parsed only if that succeeds.
@@ -33,6 +39,7 @@ use std::ffi::{OsStr, OsString};
 use std::fmt;
 use std::ops::Deref;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use crate::error::PathError;
 
@@ -151,6 +158,8 @@ const PATHS: &str = "absolute paths, or ones that start with ~/, separated by co
 const BOOL: &str = "1, true, yes or on, or 0, false, no or off";
 const AUTO: &str = "auto or off";
 const SIZE: &str = "a size above zero such as 10G, 512MiB or 1.5T";
+const AGE: &str = "a duration such as 30d, 12h or \"2weeks 1day\", or off";
+const FREE: &str = "a size above zero such as 20G or 512MiB, or off";
 const LOG: &str = "off, error, warn, info, debug or trace, then perhaps a colon and an absolute path; or an absolute path";
 
 settings! {
@@ -163,6 +172,20 @@ settings! {
     MaxSize max_size: u64 = DEFAULT_MAX_SIZE,
         "CACHEWRAP_MAX_SIZE", "max-size", values::bound, |size| format_size(*size), SIZE,
         "Its bound; K, M, G, T are powers of 1000, Ki, Mi, Gi, Ti powers of 1024";
+    /// How long results are kept after their last use.
+    MaxAge max_age: Option<Duration> = None,
+        "CACHEWRAP_MAX_AGE", "max-age", values::age, |age| values::show_age(*age), AGE,
+        "Results not used for so long are removed, such as 30d or 12h; off: kept whatever their age";
+    /// How long the results of a toolchain are kept after the last use of any of them.
+    ToolchainMaxAge toolchain_max_age: Option<Duration> = None,
+        "CACHEWRAP_TOOLCHAIN_MAX_AGE", "toolchain-max-age",
+        values::age, |age| values::show_age(*age), AGE,
+        "Results of a toolchain none of whose results were used for so long are removed; or off";
+    /// What stays free on the file system, bytes.
+    KeepFreeSpace keep_free_space: Option<u64> = None,
+        "CACHEWRAP_KEEP_FREE_SPACE", "keep-free-space",
+        values::free_space, |size| values::show_free_space(*size), FREE,
+        "The cache shrinks while less than this is free on its file system, such as 20G; or off";
     /// Which paths are remapped in what the compiler writes.
     TrimPaths trim_paths: TrimPaths = TrimPaths::Workspace,
         "CACHEWRAP_TRIM_PATHS", "trim-paths", values::trim_paths, ToString::to_string,
@@ -208,10 +231,10 @@ settings! {
     Defer defer: bool = true,
         "CACHEWRAP_DEFER", "defer", values::auto_or_off, |on| values::show_auto(*on), AUTO,
         "auto, or off: store what an edit produced before the build goes on";
-    /// Whether a store that crosses the bound starts a collection in the background.
+    /// Whether a store that has become too large, too old or too hungry is collected in the background.
     Gc gc: bool = true,
         "CACHEWRAP_GC", "gc", values::auto_or_off, |on| values::show_auto(*on), AUTO,
-        "auto, or off: do not enforce the bound by itself";
+        "auto, or off: remove nothing in the background";
     /// The packages whose build scripts' runs are cached.
     BuildScripts build_scripts: BuildScripts = BuildScripts::Deps,
         "CACHEWRAP_BUILD_SCRIPTS", "build-scripts", values::build_scripts, ToString::to_string,
@@ -224,20 +247,40 @@ settings! {
          and go";
 }
 
-impl SettingName {
-    fn list(column: impl Fn(Self) -> &'static str) -> String {
-        let names: Vec<&str> = Self::ALL.iter().map(|name| column(*name)).collect();
-        names.join(", ")
-    }
-}
-
 /// What [`Config::load`] found.
 #[derive(Debug)]
+#[non_exhaustive]
 pub struct Loaded {
     /// The settings; where there was a problem, what the layer below says.
     pub config: Config,
     /// What was wrong, in the order in which it was found.
     pub problems: Vec<ConfigProblem>,
+    /// Names that mean nothing, in the order in which they were found.
+    pub unknown: Vec<UnknownName>,
+}
+
+/// A name that looks like a setting's and is none. It has no effect.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum UnknownName {
+    /// A variable that begins with `CACHEWRAP_`.
+    Variable(String),
+    /// A key in the file.
+    Key {
+        /// The key.
+        key: String,
+        /// The file.
+        path: PathBuf,
+    },
+}
+
+impl fmt::Display for UnknownName {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Variable(name) => write!(f, "unknown variable {name}"),
+            Self::Key { key, path } => write!(f, "unknown key `{key}` in {}", path.display()),
+        }
+    }
 }
 
 /// A value and where it came from. Derefs to the value.
@@ -281,23 +324,6 @@ impl fmt::Display for Origin {
 /// Something wrong with the settings, with what would be right.
 #[derive(Debug, thiserror::Error)]
 pub enum ConfigProblem {
-    /// A variable that looks like ours and is not.
-    #[error(
-        "unknown variable {name}; known are {}",
-        SettingName::list(SettingName::variable)
-    )]
-    UnknownVariable {
-        /// Its name.
-        name: String,
-    },
-    /// A key in the file that means nothing.
-    #[error("unknown key `{key}` in {}; known are {}", path.display(), SettingName::list(SettingName::key))]
-    UnknownKey {
-        /// The key.
-        key: String,
-        /// The file.
-        path: PathBuf,
-    },
     /// A value that cannot be used.
     #[error("{what} is `{value}`; expected {accepted}")]
     BadValue {

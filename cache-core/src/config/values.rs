@@ -4,8 +4,12 @@ use std::ffi::OsStr;
 use std::fmt;
 use std::os::unix::ffi::OsStrExt as _;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use bytesize::ByteSize;
+
+/// What turns a limit off that an environment or a file sets.
+const OFF: &str = "off";
 
 /// Which paths are remapped in what the compiler writes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -164,6 +168,34 @@ pub(super) fn bound(text: &OsStr, _home: Option<&Path>) -> Option<u64> {
     parse_size(text.to_str()?).filter(|&size| size > 0)
 }
 
+/// A size above zero, or none.
+#[expect(clippy::option_option, reason = "the inner one is the value")]
+pub(super) fn free_space(text: &OsStr, home: Option<&Path>) -> Option<Option<u64>> {
+    if text == OFF {
+        return Some(None);
+    }
+    bound(text, home).map(Some)
+}
+
+pub(super) fn show_free_space(size: Option<u64>) -> String {
+    size.map_or_else(|| OFF.to_owned(), format_size)
+}
+
+/// A duration above zero, or none.
+#[expect(clippy::option_option, reason = "the inner one is the value")]
+pub(super) fn age(text: &OsStr, _home: Option<&Path>) -> Option<Option<Duration>> {
+    if text == OFF {
+        return Some(None);
+    }
+    let age = humantime::parse_duration(text.to_str()?).ok()?;
+    (age > Duration::ZERO).then_some(Some(age))
+}
+
+pub(super) fn show_age(age: Option<Duration>) -> String {
+    let show = |age| humantime::format_duration(age).to_string();
+    age.map_or_else(|| OFF.to_owned(), show)
+}
+
 pub(super) fn trim_paths(text: &OsStr, _home: Option<&Path>) -> Option<TrimPaths> {
     [TrimPaths::Workspace, TrimPaths::All, TrimPaths::Off]
         .into_iter()
@@ -257,6 +289,16 @@ mod tests {
     }
 
     #[test]
+    fn ages() {
+        let age = |text: &str| age(OsStr::new(text), None);
+        assert_eq!(age("30d"), Some(Some(Duration::from_secs(30 * 24 * 3600))));
+        assert_eq!(age("off"), Some(None));
+        for bad in ["0s", "30", "", "soon", "-1d"] {
+            assert_eq!(age(bad), None, "{bad}");
+        }
+    }
+
+    #[test]
     fn log_specs() {
         let home = Some(Path::new("/home/u"));
         let log = |text: &str, home| log(OsStr::new(text), home);
@@ -283,12 +325,21 @@ mod tests {
             let (value, home) = (OsStr::new(&text), Some(Path::new("/h")));
             let _ = (parse_size(&text), log(value, home), names(value, home), boolean(value, home));
             let _ = (trim_paths(value, home), path(value, home), paths(value, home));
+            let _ = (age(value, home), free_space(value, home));
         }
 
         #[test]
         fn whole_sizes_survive_printing_and_parsing(n in 1_u64..1000, unit in 0_u32..5) {
             let bytes = n * 1000_u64.pow(unit);
             prop_assert_eq!(parse_size(&format_size(bytes)), Some(bytes));
+        }
+
+        #[test]
+        fn limits_survive_printing_and_parsing(seconds in 0_u64..1 << 40, n in 0_u64..1000) {
+            let limit = (seconds > 0).then_some(Duration::from_secs(seconds));
+            prop_assert_eq!(age(OsStr::new(&show_age(limit)), None), Some(limit));
+            let free = (n > 0).then_some(n * 1_000_000);
+            prop_assert_eq!(free_space(OsStr::new(&show_free_space(free)), None), Some(free));
         }
 
         #[test]

@@ -19,6 +19,11 @@ const OTHERS: [u64; 7] = [
     0x3434,      // NILFS
 ];
 
+/// What is free to who asks, bytes; `None` where the system does not tell.
+pub(crate) fn free_space(path: &Path) -> Option<u64> {
+    fs2::available_space(path).ok()
+}
+
 impl FileSystem {
     /// Ext2 to ext4.
     pub(crate) const EXT4: Self = Self(0xef53);

@@ -3,7 +3,7 @@
 //! Results go before the blobs they name, and compressed blobs are in place before raw
 //! ones go, so that being killed between any two steps leaves a store that is whole.
 
-use std::collections::HashSet;
+use std::collections::{BTreeMap, HashSet};
 use std::path::Path;
 use std::time::{Duration, SystemTime};
 
@@ -11,7 +11,7 @@ use rayon::prelude::*;
 
 use super::compress::Compressed;
 use super::progress::{Meter, Progress};
-use super::retention::{self, Plan, Policy};
+use super::retention::{self, EvictReason, Plan, Policy, Removed};
 use super::scan::{FileEntry, MEMO_AGE, Scan, TMP_AGE, is_stale, modified};
 use super::{Store, StoreError};
 use crate::error::PathError;
@@ -28,14 +28,8 @@ pub struct GcReport {
     pub size_before: u64,
     /// Size after.
     pub size_after: u64,
-    /// Results removed because blobs were missing or the result was damaged.
-    pub broken: u64,
-    /// Results removed because their toolchain was dropped.
-    pub dropped: u64,
-    /// Results removed because they were not used for too long.
-    pub expired: u64,
-    /// Results removed because the store was too large.
-    pub evicted: u64,
+    /// Results removed, by why; damaged ones with those that were incomplete.
+    pub removed: BTreeMap<EvictReason, Removed>,
     /// Blobs compressed; in a dry run, those that would be tried.
     pub compressed: u64,
     /// Blobs removed that no result named.
@@ -48,6 +42,34 @@ pub struct GcReport {
     pub memos: u64,
     /// Files that could not be removed or compressed.
     pub failed: u64,
+}
+
+impl GcReport {
+    /// What went for this reason.
+    pub fn removed_for(&self, reason: EvictReason) -> Removed {
+        self.removed.get(&reason).copied().unwrap_or_default()
+    }
+
+    pub(super) fn count_evictions(&mut self, plan: &Plan) {
+        for (&reason, &removed) in &plan.removed {
+            self.count(reason, removed);
+        }
+    }
+
+    /// Results that cannot be read count with those that cannot be used.
+    pub(super) fn count_damaged(&mut self, damaged: &[FileEntry]) {
+        if !damaged.is_empty() {
+            let results = damaged.len() as u64;
+            let bytes = damaged.iter().map(|file| file.size).sum();
+            self.count(EvictReason::Broken, Removed { results, bytes });
+        }
+    }
+
+    fn count(&mut self, reason: EvictReason, more: Removed) {
+        let removed = self.removed.entry(reason).or_default();
+        removed.results += more.results;
+        removed.bytes += more.bytes;
+    }
 }
 
 /// A collection under way: what is in the store, kept up to date.
@@ -89,15 +111,11 @@ impl<'a> Collection<'a> {
         let mut policy = policy.clone();
         for _ in 0..ROUNDS {
             let plan = retention::plan(&self.scan.contents, &policy, self.now);
-            let again = !plan.compress.is_empty();
             self.apply(&plan);
-            let Some(bound) = &mut policy.bound else {
-                break;
-            };
-            if !again || self.scan.contents.size() <= bound.low_water {
+            if plan.compress.is_empty() {
                 break;
             }
-            bound.trigger = bound.low_water;
+            policy.insist(&plan);
         }
         self.sweep_manifests();
         self.report.size_after = self.scan.contents.size();
@@ -214,7 +232,7 @@ impl<'a> Collection<'a> {
 
     /// Removes damaged results and what is old in `tmp/` and among the memos.
     fn sweep_files(&mut self) {
-        self.report.broken += self.scan.damaged.len() as u64;
+        self.report.count_damaged(&self.scan.damaged);
         let always = Duration::ZERO;
         let (damaged, _) = self.sweep(&self.scan.damaged, always);
         let (tmp, removed_tmp) = self.sweep(&self.scan.tmp, TMP_AGE);

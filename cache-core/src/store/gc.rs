@@ -37,6 +37,9 @@
 //! The size now is about `size` plus what the counter has grown since. A record that is
 //! missing counts as zeros; a counter that fell (a damaged shard) calls for a
 //! collection, which makes the record anew.
+//!
+//! Besides, a collection is due when less is free on the file system than should be, which the
+//! system is asked only if that is set; and where entries go by age, once a day.
 
 use std::time::{Duration, SystemTime};
 
@@ -44,18 +47,22 @@ use serde::{Deserialize, Serialize};
 
 use super::collection::{Collection, GcReport};
 use super::progress::Progress;
-use super::retention::{self, Bound, EvictReason, Plan, Policy};
+use super::retention::{self, Policy};
 use super::scan::{MEMO_AGE, TMP_AGE, is_stale};
 use super::{Store, StoreError};
 use crate::config::Config;
 use crate::error::{PathContext as _, PathError};
 use crate::formats::codec::{self, Kind};
+use crate::os::file_system::free_space;
 use crate::os::lock;
 use crate::store::stats::STORED_BYTES;
 
 /// A store over its bound is not collected again sooner than this unless it has grown
 /// by a fiftieth of the bound: what is spared the first time is spared the second.
 const PAUSE: Duration = Duration::from_secs(60);
+
+/// Where entries go by age, a store is collected as often as this, or as the age is long.
+const DAY: Duration = Duration::from_secs(24 * 3600);
 
 const KIND: Kind = Kind {
     tag: b'G',
@@ -67,6 +74,16 @@ struct Record {
     finished: u64,
     size: u64,
     stored_bytes: u64,
+}
+
+/// What the last collection left.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct LastCollection {
+    /// When it ended.
+    pub finished: SystemTime,
+    /// The store's size then, bytes in whole blocks.
+    pub size: u64,
 }
 
 /// How to collect.
@@ -95,12 +112,8 @@ pub enum Collected {
 ///
 /// Uses one thread. `now` is the current time.
 pub fn run_gc(store: &Store, config: &Config, now: SystemTime) -> Result<Collected, StoreError> {
-    let policy = Policy {
-        bound: Some(Bound::with_slack(*config.max_size)),
-        ..Policy::default()
-    };
     let options = CollectOptions {
-        policy,
+        policy: Policy::configured(config).with_slack(),
         dry_run: false,
         threads: 1,
     };
@@ -116,11 +129,12 @@ impl Store {
     pub fn should_gc(&self, config: &Config, now: SystemTime) -> bool {
         *config.gc
             && !self.read_only
-            && self.is_over(*config.max_size, now).unwrap_or(false)
+            && self.is_due(config, now).unwrap_or(false)
             && matches!(self.gc_lock(), Ok(Some(_)))
     }
 
-    fn is_over(&self, max_size: u64, now: SystemTime) -> Result<bool, StoreError> {
+    fn is_due(&self, config: &Config, now: SystemTime) -> Result<bool, StoreError> {
+        let max_size = *config.max_size;
         let record = self.gc_record();
         let stored = self.stored_bytes()?;
         let Some(grown) = stored.checked_sub(record.stored_bytes) else {
@@ -128,7 +142,15 @@ impl Store {
         };
         let age = seconds(now).saturating_sub(record.finished);
         let due = age >= PAUSE.as_secs() || grown >= max_size / 50;
-        Ok(due && record.size.saturating_add(grown) > max_size)
+        let over = record.size.saturating_add(grown) > max_size;
+        Ok(due && (over || self.lacks_space(config)) || age >= config.by_age().as_secs())
+    }
+
+    fn lacks_space(&self, config: &Config) -> bool {
+        let free = || free_space(self.layout.dir());
+        config
+            .keep_free_space
+            .is_some_and(|keep| free().is_some_and(|free| free < keep))
     }
 
     fn stored_bytes(&self) -> Result<u64, StoreError> {
@@ -138,6 +160,13 @@ impl Store {
     fn gc_record(&self) -> Record {
         let read = || codec::decode(KIND, &self.read_plain(&self.layout.part("gc")).ok()?).ok();
         read().unwrap_or_default()
+    }
+
+    /// The last collection; `None` before the first one.
+    pub fn last_collection(&self) -> Option<LastCollection> {
+        let Record { finished, size, .. } = self.gc_record();
+        let finished = SystemTime::UNIX_EPOCH.checked_add(Duration::from_secs(finished))?;
+        (finished > SystemTime::UNIX_EPOCH).then_some(LastCollection { finished, size })
     }
 
     /// The lock that a collection holds; `None` if it is held.
@@ -204,12 +233,12 @@ impl Store {
         let mut report = GcReport {
             size_before: plan.size_before,
             size_after: plan.size_after,
-            broken: scan.damaged.len() as u64,
             compressed: plan.compress.len() as u64,
             orphans: plan.orphans.len() as u64,
             ..GcReport::default()
         };
         report.count_evictions(&plan);
+        report.count_damaged(&scan.damaged);
         for (files, age, count) in [
             (&scan.tmp, TMP_AGE, &mut report.tmp),
             (&scan.memos, MEMO_AGE, &mut report.memos),
@@ -226,16 +255,12 @@ impl Store {
     }
 }
 
-impl GcReport {
-    pub(super) fn count_evictions(&mut self, plan: &Plan) {
-        for (_, reason) in &plan.evict {
-            *match reason {
-                EvictReason::Broken => &mut self.broken,
-                EvictReason::Toolchain => &mut self.dropped,
-                EvictReason::Age => &mut self.expired,
-                EvictReason::Size => &mut self.evicted,
-            } += 1;
-        }
+impl Config {
+    /// How long after a collection the ages of entries call for another one.
+    fn by_age(&self) -> Duration {
+        let ages = [*self.max_age, *self.toolchain_max_age];
+        let shortest = ages.into_iter().flatten().min();
+        shortest.map_or(Duration::MAX, |age| age.clamp(PAUSE, DAY))
     }
 }
 

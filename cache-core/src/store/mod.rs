@@ -38,7 +38,7 @@ pub use blobs::Placed;
 pub(crate) use blobs::Shape;
 pub use clear::Cleared;
 pub use collection::GcReport;
-pub use gc::{CollectOptions, Collected, run_gc};
+pub use gc::{CollectOptions, Collected, LastCollection, run_gc};
 pub use journal::{JournalChange, JournalEntry, JournalOutcome, KeyDifference};
 pub(crate) use keepers::Place;
 pub(crate) use layout::object_name;

@@ -25,6 +25,7 @@ use crate::error::PathError;
 use crate::formats::codec::DecodeError;
 use crate::formats::digest::{Digest, ResultKey};
 use crate::os::dir::{Dir, Listed, NameKind};
+use crate::os::file_system::free_space;
 use crate::os::fs;
 use crate::outputs::result::CompileResult;
 
@@ -142,6 +143,8 @@ impl Store {
         scan.contents.per_entry = manifests.checked_div(entries).unwrap_or(0);
         scan.manifest_rest = manifests - scan.contents.per_entry * entries;
         scan.contents.fixed += scan.manifest_rest;
+        let free = free_space(self.layout.dir());
+        scan.contents.room = free.map(|free| scan.contents.size().saturating_add(free));
         Ok(scan)
     }
 

@@ -89,17 +89,32 @@ pub const FAULT: &str = "fault";
 /// Damaged files met.
 pub const CORRUPT: &str = "corrupt";
 
-/// What the events of a kind of units are called.
-pub(crate) struct Events {
-    pub(crate) hit: &'static str,
-    pub(crate) miss: &'static str,
-    pub(crate) bypass: &'static str,
-    pub(crate) not_stored: &'static str,
-    pub(crate) saved_us: &'static str,
-    pub(crate) took_us: &'static str,
+/// A kind of units, and what its events are called.
+#[derive(Clone, Copy, Debug)]
+#[non_exhaustive]
+pub struct Events {
+    /// The kind, a word for programs.
+    pub kind: &'static str,
+    /// Units served from the store.
+    pub hit: &'static str,
+    /// Units that ran.
+    pub miss: &'static str,
+    /// Units that ran without being looked for.
+    pub bypass: &'static str,
+    /// Misses whose outcome was not kept.
+    pub not_stored: &'static str,
+    /// Time avoided by hits, microseconds.
+    pub saved_us: &'static str,
+    /// Time spent in misses, microseconds.
+    pub took_us: &'static str,
 }
 
-pub(crate) const COMPILATIONS: Events = Events {
+/// All kinds.
+pub const KINDS: [Events; 3] = [COMPILATIONS, SCRIPT_RUNS, TOOL_RUNS];
+
+/// Compilations, and questions to the compiler.
+pub const COMPILATIONS: Events = Events {
+    kind: "compilation",
     hit: HIT,
     miss: MISS,
     bypass: BYPASS,
@@ -108,7 +123,9 @@ pub(crate) const COMPILATIONS: Events = Events {
     took_us: COMPILE_US,
 };
 
-pub(crate) const SCRIPT_RUNS: Events = Events {
+/// Runs of build scripts.
+pub const SCRIPT_RUNS: Events = Events {
+    kind: "build-script",
     hit: SCRIPT_HIT,
     miss: SCRIPT_MISS,
     bypass: SCRIPT_BYPASS,
@@ -117,7 +134,9 @@ pub(crate) const SCRIPT_RUNS: Events = Events {
     took_us: SCRIPT_US,
 };
 
-pub(crate) const TOOL_RUNS: Events = Events {
+/// Runs of tools of embedders.
+pub const TOOL_RUNS: Events = Events {
+    kind: "tool",
     hit: "tool_hit",
     miss: "tool_miss",
     bypass: "tool_bypass",
@@ -223,7 +242,7 @@ impl Store {
     }
 
     /// The counters since the store was made; resets do not show.
-    pub(crate) fn counters_ever(&self) -> Result<Counters, StoreError> {
+    pub fn counters_ever(&self) -> Result<BTreeMap<String, u64>, StoreError> {
         let mut sums = Counters::new();
         for path in self.shards()? {
             for (name, amount) in self.read_shard(&path)? {

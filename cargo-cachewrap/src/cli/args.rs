@@ -1,5 +1,6 @@
 //! The arguments, and the manual that `--help` prints.
 
+use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -74,6 +75,9 @@ pub(super) struct Arguments {
 #[derive(Debug, clap::Subcommand)]
 pub(super) enum Subcommand {
     /// Show hits, misses, bypasses, time saved, and the size of the cache
+    ///
+    /// Counted is since the cache was made or --zero. In Prometheus' format --zero does not show, so that what
+    /// is counted never decreases.
     Stats(StatsArgs),
     /// Tell why units of the last build were not served from the cache
     ///
@@ -86,8 +90,9 @@ pub(super) enum Subcommand {
     /// Before any entry goes to make room, outputs are compressed, which costs a later hit a
     /// little. Results whose files are missing, and files that nothing refers to, go as well.
     ///
-    /// Without options the configured max-size is enforced, as the cache does by itself in the
-    /// background when a build makes it too large.
+    /// Without options what the settings say is done (max-size, max-age, toolchain-max-age and
+    /// keep-free-space), as the cache does by itself in the background. What is told of each rule is
+    /// how many results it removed, and their size.
     Prune(PruneArgs),
     /// Remove everything in the cache, and the counters
     ///
@@ -101,6 +106,13 @@ pub(super) enum Subcommand {
     /// Damaged entries are never served: each is checked when it is used, and only costs a
     /// compile. The exit status is 1 if something was found and not repaired.
     Verify(VerifyArgs),
+    /// Serve metrics for Prometheus, and whether the cache is in order, over HTTP
+    ///
+    /// /metrics is what `stats --format prometheus` prints; /healthz tells in JSON whether the cache can be
+    /// written to, what space is left and when it was last collected, with status 503 if builds cannot
+    /// store. There is nothing else, and whoever reaches the address may read it. Ends at SIGTERM and
+    /// SIGINT.
+    Serve(ServeArgs),
     /// Check that everything is in place: wrapper, directory, toolchain, system
     ///
     /// The exit status is 1 if the cache cannot work as things are.
@@ -121,12 +133,23 @@ pub(super) enum Subcommand {
 
 #[derive(Debug, Args)]
 pub(super) struct StatsArgs {
-    /// Print JSON
-    #[arg(long)]
+    /// How to print it; `prometheus` is the text format that Prometheus reads
+    #[arg(long, value_enum, value_name = "FORMAT", default_value_t)]
+    pub(super) format: Format,
+    /// The same as --format json
+    #[arg(long, conflicts_with = "format")]
     pub(super) json: bool,
     /// Let the counters begin at zero again after showing them; the cache stays
     #[arg(long)]
     pub(super) zero: bool,
+}
+
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, clap::ValueEnum)]
+pub(super) enum Format {
+    #[default]
+    Text,
+    Json,
+    Prometheus,
 }
 
 #[derive(Debug, Args)]
@@ -176,6 +199,13 @@ pub(super) struct VerifyArgs {
 }
 
 #[derive(Debug, Args)]
+pub(super) struct ServeArgs {
+    /// Where to listen; port 0 is any that is free
+    #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1:9187", value_parser = address)]
+    pub(super) listen: SocketAddr,
+}
+
+#[derive(Debug, Args)]
 pub(super) struct SetupArgs {
     /// Undo an earlier setup of the same file
     #[arg(long)]
@@ -189,6 +219,11 @@ pub(super) struct SetupArgs {
     /// Replace another wrapper that is set; --undo puts it back
     #[arg(long, conflicts_with = "undo")]
     pub(super) force: bool,
+}
+
+fn address(text: &str) -> Result<SocketAddr, String> {
+    let expected = "expected an address and a port, such as 127.0.0.1:9187 or [::1]:9187";
+    text.parse().map_err(|_| expected.to_owned())
 }
 
 fn size(text: &str) -> Result<u64, String> {

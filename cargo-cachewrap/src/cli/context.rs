@@ -33,9 +33,12 @@ impl Context {
         })
     }
 
-    /// The settings; what is wrong with them is an error here.
+    /// The settings; what is wrong with them is an error here. Of names that mean nothing only `config`
+    /// and `doctor` speak.
     pub(super) fn config(&self) -> Result<Config, Failure> {
-        let Loaded { config, problems } = Config::load(&self.env);
+        let Loaded {
+            config, problems, ..
+        } = Config::load(&self.env);
         if problems.is_empty() {
             return Ok(config);
         }

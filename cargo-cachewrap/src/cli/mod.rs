@@ -22,6 +22,7 @@ mod output;
 mod progress;
 mod prune;
 mod rustc_wrapper;
+mod serve;
 mod setup;
 mod stats;
 mod verify;
@@ -67,6 +68,7 @@ fn run(subcommand: &Subcommand) -> Result<(), Failure> {
         Subcommand::Clear => clear::run(&mut cx),
         Subcommand::Config(args) => config::run(&mut cx, args),
         Subcommand::Verify(args) => verify::run(&mut cx, args),
+        Subcommand::Serve(args) => serve::run(&mut cx, args),
         Subcommand::Doctor => doctor::run(&mut cx),
         Subcommand::Setup(args) => setup::run(&mut cx, args),
         Subcommand::Completions { shell } => {

@@ -2,10 +2,10 @@
 
 use std::collections::BTreeSet;
 use std::io::Write as _;
-use std::time::SystemTime;
+use std::time::{Duration, SystemTime};
 
 use cache_core::config::format_size;
-use cache_core::store::retention::{Bound, Policy};
+use cache_core::store::retention::{Bound, EvictReason, Policy};
 use cache_core::store::{CollectOptions, Collected, GcReport};
 use cache_core::{Config, Digest, KnownToolchain, Store};
 
@@ -20,8 +20,10 @@ pub(super) const SHORT_DIGEST: usize = 12;
 pub(super) fn run(cx: &mut Context, args: &PruneArgs) -> Result<(), Failure> {
     let config = cx.config()?;
     let store = store(&config);
+    let policy = policy(args, &config, &store)?;
+    let rules = Rules::new(args, &policy);
     let options = CollectOptions {
-        policy: policy(args, &config, &store)?,
+        policy,
         dry_run: args.dry_run,
         threads: 0,
     };
@@ -29,7 +31,7 @@ pub(super) fn run(cx: &mut Context, args: &PruneArgs) -> Result<(), Failure> {
     let collected = store.collect(&options, SystemTime::now(), &|progress| bar.show(progress));
     bar.finish();
     match collected? {
-        Collected::Done(report) => show(cx, &report, args.dry_run),
+        Collected::Done(report) => show(cx, &report, &rules, args.dry_run),
         Collected::Busy => Err(Failure::Failed(
             "another collection is running in the cache; try again when it has finished".into(),
         )),
@@ -41,8 +43,9 @@ pub(super) fn run(cx: &mut Context, args: &PruneArgs) -> Result<(), Failure> {
 }
 
 fn policy(args: &PruneArgs, config: &Config, store: &Store) -> Result<Policy, Failure> {
-    let selective = args.older_than.is_some() || !args.toolchain.is_empty();
-    let max = args.max.or((!selective).then_some(*config.max_size));
+    if is_configured(args) {
+        return Ok(Policy::configured(config));
+    }
     let mut drop_toolchains = BTreeSet::new();
     if !args.toolchain.is_empty() {
         let present = store.usage()?.toolchains;
@@ -61,11 +64,64 @@ fn policy(args: &PruneArgs, config: &Config, store: &Store) -> Result<Policy, Fa
         }
     }
     Ok(Policy {
-        bound: max.map(Bound::exactly),
+        bound: args.max.map(Bound::exactly),
         older_than: args.older_than,
         drop_toolchains,
         ..Policy::default()
     })
+}
+
+/// Whether it is for the settings to say what goes.
+fn is_configured(args: &PruneArgs) -> bool {
+    args.max.is_none() && args.older_than.is_none() && args.toolchain.is_empty()
+}
+
+/// What each rule is called by who set it, and its limit.
+struct Rules {
+    size: String,
+    age: String,
+    toolchain_age: String,
+    free_space: String,
+}
+
+impl Rules {
+    fn new(args: &PruneArgs, policy: &Policy) -> Self {
+        let (size, age) = if is_configured(args) {
+            ("max-size", "max-age")
+        } else {
+            ("--max", "--older-than")
+        };
+        let bytes = |name, limit: Option<u64>| {
+            limit.map_or_else(String::new, |limit| {
+                format!(" ({name} {})", format_size(limit))
+            })
+        };
+        let duration = |name, limit: Option<Duration>| {
+            let shown = |limit| format!(" ({name} {})", humantime::format_duration(limit));
+            limit.map_or_else(String::new, shown)
+        };
+        Self {
+            size: bytes(size, policy.bound.map(|bound| bound.max)),
+            age: duration(age, policy.older_than),
+            toolchain_age: duration("toolchain-max-age", policy.toolchain_older_than),
+            free_space: bytes("keep-free-space", policy.keep_free.map(|keep| keep.goal)),
+        }
+    }
+
+    /// Why results went.
+    fn why(&self, reason: EvictReason) -> (&'static str, &str) {
+        match reason {
+            EvictReason::Broken => (" that were incomplete", ""),
+            EvictReason::Toolchain => (" of dropped toolchains", ""),
+            EvictReason::ToolchainAge => {
+                (" of toolchains not used for too long", &self.toolchain_age)
+            }
+            EvictReason::Age => (" not used for too long", &self.age),
+            EvictReason::FreeSpace => (" to keep space free", &self.free_space),
+            EvictReason::Size => (" to make room", &self.size),
+            _ => ("", ""),
+        }
+    }
 }
 
 /// Whether a toolchain is meant by what the user wrote.
@@ -92,17 +148,18 @@ fn has_words(text: &str, wanted: &str) -> bool {
         })
 }
 
-fn show(cx: &mut Context, report: &GcReport, dry_run: bool) -> Result<(), Failure> {
+fn show(cx: &mut Context, report: &GcReport, rules: &Rules, dry_run: bool) -> Result<(), Failure> {
     let (removed, compressed) = if dry_run {
         ("Would remove", "Would compress")
     } else {
         ("Removed", "Compressed")
     };
+    for (reason, gone) in &report.removed {
+        let (results, size) = (counted(gone.results, "result"), format_size(gone.bytes));
+        let (why, rule) = rules.why(*reason);
+        writeln!(cx.out, "{removed} {results}{why}{rule}: {size}")?;
+    }
     let rows = [
-        (report.evicted, "result", " to make room"),
-        (report.expired, "result", " not used for too long"),
-        (report.dropped, "result", " of dropped toolchains"),
-        (report.broken, "result", " that were incomplete"),
         (report.orphans, "file", " that nothing refers to"),
         (report.manifests, "manifest", " without results"),
         (report.tmp + report.memos, "stale file", ""),

@@ -3,13 +3,13 @@
 mod edit;
 
 use std::io::Write as _;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use super::args::SetupArgs;
 use super::context::Context;
-use super::output::Failure;
-use super::rustc_wrapper::{NAME, cargo_home, config_file, parse};
+use super::output::{Failure, quoted};
+use super::rustc_wrapper::{self, NAME, cargo_home, config_file, parse, value_in};
 use super::{doctor, files};
 use edit::{EditError, Edited};
 
@@ -19,30 +19,73 @@ pub(super) fn run(cx: &mut Context, args: &SetupArgs) -> Result<(), Failure> {
     let text = old.clone().unwrap_or_default();
     let mut document = parse(&text, &file)?;
     let shown = file.display();
-    let failed = |e: EditError| Failure::Failed(format!("{e} in {shown}"));
+    let failed = |e: EditError| Failure::Failed(format!("{shown}: {e}"));
     if args.undo {
-        match edit::unset(&mut document).map_err(failed)? {
-            Edited::Already => writeln!(cx.out, "No wrapper is set in {shown}")?,
-            Edited::Changed => {
-                let new = in_form_of(&text, &document.to_string());
-                if new.trim().is_empty() {
-                    files::remove_with_empty_dir(&file)?;
-                } else {
-                    files::replace(&file, &new)?;
-                }
-                writeln!(cx.out, "Cargo no longer uses the cache by {shown}")?;
-            }
+        if edit::unset(&mut document).map_err(failed)? == Edited::Already {
+            writeln!(cx.out, "No wrapper is set in {shown}")?;
+            return Ok(());
+        }
+        let new = in_form_of(&text, &document.to_string());
+        if new.trim().is_empty() {
+            files::remove_with_empty_dir(&file)?;
+            writeln!(
+                cx.out,
+                "Removed {shown}, which held nothing but the wrapper"
+            )?;
+        } else {
+            files::replace(&file, &new)?;
+            let now = match value_in(&document) {
+                Some(before) => format!("is \"{before}\" again"),
+                None => "is no longer set".to_owned(),
+            };
+            writeln!(cx.out, "build.rustc-wrapper {now} in {shown}")?;
         }
         return Ok(());
     }
     let wrapper = wrapper(cx)?;
+    let set = format!("build.rustc-wrapper = \"{wrapper}\" in {shown}");
     match edit::set(&mut document, &wrapper, args.force).map_err(failed)? {
-        Edited::Already => writeln!(cx.out, "{shown} sets the wrapper already")?,
+        Edited::Already => writeln!(cx.out, "Already set: {set}{}", scope(args))?,
         Edited::Changed => {
             files::replace(&file, &in_form_of(&text, &document.to_string()))?;
-            writeln!(cx.out, "Cargo uses the cache by {shown}")?;
+            writeln!(cx.out, "Set {set}{}", scope(args))?;
         }
     }
+    tell_how_to_go_on(cx, args, &file)
+}
+
+/// For whom the file is read.
+fn scope(args: &SetupArgs) -> &'static str {
+    match (&args.path, args.global) {
+        (Some(_), _) => "",
+        (None, true) => ", which holds for all projects of this user",
+        (None, false) => ", which holds for this workspace",
+    }
+}
+
+/// How to undo it, what to do next, and whether cargo would do something else all the same.
+fn tell_how_to_go_on(cx: &mut Context, args: &SetupArgs, file: &Path) -> Result<(), Failure> {
+    let which = match (&args.path, args.global) {
+        (Some(_), _) => format!(" --path {}", quoted(file)),
+        (None, true) => " --global".to_owned(),
+        (None, false) => String::new(),
+    };
+    writeln!(cx.out, "To undo it: cargo cachewrap setup --undo{which}")?;
+    if args.path.is_none()
+        && let Some(stronger) = rustc_wrapper::effective(&cx.env, &cx.cwd)?
+        && !stronger.is_ours()
+    {
+        let (source, value) = (stronger.source, stronger.value);
+        let word = cx.out.doubtful("note:");
+        writeln!(
+            cx.out,
+            "{word} here {source} is stronger and sets `{value}`; cargo cachewrap doctor says what to do"
+        )?;
+    }
+    writeln!(
+        cx.out,
+        "Next: cargo build fills the cache; cargo cachewrap stats says what it did"
+    )?;
     Ok(())
 }
 

@@ -166,6 +166,25 @@ fn orphans_go_after_grace_and_later_beside_another_release() {
 }
 
 #[test]
+fn a_toolchain_is_as_old_as_what_was_used_of_it_last() {
+    // Even numbers are of one toolchain, odd ones of another.
+    let entries = vec![
+        entry(1, NOW - 500, false, &[]),
+        entry(2, NOW - 5, false, &[]),
+        entry(3, NOW - 200, true, &[]),
+        entry(4, NOW - 500, false, &[]),
+    ];
+    let policy = Policy {
+        toolchain_older_than: Some(Duration::from_secs(100)),
+        ..Policy::default()
+    };
+    let plan = plan(&contents(entries, &[]), &policy, now());
+    assert_eq!(evicted(&plan), [1, 3].map(|n| ResultKey(digest(n))));
+    let removed = plan.removed[&EvictReason::ToolchainAge];
+    assert_eq!((removed.results, removed.bytes), (2, 8 * KIB));
+}
+
+#[test]
 fn entries_without_their_blobs_go() {
     let contents = contents(vec![entry(1, NOW, true, &[1, 2])], &[(1, 4 * KIB)]);
     let plan = plan(&contents, &Policy::default(), now());
@@ -218,6 +237,7 @@ prop_compose! {
             per_entry,
             fixed,
             foreign,
+            room: None,
         }
     }
 }
@@ -238,7 +258,97 @@ prop_compose! {
     }
 }
 
+prop_compose! {
+    /// A store on a file system on which some space is free, and a policy that wants more.
+    fn any_disk()(
+        mut contents in any_contents(),
+        mut policy in any_policy(),
+        free in 0_u64..1_000_000,
+        keep in 0_u64..2_000_000,
+        slack in any::<bool>(),
+        toolchain_older_than in prop::option::of(0_u64..4_000_000),
+    ) -> (Contents, Policy) {
+        contents.room = Some(contents.size() + free);
+        let keep = if slack { KeepFree::with_slack(keep) } else { KeepFree::exactly(keep) };
+        policy.keep_free = Some(keep);
+        policy.toolchain_older_than = toolchain_older_than.map(Duration::from_secs);
+        (contents, policy)
+    }
+}
+
+fn is_young(entry: &Entry, policy: &Policy) -> bool {
+    now().duration_since(entry.last_use).unwrap() < policy.grace
+}
+
 proptest! {
+    #[test]
+    fn space_is_kept_free_as_far_as_grace_allows((c, p) in any_disk()) {
+        let plan = plan(&c, &p, now());
+        let after = apply(&c, &plan);
+        prop_assert_eq!(plan.size_after, after.size());
+        let (room, keep) = (c.room.unwrap(), p.keep_free.unwrap());
+        let free = room - plan.size_after;
+        if plan.shrunk_for.contains(&EvictReason::FreeSpace) {
+            let all_young = after.entries.iter().all(|entry| is_young(entry, &p));
+            prop_assert!(free >= keep.goal || all_young);
+        } else {
+            prop_assert!(free >= keep.trigger);
+            prop_assert!(!plan.removed.contains_key(&EvictReason::FreeSpace));
+        }
+    }
+
+    #[test]
+    fn nothing_in_grace_is_evicted_for_space((c, p) in any_disk()) {
+        let plan = plan(&c, &p, now());
+        let by_key: BTreeMap<ResultKey, &Entry> = c.entries.iter().map(|e| (e.key, e)).collect();
+        for (key, reason) in &plan.evict {
+            prop_assert!(*reason != EvictReason::FreeSpace || !is_young(by_key[key], &p));
+        }
+    }
+
+    #[test]
+    fn without_knowing_what_is_free_space_is_no_reason((mut c, p) in any_disk()) {
+        c.room = None;
+        let without = Policy { keep_free: None, ..p.clone() };
+        prop_assert_eq!(plan(&c, &p, now()), plan(&c, &without, now()));
+    }
+
+    #[test]
+    fn what_was_removed_adds_up((c, p) in any_disk()) {
+        let plan = plan(&c, &p, now());
+        let after = apply(&c, &plan);
+        let removed: u64 = plan.removed.values().map(|removed| removed.results).sum();
+        prop_assert_eq!(removed, (c.entries.len() - after.entries.len()) as u64);
+        prop_assert_eq!(removed, plan.evict.len() as u64);
+        let bytes: u64 = plan.removed.values().map(|removed| removed.bytes).sum();
+        prop_assert!(bytes <= plan.size_before - plan.size_after);
+        let swept = plan.orphans.is_empty() && plan.duplicates.is_empty();
+        if swept && plan.shrunk_for.is_empty() {
+            prop_assert_eq!(bytes, plan.size_before - plan.size_after);
+        }
+    }
+
+    #[test]
+    fn toolchains_go_as_a_whole_when_nothing_of_them_is_used((c, p) in any_disk()) {
+        let after = apply(&c, &plan(&c, &p, now()));
+        let Some(limit) = p.toolchain_older_than else { return Ok(()) };
+        for entry in &after.entries {
+            let same = c.entries.iter().filter(|other| other.toolchain == entry.toolchain);
+            let last = same.map(|other| other.last_use).max().unwrap();
+            prop_assert!(now().duration_since(last).unwrap() <= limit);
+        }
+    }
+
+    #[test]
+    fn a_second_plan_for_space_finds_nothing_to_do((c, p) in any_disk()) {
+        // What was used last of a toolchain may be what has gone.
+        let mut p = Policy { toolchain_older_than: None, ..p };
+        let first = plan(&c, &p, now());
+        p.insist(&first);
+        let second = plan(&apply(&c, &first), &p, now());
+        prop_assert!(second.evict.is_empty() && second.free.is_empty());
+    }
+
     #[test]
     fn the_sizes_of_a_plan_are_those_of_the_model(c in any_contents(), p in any_policy()) {
         let plan = plan(&c, &p, now());

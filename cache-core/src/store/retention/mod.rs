@@ -4,7 +4,8 @@
 //! remove and what to compress. In this order:
 //!
 //! 1. Results whose blobs are missing go: they can never be used.
-//! 2. Results of a dropped toolchain, and those last used before `older_than`, go.
+//! 2. Results of a dropped toolchain, those of a toolchain of which nothing was used for
+//!    `toolchain_older_than`, and those last used before `older_than`, go.
 //! 3. Blobs that only those results named go with them. Blobs that no result names
 //!    ("orphans", left by a process that died between storing a blob and its result)
 //!    go once they are older than the grace period; while results of another release
@@ -13,6 +14,8 @@
 //! 4. If what remains exceeds the bound's trigger, it is brought down to the low-water
 //!    mark, first by compressing blobs, coldest first, and only when compressing all of
 //!    them would not do, by evicting entries as well, coldest first.
+//! 5. If less than `keep_free` would then be free on the file system, the store is made
+//!    smaller in the same way, as far as that helps.
 //!
 //! *Coldest first* means: entries that were never hit, then those hit, each by least
 //! recent use. A hit counts for [`HIT_COUNTS_FOR`]; after that an entry stands with
@@ -26,20 +29,23 @@
 //! *Grace*: an entry used within the grace period is neither compressed nor evicted to
 //! reach the low-water mark. It is evicted, after all others, if the store would stay
 //! above its maximum otherwise: the bound is a promise, the grace period a preference.
+//! To keep space free nothing within it is evicted: somebody else may be filling the disk, and
+//! a store that holds nothing would not stop that.
 //! A time in the future by more than the grace period (the clock went backwards) gives
 //! no grace.
 
-use std::collections::{BTreeSet, HashMap, HashSet};
+mod policy;
+
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::time::{Duration, SystemTime};
 
 use super::layout::disk_size;
 use crate::formats::digest::{Digest, ResultKey};
 
+pub use policy::{Bound, DEFAULT_GRACE, KeepFree, Policy};
+
 /// How long a hit keeps an entry ahead of those never hit.
 pub const HIT_COUNTS_FOR: Duration = Duration::from_secs(14 * 24 * 3600);
-
-/// How long entries are spared after their last use, unless told otherwise.
-pub const DEFAULT_GRACE: Duration = Duration::from_secs(10 * 60);
 
 /// How long orphan blobs are kept while another release shares the store.
 pub const FOREIGN_GRACE: Duration = Duration::from_secs(7 * 24 * 3600);
@@ -112,6 +118,9 @@ pub struct Contents {
     pub fixed: u64,
     /// Whether there are results of another release.
     pub foreign: bool,
+    /// What the store could grow to if nobody else took space, bytes: its size, and what was
+    /// free beside it when it was looked through. `None` where that is not known.
+    pub room: Option<u64>,
 }
 
 impl Contents {
@@ -123,80 +132,42 @@ impl Contents {
     }
 }
 
-/// How large the store may be.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Bound {
-    /// Above this, it is brought down, bytes.
-    pub trigger: u64,
-    /// It may stay above the low-water mark for the sake of grace, but not above this.
-    pub max: u64,
-    /// What it is brought down to, bytes.
-    pub low_water: u64,
-}
-
-impl Bound {
-    /// Brings a store that exceeds `max` down to four fifths of it, so that collections
-    /// are few.
-    pub fn with_slack(max: u64) -> Self {
-        Self {
-            trigger: max,
-            max,
-            low_water: max / 5 * 4,
-        }
-    }
-
-    /// Brings a store that exceeds `max` down to just that.
-    pub fn exactly(max: u64) -> Self {
-        Self {
-            trigger: max,
-            max,
-            low_water: max,
-        }
-    }
-}
-
-/// What is to be kept.
-#[derive(Clone, Debug)]
-pub struct Policy {
-    /// The size; `None` for no bound.
-    pub bound: Option<Bound>,
-    /// Entries last used longer ago than this go.
-    pub older_than: Option<Duration>,
-    /// Entries of these toolchains go.
-    pub drop_toolchains: BTreeSet<Digest>,
-    /// How long entries are spared after their last use.
-    pub grace: Duration,
-}
-
-impl Default for Policy {
-    fn default() -> Self {
-        Self {
-            bound: None,
-            older_than: None,
-            drop_toolchains: BTreeSet::new(),
-            grace: DEFAULT_GRACE,
-        }
-    }
-}
-
 /// Why an entry goes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[non_exhaustive]
 pub enum EvictReason {
     /// Blobs it needs are missing.
     Broken,
     /// Its toolchain was dropped.
     Toolchain,
+    /// Nothing of its toolchain was used for too long.
+    ToolchainAge,
     /// It was not used for too long.
     Age,
     /// The store is too large.
     Size,
+    /// Too little is free on the file system.
+    FreeSpace,
+}
+
+/// What goes for one reason.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Removed {
+    /// How many results.
+    pub results: u64,
+    /// Their size, with the blobs that only they named, bytes.
+    pub bytes: u64,
 }
 
 /// What to do to a store.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Plan {
+    /// [`EvictReason::Size`] or [`EvictReason::FreeSpace`], where the store is made smaller for that.
+    pub shrunk_for: BTreeSet<EvictReason>,
     /// Results to remove, in this order and before any blob.
     pub evict: Vec<(ResultKey, EvictReason)>,
+    /// How much that is, for each reason.
+    pub removed: BTreeMap<EvictReason, Removed>,
     /// Blobs to remove that the evicted results named.
     pub free: Vec<Digest>,
     /// Blobs to remove that no result names.
@@ -220,7 +191,12 @@ pub fn plan(contents: &Contents, policy: &Policy, now: SystemTime) -> Plan {
     if let Some(bound) = policy.bound
         && planner.size > bound.trigger
     {
-        planner.shrink(bound);
+        planner.shrink(bound, EvictReason::Size);
+    }
+    if let (Some(keep), Some(room)) = (policy.keep_free, contents.room)
+        && planner.size > keep.bound(room).trigger
+    {
+        planner.shrink(keep.bound(room), EvictReason::FreeSpace);
     }
     planner.plan.size_after = planner.size;
     planner.plan
@@ -241,6 +217,8 @@ struct Planner<'a> {
     policy: &'a Policy,
     now: SystemTime,
     blobs: HashMap<Digest, Planned>,
+    /// When something of each toolchain was last used.
+    toolchains: HashMap<Digest, SystemTime>,
     /// Entries that stay.
     kept: Vec<&'a Entry>,
     size: u64,
@@ -266,12 +244,18 @@ impl<'a> Planner<'a> {
                 blob.uses += 1;
             }
         }
+        let mut toolchains = HashMap::new();
+        for entry in &contents.entries {
+            let last = toolchains.entry(entry.toolchain).or_insert(entry.last_use);
+            *last = entry.last_use.max(*last);
+        }
         let size = contents.size();
         Self {
             contents,
             policy,
             now,
             blobs,
+            toolchains,
             kept: Vec::with_capacity(contents.entries.len()),
             size,
             plan: Plan {
@@ -311,12 +295,22 @@ impl<'a> Planner<'a> {
         if self.policy.drop_toolchains.contains(&entry.toolchain) {
             return Some(EvictReason::Toolchain);
         }
-        let limit = self.policy.older_than?;
-        let age = self.now.duration_since(entry.last_use).unwrap_or_default();
-        (age > limit).then_some(EvictReason::Age)
+        let last_of_toolchain = self.toolchains.get(&entry.toolchain);
+        let last_of_toolchain = *last_of_toolchain.unwrap_or(&entry.last_use);
+        if self.is_older(last_of_toolchain, self.policy.toolchain_older_than) {
+            return Some(EvictReason::ToolchainAge);
+        }
+        let old = self.is_older(entry.last_use, self.policy.older_than);
+        old.then_some(EvictReason::Age)
+    }
+
+    fn is_older(&self, then: SystemTime, limit: Option<Duration>) -> bool {
+        let age = self.now.duration_since(then).unwrap_or_default();
+        limit.is_some_and(|limit| age > limit)
     }
 
     fn evict(&mut self, entry: &Entry, reason: EvictReason) {
+        let before = self.size;
         self.plan.evict.push((entry.key, reason));
         self.size -= entry.size + self.contents.per_entry;
         for digest in &entry.blobs {
@@ -329,6 +323,9 @@ impl<'a> Planner<'a> {
                 }
             }
         }
+        let removed = self.plan.removed.entry(reason).or_default();
+        removed.results += 1;
+        removed.bytes += before - self.size;
     }
 
     fn drop_orphans(&mut self) {
@@ -362,7 +359,8 @@ impl<'a> Planner<'a> {
         self.plan.duplicates.sort_unstable();
     }
 
-    fn shrink(&mut self, bound: Bound) {
+    fn shrink(&mut self, bound: Bound, reason: EvictReason) {
+        self.plan.shrunk_for.insert(reason);
         let mut entries = std::mem::take(&mut self.kept);
         entries.sort_by_key(|entry| {
             let used = entry.hit && self.younger_than(entry.last_use, HIT_COUNTS_FOR);
@@ -376,10 +374,11 @@ impl<'a> Planner<'a> {
         self.compress_until(&candidates, bound.low_water);
         for (entries, goal) in [(open, bound.low_water), (spared, bound.max)] {
             for entry in entries {
-                if self.size <= goal {
-                    break;
+                if self.size > goal {
+                    self.evict(entry, reason);
+                } else {
+                    self.kept.push(entry);
                 }
-                self.evict(entry, EvictReason::Size);
             }
         }
         let uses = |digest: &Digest| self.blobs.get(digest).map_or(0, |blob| blob.uses);
@@ -423,5 +422,4 @@ impl<'a> Planner<'a> {
 }
 
 #[cfg(test)]
-#[path = "retention_tests.rs"]
 mod tests;

@@ -1,0 +1,132 @@
+//! For people: first what the cache was good for, then all of it.
+
+use std::io::Write as _;
+
+use cache_core::config::format_size;
+use cache_core::store::stats::{COMPILATIONS, CORRUPT, Events, FAULT, KINDS, SCRIPT_RUNS};
+use cache_core::{Config, Digest};
+
+use super::super::context::Context;
+use super::super::output::{Failure, counted, human_duration};
+use super::super::prune::SHORT_DIGEST;
+use super::{Contents, Counters, Stats};
+
+pub(super) fn show(cx: &mut Context, stats: &Stats, config: &Config) -> Result<(), Failure> {
+    let counters = &stats.counters;
+    writeln!(cx.out, "{}\n", cx.out.bold(summary(counters)))?;
+    show_units(cx, counters, "Compilations", &COMPILATIONS)?;
+    let queries = counters.get("hit.query") + counters.get("miss.query");
+    if queries > 0 {
+        let asked = format!("{} to the compiler", counted(queries, "question"));
+        row(cx, "of these", &asked)?;
+    }
+    for (name, label) in [(FAULT, "faults"), (CORRUPT, "damaged files")] {
+        if counters.get(name) > 0 {
+            row(cx, label, &counters.get(name).to_string())?;
+        }
+    }
+    let any_script = counters.any(&SCRIPT_RUNS);
+    if any_script {
+        show_units(cx, counters, "Runs of build scripts", &SCRIPT_RUNS)?;
+    }
+    let title = cx.out.bold("Time");
+    writeln!(cx.out, "{title}")?;
+    let duration = |name| human_duration(counters.get(name));
+    row(cx, "saved", &duration(COMPILATIONS.saved_us))?;
+    row(cx, "compiling", &duration(COMPILATIONS.took_us))?;
+    if any_script {
+        row(cx, "scripts saved", &duration(SCRIPT_RUNS.saved_us))?;
+        row(cx, "scripts run", &duration(SCRIPT_RUNS.took_us))?;
+    }
+    show_contents(cx, &stats.contents, config)
+}
+
+/// What a person wants to know first.
+fn summary(counters: &Counters) -> String {
+    let of_kind = |events: &Events| {
+        let all = counters.looked_up(events);
+        let noun = match events.kind {
+            "build-script" => "run of a build script|runs of build scripts",
+            "tool" => "run of a tool|runs of tools",
+            _ => "compilation|compilations",
+        };
+        let (one, many) = noun.split_once('|').unwrap_or((noun, noun));
+        let noun = if all == 1 { one } else { many };
+        (all > 0).then(|| format!("{} of {all} {noun}", counters.get(events.hit)))
+    };
+    let served: Vec<String> = KINDS.iter().filter_map(of_kind).collect();
+    if served.is_empty() {
+        return "Nothing has been looked up so far".to_owned();
+    }
+    let saved = KINDS.iter().map(|events| counters.get(events.saved_us));
+    let saved = human_duration(saved.sum());
+    format!("Served {}; saved {saved}", served.join(", "))
+}
+
+fn show_units(
+    cx: &mut Context,
+    counters: &Counters,
+    title: &str,
+    events: &Events,
+) -> Result<(), Failure> {
+    let title = cx.out.bold(title);
+    writeln!(cx.out, "{title}")?;
+    let rate = counters.hit_rate(events);
+    let rate = rate.map_or_else(String::new, |rate| format!("  {:.1} %", rate * 100.0));
+    let hits = counters.get(events.hit);
+    row(cx, "hits", &format!("{hits}{rate}"))?;
+    row(cx, "misses", &counters.get(events.miss).to_string())?;
+    show_reasons(cx, counters, events.miss)?;
+    row(cx, "bypassed", &counters.get(events.bypass).to_string())?;
+    show_reasons(cx, counters, events.bypass)?;
+    if counters.get(events.not_stored) > 0 {
+        let not_stored = counters.get(events.not_stored).to_string();
+        row(cx, "not stored", &not_stored)?;
+        show_reasons(cx, counters, events.not_stored)?;
+    }
+    Ok(())
+}
+
+fn show_reasons(cx: &mut Context, counters: &Counters, event: &str) -> Result<(), Failure> {
+    for (reason, n) in counters.reasons(event) {
+        writeln!(cx.out, "    {:<26} {n}", reason.replace(['-', '_'], " "))?;
+    }
+    Ok(())
+}
+
+fn show_contents(cx: &mut Context, contents: &Contents, config: &Config) -> Result<(), Failure> {
+    let usage = &contents.usage;
+    let title = cx.out.bold("Cache");
+    writeln!(cx.out, "{title}")?;
+    row(cx, "directory", &config.dir.display().to_string())?;
+    let (size, max) = (format_size(usage.size), format_size(*config.max_size));
+    row(cx, "size", &format!("{size} of {max}"))?;
+    // A use within seconds of being stored does not show, so that none has been used is not known.
+    let used = match usage.hit_results {
+        0 => String::new(),
+        used => format!(" ({used} used)"),
+    };
+    row(cx, "results", &format!("{}{used}", usage.results))?;
+    let files = format!("{} ({} compressed)", usage.blobs, usage.compressed_blobs);
+    row(cx, "outputs", &files)?;
+    for (digest, results) in &usage.toolchains {
+        let name = toolchain_name(contents, *digest);
+        let results = counted(*results, "result");
+        row(cx, "toolchain", &format!("{name}: {results}"))?;
+    }
+    Ok(())
+}
+
+fn toolchain_name(contents: &Contents, digest: Digest) -> String {
+    let known = contents.known.iter().find(|known| known.digest == digest);
+    let mut short = digest.to_hex();
+    short.truncate(SHORT_DIGEST);
+    match known {
+        Some(known) => format!("{} [{short}]", known.version),
+        None => format!("[{short}]"),
+    }
+}
+
+fn row(cx: &mut Context, label: &str, value: &str) -> Result<(), Failure> {
+    Ok(writeln!(cx.out, "  {label:<14} {value}")?)
+}
