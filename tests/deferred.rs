@@ -192,6 +192,34 @@ fn the_target_directory_may_be_gone_by_then() {
 }
 
 #[test]
+fn who_wants_the_same_waits_for_it() {
+    let held = Held::new();
+    held.case.wipe();
+    let gate = held.gate.clone();
+    let opener = std::thread::spawn(move || {
+        std::thread::sleep(Duration::from_secs(1));
+        fs::write(gate, "").expect("the gate should be writable");
+    });
+    held.case.cargo(&["build"]).ok().compiles(&[]);
+    opener.join().expect("the gate should be open");
+    assert_eq!(held.case.printed("debug/app"), "second");
+}
+
+#[test]
+fn who_wants_something_else_does_not_wait() {
+    let held = Held::new();
+    let case = &held.case;
+    case.edit("src/main.rs", "second", "third");
+    let command = case.cargo_command(Mode::Cached, &["build"]).output();
+    assert!(command.is_ok_and(|output| output.status.success()));
+    assert_eq!(case.printed("debug/app"), "third");
+    // The first one is still at work.
+    assert!(!held.store().wait_for_keepers(Duration::ZERO));
+    held.let_go();
+    compare(case, &["build"]).ok().compiles(&[]);
+}
+
+#[test]
 fn one_that_is_killed_leaves_nothing() {
     let held = Held::new();
     let case = &held.case;

@@ -127,10 +127,10 @@ pub(crate) struct Ran {
 
 /// What is left to do when a process has ended.
 pub(crate) trait Rest {
-    /// Prepares for being done later, while the build goes on and its files change; `false` if it has
-    /// to be done at once.
-    fn may_wait(&mut self) -> bool {
-        false
+    /// Prepares for being done later, while the build goes on and its files change, and says what is known
+    /// of the inputs; `None` if it has to be done at once.
+    fn defer(&mut self) -> Option<&[Input]> {
+        None
     }
 
     fn finish(self: Box<Self>) -> Result<Kept, Refusal>;

@@ -14,7 +14,7 @@
 //! | many at once | there are few places ([`keepers`](crate::store)); without one it is stored at once |
 //! | killed, the machine ends, the disk is full, the target directory is gone | not stored, as after any other writer that was killed |
 //! | a panic | not stored; the detached process ends there |
-//! | somebody asks for what is not stored yet | a miss; commands that show or change the store wait |
+//! | somebody asks for what is not stored yet | who has the same inputs waits for it, up to `PATIENCE`; commands that show or change the store wait |
 //! | something reads from a pipe until it is closed, or waits for a token of the jobserver | the detached process has none of them |
 //! | messages about it are wanted on standard error | it is stored at once |
 //!
@@ -24,15 +24,20 @@
 //! In a fresh target directory, as in containers and CI, there are no edits, and everything is stored before
 //! the build goes on.
 
-use std::time::SystemTime;
+use std::time::{Duration, Instant, SystemTime};
 
 use crate::config::LogLevel;
+use crate::inputs::check::Checker;
 use crate::os::detach::{self, Side, detach};
 use crate::os::proc;
 use crate::outcome::{MissReason, Refusal};
 use crate::store::{Place, run_gc};
+use crate::unit::Rest;
 
 use super::Call;
+
+/// For how long to wait for one who stores something.
+const PATIENCE: Duration = Duration::from_secs(5);
 
 /// What has become of keeping.
 pub(super) enum Keeping {
@@ -50,25 +55,43 @@ impl Call<'_> {
         self.request.may_detach && *config.defer && !is_heard && self.unit.is_edit()
     }
 
-    /// Keeps something now or, if that is possible, later.
+    /// A place for keeping the rest later, if that is possible.
+    pub(super) fn place_for(&self, rest: &mut dyn Rest) -> Option<Place> {
+        let inputs = rest.defer()?;
+        let place = self.engine.store.place_for_keeper()?;
+        place.tell(self.unit.scene().key, inputs);
+        Some(place)
+    }
+
+    /// Keeps something later or, if this process cannot be split, now.
     pub(super) fn keep_later(
         &self,
+        place: Place,
         reason: &MissReason,
         keep: impl FnOnce() -> Result<(), Refusal>,
     ) -> Result<Keeping, Refusal> {
         // Who asked for the unit is not the parent of the other process.
         proc::parent();
-        let place = self.engine.store.place_for_keeper();
-        match place.map(|place| (detach(), place)) {
-            Some((Ok(Side::Caller), place)) => {
+        match detach() {
+            Ok(Side::Caller) => {
                 place.leave();
                 Ok(Keeping::Later)
             }
-            Some((Ok(Side::Detached), place)) => {
-                detach::end_with(|| self.keep_detached(place, reason, keep))
-            }
-            Some((Err(_), _)) | None => keep().map(|()| Keeping::Done),
+            Ok(Side::Detached) => detach::end_with(|| self.keep_detached(place, reason, keep)),
+            Err(_) => keep().map(|()| Keeping::Done),
         }
+    }
+
+    /// Waits for a process that is about to store what would be made here, if there is one.
+    pub(super) fn await_keeper(&self) -> bool {
+        let keepers = self.engine.store.keepers_of(self.unit.scene().key);
+        keepers.into_iter().any(|(keeper, manifest)| {
+            let holds = self.in_world(|world| {
+                let mut checker = Checker::new(world, &manifest);
+                manifest.sets().iter().any(|set| checker.check(set).is_ok())
+            });
+            holds && keeper.wait(Instant::now() + PATIENCE)
+        })
     }
 
     /// Keeps what the process left for its next time, in a process of its own or not at all.

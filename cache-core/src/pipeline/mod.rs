@@ -122,8 +122,13 @@ impl Call<'_> {
         stderr: Sink<'_>,
     ) -> Result<i32, MissReason> {
         let key = self.unit.scene().key;
-        let known = self.engine.manifest(key);
-        let reason = match self.look_up(&known, stdout, stderr) {
+        let mut known = self.engine.manifest(key);
+        let mut found = self.look_up(&known, stdout, stderr);
+        if found.is_err() && self.await_keeper() {
+            known = self.engine.manifest(key);
+            found = self.look_up(&known, stdout, stderr);
+        }
+        let reason = match found {
             Err(reason) => reason,
             hit => return hit,
         };
@@ -171,13 +176,17 @@ impl Call<'_> {
         stdout: Sink<'_>,
         stderr: Sink<'_>,
     ) -> Result<i32, MissReason> {
-        let world = World {
+        self.in_world(|world| {
+            self.engine
+                .look_up(manifest, world, |result| self.serve(result, stdout, stderr))
+        })
+    }
+
+    fn in_world<T>(&self, look: impl FnOnce(&World<'_>) -> T) -> T {
+        look(&World {
             scene: self.unit.scene(),
             argument: &|name| self.unit.argument(name),
             in_key: &|name| self.unit.is_in_key(name),
-        };
-        self.engine.look_up(manifest, &world, |result| {
-            self.serve(result, stdout, stderr)
         })
     }
 
@@ -226,12 +235,16 @@ impl Call<'_> {
             #[cfg(test)]
             crate::fault::point("keeping");
             let mut rest = self.unit.keep(ran, &process)?;
-            let may_wait = may_defer && rest.may_wait();
+            let place = if may_defer {
+                self.place_for(&mut *rest)
+            } else {
+                None
+            };
             let finish = || self.put(ran, rest.finish()?);
-            if may_wait {
-                return self.keep_later(reason, finish);
+            match place {
+                Some(place) => self.keep_later(place, reason, finish),
+                None => finish().map(|()| Keeping::Done),
             }
-            finish().map(|()| Keeping::Done)
         };
         let ended = self
             .engine

@@ -3,7 +3,11 @@
 //!
 //! ```text
 //! <dir>/v1/running/keeper-<n>      locked by a keeper; removed when it is done
+//! file = manifest key: 32 bytes
+//!        an input manifest with one set: what is known of the inputs
 //! ```
+//! Whoever is about to make the same, with the same inputs, waits for a keeper instead.
+//!
 //! There are at most a few at a time: whoever finds no place free stores at once. A lock vanishes
 //! with the process that holds it, however it ends, and its file is taken by the next one. Who wants to see
 //! everything that was produced waits for the locks ([`Store::wait_for_keepers`]).
@@ -14,15 +18,22 @@
 use std::ffi::OsStr;
 use std::fs::File;
 use std::mem::ManuallyDrop;
+use std::os::unix::fs::FileExt as _;
 use std::time::{Duration, Instant};
 
 use super::Store;
 use super::turns::has_name;
+use crate::formats::digest::ManifestKey;
+use crate::formats::manifest::{InputManifest, result_key};
+use crate::inputs::input::Input;
 use crate::os::dir::Spot;
 use crate::os::lock;
 
 /// How many there may be.
 const MOST: usize = 8;
+
+/// No more is read of what one says, bytes.
+const LONGEST: u64 = 1 << 24;
 
 /// Between two looks at a lock.
 const PAUSE: Duration = Duration::from_millis(5);
@@ -32,7 +43,6 @@ const NAME: &str = "keeper-";
 /// The right to be a keeper.
 pub(crate) struct Place {
     spot: Spot,
-    #[cfg_attr(not(test), expect(dead_code, reason = "held until it is closed"))]
     lock: File,
 }
 
@@ -40,6 +50,42 @@ impl Place {
     /// Leaves it to a copy of this process, which has the lock too.
     pub(crate) fn leave(self) {
         let _ = ManuallyDrop::new(self);
+    }
+
+    /// Says what is being kept. That it cannot is no harm: nobody waits then.
+    pub(crate) fn tell(&self, key: ManifestKey, inputs: &[Input]) {
+        let mut manifest = InputManifest::default();
+        manifest.add(inputs.to_vec(), result_key(key, inputs));
+        let told = [key.0.as_bytes(), &*manifest.encode().unwrap_or_default()].concat();
+        let _ = self.lock.set_len(0);
+        let _ = self.lock.write_all_at(&told, 0);
+    }
+}
+
+/// A keeper at work.
+pub(crate) struct Keeper(File);
+
+impl Keeper {
+    /// Waits until it is done; `false` if it still is not when the time is over.
+    pub(crate) fn wait(&self, until: Instant) -> bool {
+        loop {
+            match lock::try_exclusive(&self.0) {
+                Ok(false) if has_name(&self.0) => {}
+                _ => return true,
+            }
+            if Instant::now() >= until {
+                return false;
+            }
+            std::thread::sleep(PAUSE);
+        }
+    }
+
+    /// What it keeps for a key.
+    fn inputs_for(&self, key: ManifestKey) -> Option<InputManifest> {
+        let mut told = vec![0; self.0.metadata().ok()?.len().min(LONGEST).try_into().ok()?];
+        self.0.read_exact_at(&mut told, 0).ok()?;
+        let manifest = told.strip_prefix(key.0.as_bytes().as_slice())?;
+        InputManifest::decode(manifest).ok()
     }
 }
 
@@ -65,27 +111,26 @@ impl Store {
     /// when the time is over.
     pub fn wait_for_keepers(&self, most: Duration) -> bool {
         let until = Instant::now() + most;
-        self.keepers().iter().all(|keeper| {
-            loop {
-                match lock::try_exclusive(keeper) {
-                    Ok(false) if has_name(keeper) => {}
-                    _ => return true,
-                }
-                if Instant::now() >= until {
-                    return false;
-                }
-                std::thread::sleep(PAUSE);
-            }
-        })
+        self.keepers().iter().all(|keeper| keeper.wait(until))
     }
 
-    fn keepers(&self) -> Vec<File> {
+    /// The keepers that store something for a key, with what is known of its inputs.
+    pub(crate) fn keepers_of(&self, key: ManifestKey) -> Vec<(Keeper, InputManifest)> {
+        let keepers = self.keepers().into_iter();
+        let known = keepers.filter_map(|keeper| {
+            let inputs = keeper.inputs_for(key)?;
+            Some((keeper, inputs))
+        });
+        known.collect()
+    }
+
+    fn keepers(&self) -> Vec<Keeper> {
         let running = self.dir(&self.layout.part("running"));
         let names = running.and_then(|dir| dir.list()).unwrap_or_default();
         let is_keeper = |name: &OsStr| name.to_str().is_some_and(|name| name.starts_with(NAME));
         let keepers = names.iter().filter(|listed| is_keeper(&listed.name));
         keepers
-            .filter_map(|listed| self.open_plain(&listed.path).ok())
+            .filter_map(|listed| self.open_plain(&listed.path).ok().map(Keeper))
             .collect()
     }
 }
@@ -93,6 +138,7 @@ impl Store {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::formats::digest::Digest;
 
     #[test]
     fn there_are_a_few_places_and_they_are_waited_for() {
@@ -111,6 +157,27 @@ mod tests {
         assert!(store.wait_for_keepers(Duration::ZERO));
         let running = std::fs::read_dir(store.layout().part("running")).unwrap();
         assert_eq!(running.count(), 0);
+    }
+
+    #[test]
+    fn what_is_kept_is_told() {
+        let dir = tempfile::tempdir().unwrap();
+        let store = Store::new(dir.path(), false);
+        let place = store.place_for_keeper().unwrap();
+        let [key, other] = [b"key", b"abc"].map(|text| ManifestKey(Digest::of(text)));
+        assert!(store.keepers_of(key).is_empty());
+        let input = Input::NoProgram {
+            name: b"cc".to_vec(),
+        };
+        place.tell(key, std::slice::from_ref(&input));
+        let [(keeper, manifest)] = &store.keepers_of(key)[..] else {
+            panic!("one keeper");
+        };
+        assert_eq!(manifest.inputs(), [input]);
+        assert!(store.keepers_of(other).is_empty());
+        assert!(!keeper.wait(Instant::now()));
+        drop(place);
+        assert!(keeper.wait(Instant::now()));
     }
 
     #[test]

@@ -50,9 +50,9 @@ pub(super) struct Recorded<'a> {
 
 impl Rest for Recorded<'_> {
     /// Nothing is left to be read but outputs; they are held open, and who writes to them is heard of.
-    fn may_wait(&mut self) -> bool {
-        self.watch = capture::watch(&self.outputs);
-        self.watch.is_some()
+    fn defer(&mut self) -> Option<&[Input]> {
+        self.watch = Some(capture::watch(&self.outputs)?);
+        Some(&self.inputs)
     }
 
     /// Captures and stores the outputs.
