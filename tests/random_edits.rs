@@ -5,7 +5,7 @@
 
 mod workspace;
 
-use crate::harness::{Case, compare};
+use crate::harness::{Case, compare, compare_in_place, wipe_both};
 use workspace::{Random, Workspace};
 
 fn setting(name: &str, default: u64) -> u64 {
@@ -27,6 +27,31 @@ fn they_agree_with_the_compiler_itself_too() {
     let mut case = Case::new();
     case.use_compiler_itself();
     agree_after_every_edit(case, setting("CACHEWRAP_TEST_SEED", 20) + 1);
+}
+
+/// Target directories stay from edit to edit, so that outputs are stored while the build goes on, and incremental
+/// state is there, or comes back when it has been removed with everything else.
+#[test]
+fn they_agree_from_edit_to_edit() {
+    let steps = setting("CACHEWRAP_TEST_STEPS", 12);
+    let seed = setting("CACHEWRAP_TEST_SEED", 20) + 2;
+    let mut random = Random::new(seed);
+    let mut case = Case::new();
+    let mut workspace = Workspace::generate(&mut random);
+    workspace.write(&mut case);
+    println!("seed {seed}: {workspace:#?}");
+    compare_in_place(&case, &["build"]).0.ok();
+    for step in 1..=steps {
+        let edit = workspace.edit(&mut random);
+        workspace.write(&mut case);
+        let is_wiped = random.below(4) == 0;
+        println!("seed {seed}, step {step}: {edit}, wiped: {is_wiped}");
+        if is_wiped {
+            wipe_both(&case);
+        }
+        let command = ["build", "check"][usize::from(random.below(4) == 0)];
+        compare_in_place(&case, &[command]);
+    }
 }
 
 fn agree_after_every_edit(mut case: Case, seed: u64) {

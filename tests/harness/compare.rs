@@ -46,6 +46,12 @@ pub(crate) fn compare_in_place(case: &Case, args: &[&str]) -> (Outcome, Outcome)
     (cached.build, bare.build)
 }
 
+/// Removes the target directories of both sides.
+pub(crate) fn wipe_both(case: &Case) {
+    case.wipe();
+    remove_tree(&case.root().join("bare"));
+}
+
 /// Puts the target directory aside and another one, if there is one, in its place.
 fn swap(target: &Path, aside: &Path, other: &Path) {
     remove_tree(aside);
