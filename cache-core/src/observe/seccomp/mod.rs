@@ -43,6 +43,7 @@ mod memory;
 mod notes;
 mod paths;
 mod preload;
+mod programs;
 mod resolve;
 #[path = "../../../preload/ring.rs"]
 #[expect(unsafe_code, reason = "memory that processes share")]

@@ -8,23 +8,46 @@ use std::ffi::OsStr;
 use std::io;
 use std::os::fd::AsRawFd;
 use std::os::unix::ffi::OsStrExt as _;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::atomic::Ordering;
 
 use super::ring::{self, State};
 use super::sys::{Notification, SharedRing};
 
-/// A call that was noted.
+/// A call that was noted, as it was found in memory.
 pub(super) struct Noted {
-    pub(super) pid: u32,
-    /// As if it had been announced.
-    pub(super) call: Notification,
-    /// An absolute path.
-    pub(super) path: PathBuf,
+    call: ring::Call,
     /// What the kernel answered, if it did: an error is negative.
     pub(super) answer: Option<i32>,
+}
+
+impl Noted {
+    pub(super) fn pid(&self) -> u32 {
+        self.call.pid
+    }
+
+    /// As if it had been announced.
+    pub(super) fn call(&self) -> Notification {
+        Notification {
+            id: 0,
+            tid: self.call.tid,
+            native: true,
+            call: self.call.number.into(),
+            args: self.call.args,
+        }
+    }
+
     /// When it was made, nanoseconds since the epoch.
-    pub(super) at: i128,
+    pub(super) fn at(&self) -> i128 {
+        self.call.at.into()
+    }
+
+    /// An absolute path. `None`: it makes no sense.
+    pub(super) fn path(&self) -> Option<&Path> {
+        let length = usize::try_from(self.call.length).ok()?;
+        let path = Path::new(OsStr::from_bytes(self.call.path.get(..length)?));
+        path.is_absolute().then_some(path)
+    }
 }
 
 /// The notes of all processes.
@@ -60,16 +83,15 @@ impl Notes {
 
     /// Takes the notes of calls that have come back; at the end, also those of calls that never
     /// did. `None`: they make no sense.
-    pub(super) fn take(&self, at_end: bool) -> Option<Vec<Noted>> {
+    pub(super) fn take(&self, at_end: bool, found: &mut Vec<Noted>) -> Option<()> {
         let ring = self.ring.ring();
         let freed = self.freed.get();
         if ring.freed.load(Ordering::Relaxed) != freed {
             return None;
         }
         let taken = ring.taken.load(Ordering::Acquire);
-        let mut found = Vec::new();
         if freed == taken {
-            return Some(found);
+            return Some(());
         }
         if taken.wrapping_sub(freed) > ring::NOTES as u64 {
             return None;
@@ -82,7 +104,8 @@ impl Notes {
             let state = note.state();
             if state == State::Answered || (state == State::Called && at_end) {
                 let (call, answer) = SharedRing::read(note);
-                found.push(noted(&call, (state == State::Answered).then_some(answer))?);
+                let answer = (state == State::Answered).then_some(answer);
+                found.push(Noted { call, answer });
             } else if state != State::Done {
                 left.push(number);
                 continue;
@@ -97,26 +120,8 @@ impl Notes {
         self.read.set(taken);
         self.freed.set(now_freed);
         ring.freed.store(now_freed, Ordering::Release);
-        Some(found)
+        Some(())
     }
-}
-
-fn noted(call: &ring::Call, answer: Option<i32>) -> Option<Noted> {
-    let length = usize::try_from(call.length).ok()?;
-    let path = Path::new(OsStr::from_bytes(call.path.get(..length)?));
-    path.is_absolute().then(|| Noted {
-        pid: call.pid,
-        call: Notification {
-            id: 0,
-            tid: call.tid,
-            native: true,
-            call: call.number.into(),
-            args: call.args,
-        },
-        path: path.to_owned(),
-        answer,
-        at: call.at.into(),
-    })
 }
 
 #[cfg(test)]
@@ -136,7 +141,13 @@ mod tests {
     }
 
     fn paths(found: &[Noted]) -> Vec<&str> {
-        found.iter().map(|n| n.path.to_str().unwrap()).collect()
+        let paths = found.iter().map(|n| n.path().unwrap().to_str().unwrap());
+        paths.collect()
+    }
+
+    fn take(notes: &Notes, at_end: bool) -> Option<Vec<Noted>> {
+        let mut found = Vec::new();
+        notes.take(at_end, &mut found).map(|()| found)
     }
 
     #[test]
@@ -145,17 +156,17 @@ mod tests {
         assert!(write(&notes, b"/a", Some(3)));
         assert!(write(&notes, b"/b", None));
         assert!(write(&notes, b"/c", Some(-2)));
-        let found = notes.take(false).unwrap();
+        let found = take(&notes, false).unwrap();
         assert_eq!(paths(&found), ["/a", "/c"]);
         assert_eq!(
             found.iter().map(|n| n.answer).collect::<Vec<_>>(),
             [Some(3), Some(-2)]
         );
-        assert!(notes.take(false).unwrap().is_empty());
-        let found = notes.take(true).unwrap();
+        assert!(take(&notes, false).unwrap().is_empty());
+        let found = take(&notes, true).unwrap();
         assert_eq!(paths(&found), ["/b"]);
         assert_eq!(found[0].answer, None);
-        assert!(notes.take(true).unwrap().is_empty());
+        assert!(take(&notes, true).unwrap().is_empty());
     }
 
     #[test]
@@ -166,7 +177,7 @@ mod tests {
                 assert!(write(&notes, b"/a", Some(0)), "{round}");
             }
             assert!(!write(&notes, b"/a", Some(0)));
-            assert_eq!(notes.take(false).unwrap().len(), ring::NOTES);
+            assert_eq!(take(&notes, false).unwrap().len(), ring::NOTES);
         }
     }
 
@@ -177,34 +188,34 @@ mod tests {
         for _ in 1..ring::NOTES {
             assert!(write(&notes, b"/a", Some(0)));
         }
-        assert_eq!(notes.take(false).unwrap().len(), ring::NOTES - 1);
+        assert_eq!(take(&notes, false).unwrap().len(), ring::NOTES - 1);
         assert_eq!(*notes.pending.borrow(), [0]);
         assert!(!write(&notes, b"/a", Some(0)));
-        assert!(notes.take(false).unwrap().is_empty());
+        assert!(take(&notes, false).unwrap().is_empty());
         assert_eq!(*notes.pending.borrow(), [0]);
         notes.ring.ring().note(0).unwrap().is_answered(0);
-        assert_eq!(paths(&notes.take(false).unwrap()), ["/stuck"]);
+        assert_eq!(paths(&take(&notes, false).unwrap()), ["/stuck"]);
         for _ in 0..ring::NOTES {
             assert!(write(&notes, b"/a", Some(0)));
         }
-        assert_eq!(notes.take(false).unwrap().len(), ring::NOTES);
+        assert_eq!(take(&notes, false).unwrap().len(), ring::NOTES);
     }
 
     #[test]
     fn nonsense_is_told() {
         let notes = Notes::new().unwrap();
         assert!(write(&notes, b"relative", Some(0)));
-        assert!(notes.take(false).is_none());
+        assert!(take(&notes, false).unwrap()[0].path().is_none());
         let notes = Notes::new().unwrap();
         notes.ring.ring().taken.store(u64::MAX, Ordering::Relaxed);
-        assert!(notes.take(false).is_none());
+        assert!(take(&notes, false).is_none());
         // All of it is overwritten.
         let notes = Notes::new().unwrap();
         assert!(write(&notes, b"/a", Some(0)));
-        assert_eq!(notes.take(false).unwrap().len(), 1);
+        assert_eq!(take(&notes, false).unwrap().len(), 1);
         assert!(write(&notes, b"/b", Some(0)));
         notes.ring.ring().taken.store(0, Ordering::Relaxed);
         notes.ring.ring().freed.store(0, Ordering::Relaxed);
-        assert!(notes.take(false).is_none());
+        assert!(take(&notes, false).is_none());
     }
 }
