@@ -11,6 +11,7 @@ use std::os::unix::ffi::OsStrExt as _;
 use std::path::Path;
 use std::sync::atomic::Ordering;
 
+use super::answers;
 use super::ring::{self, State};
 use super::sys::{Notification, SharedRing};
 
@@ -37,6 +38,12 @@ impl Noted {
         }
     }
 
+    /// What kind of look it is: those of one kind are answered alike.
+    fn kind(&self) -> u64 {
+        let [_, _, first, second, third, _] = self.call.args;
+        answers::kind(self.call.number, [first, second, third])
+    }
+
     /// When it was made, nanoseconds since the epoch.
     pub(super) fn at(&self) -> i128 {
         self.call.at.into()
@@ -59,6 +66,8 @@ pub(super) struct Notes {
     read: Cell<u64>,
     /// Those before that which were not done.
     pending: RefCell<Vec<u64>>,
+    /// How much room the answers take that need not be noted again.
+    room: Cell<usize>,
 }
 
 impl Notes {
@@ -68,12 +77,31 @@ impl Notes {
             freed: Cell::new(0),
             read: Cell::new(0),
             pending: RefCell::default(),
+            room: Cell::new(0),
         })
     }
 
     /// What processes get the memory by.
     pub(super) fn file(&self) -> &impl AsRawFd {
         self.ring.file()
+    }
+
+    /// This need not be noted again, by nobody who is answered the same.
+    pub(super) fn is_known(&self, noted: &Noted, is_there: bool) {
+        let mut room = self.room.get();
+        if let Some(path) = noted.path() {
+            let answers = &self.ring.ring().answers;
+            let path = path.as_os_str().as_bytes();
+            answers.put(noted.kind(), path, is_there, &mut room);
+        }
+        self.room.set(room);
+    }
+
+    /// What paths lead to is about to change (nothing is known before it has), or has changed.
+    pub(super) fn forget(&self, is_changing: bool) {
+        let mut room = self.room.get();
+        self.ring.ring().answers.empty(is_changing, &mut room);
+        self.room.set(room);
     }
 
     /// How many interrupted calls were made again.
@@ -199,6 +227,86 @@ mod tests {
             assert!(write(&notes, b"/a", Some(0)));
         }
         assert_eq!(take(&notes, false).unwrap().len(), ring::NOTES);
+    }
+
+    fn told(notes: &Notes, path: &str, is_there: bool) {
+        assert!(write(
+            notes,
+            path.as_bytes(),
+            Some(if is_there { 0 } else { -2 })
+        ));
+        let found = take(notes, false).unwrap();
+        notes.is_known(&found[0], is_there);
+    }
+
+    #[test]
+    fn what_is_known_holds_until_something_changes() {
+        let notes = Notes::new().unwrap();
+        let answers = &notes.ring.ring().answers;
+        let kind = answers::kind(0, [0; 3]);
+        assert!(answers.before(kind, b"/a").is_none());
+        told(&notes, "/a", true);
+        told(&notes, "/b", false);
+        let (a, b) = (answers.before(kind, b"/a"), answers.before(kind, b"/b"));
+        let (a, b) = (a.unwrap(), b.unwrap());
+        assert!(answers.holds(a, 0) && answers.holds(a, 3) && answers.holds(b, -2));
+        assert!(!answers.holds(a, -2) && !answers.holds(b, 0) && !answers.holds(a, -13));
+        assert!(answers.before(kind + 1, b"/a").is_none());
+        assert!(answers.before(kind, b"/a/").is_none());
+        told(&notes, "/b", true);
+        assert!(answers.holds(answers.before(kind, b"/b").unwrap(), 0));
+        for _ in 0..2 {
+            notes.forget(true);
+            assert!(!answers.holds(a, 0));
+            assert!(answers.before(kind, b"/a").is_none());
+        }
+        told(&notes, "/a", true);
+        assert!(answers.before(kind, b"/a").is_none());
+        notes.forget(false);
+        assert!(!answers.holds(a, 0));
+        assert!(answers.before(kind, b"/a").is_none());
+        told(&notes, "/a", true);
+        assert!(answers.holds(answers.before(kind, b"/a").unwrap(), 0));
+        notes.forget(false);
+        assert!(answers.before(kind, b"/a").is_none());
+    }
+
+    #[test]
+    fn more_may_be_known_than_there_is_room_for() {
+        let notes = Notes::new().unwrap();
+        let answers = &notes.ring.ring().answers;
+        let kind = answers::kind(0, [0; 3]);
+        let paths: Vec<String> = (0..40_000).map(|i| format!("/{i}/{i}/{i}")).collect();
+        for (i, path) in paths.iter().enumerate() {
+            told(&notes, path, i % 2 == 0);
+        }
+        let known = paths.iter().enumerate().filter_map(|(i, path)| {
+            let before = answers.before(kind, path.as_bytes())?;
+            assert_eq!(before.is_there, i % 2 == 0, "{path}");
+            Some(i)
+        });
+        assert!((10_000..40_000).contains(&known.count()));
+    }
+
+    #[test]
+    fn kinds_of_looks_differ_by_what_they_ask() {
+        let kinds = [
+            answers::kind(262, [1, 0x100, 0]),
+            answers::kind(262, [1, 0, 0]),
+            answers::kind(332, [0x100, 1, 1]),
+            answers::kind(332, [0, 1, 1]),
+            answers::kind(269, [4, 0, 0]),
+            answers::kind(269, [1, 0, 0]),
+            answers::kind(257, [0, 0, 0]),
+            answers::kind(257, [0x2_0000, 0, 0]),
+            answers::kind(267, [0, 0, 0]),
+            answers::kind(80, [0, 0, 0]),
+        ];
+        let different: std::collections::BTreeSet<u64> = kinds.into();
+        assert_eq!(different.len(), kinds.len());
+        assert_eq!(answers::kind(262, [2, 0, 7]), kinds[1]);
+        assert_eq!(answers::kind(332, [0, 9, 9]), kinds[3]);
+        assert_eq!(answers::kind(267, [5, 6, 0]), kinds[8]);
     }
 
     #[test]

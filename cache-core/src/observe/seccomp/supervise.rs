@@ -272,15 +272,18 @@ impl<'a> Supervisor<'a> {
 
     /// Takes in what processes have noted themselves.
     fn take_in(&mut self, at_end: bool) -> Result<(), Unclear> {
+        if self.notes.is_some() {
+            self.forget_the_gone();
+        }
         let Some(notes) = &self.notes else {
             return Ok(());
         };
         let mut calls = std::mem::take(&mut self.taken);
         let taken = notes.take(at_end, &mut calls).ok_or_else(nonsense);
-        let noted = taken.and_then(|()| calls.iter().try_for_each(|call| self.note_noted(call)));
+        let end = taken.and_then(|()| calls.iter().try_for_each(|call| self.note_noted(call)));
         calls.clear();
         self.taken = calls;
-        noted
+        end
     }
 
     fn note_noted(&mut self, noted: &Noted) -> Result<(), Unclear> {
@@ -314,7 +317,10 @@ impl<'a> Supervisor<'a> {
             address(&path),
             intent.follows,
         );
-        if is_there.is_some() && self.answered.get(&asked).copied() == is_there {
+        // While something changes what paths lead to, nothing is known.
+        let settled = is_there.filter(|_| self.moving.is_empty());
+        if settled.is_some() && self.answered.get(&asked).copied() == settled {
+            self.tell_known(noted, &asked, settled);
             return Ok(());
         }
         let resolved = self.resolver.resolve(&path, intent.follows, eyes)?;
@@ -322,10 +328,18 @@ impl<'a> Supervisor<'a> {
         if is_other || self.resolver.led_elsewhere(noted.at()) {
             return Err(format!("changed meanwhile: {}", path.display()));
         }
-        if let Some(is_there) = is_there.filter(|_| !resolved.is_listing(access)) {
+        if let Some(is_there) = settled.filter(|_| !resolved.is_listing(access)) {
             self.answered.insert(asked, is_there);
+            self.tell_known(noted, &asked, settled);
         }
         self.push(eyes, access, &path, resolved, noted.at())
+    }
+
+    /// Tells processes what need not be noted again, whoever asks.
+    fn tell_known(&self, noted: &Noted, (who, ..): &Asked, is_there: Option<bool>) {
+        if let (Some(notes), &Programs::NONE, Some(is_there)) = (&self.notes, who, is_there) {
+            notes.is_known(noted, is_there);
+        }
     }
 
     /// The program that a call is told apart by. In a tree of any programs it does not matter who looks,
@@ -341,6 +355,19 @@ impl<'a> Supervisor<'a> {
     fn forget(&mut self) {
         self.resolver.forget();
         self.answered.clear();
+        if let Some(notes) = &self.notes {
+            notes.forget(!self.moving.is_empty());
+        }
+    }
+
+    /// What threads were about to change that are gone, they have changed.
+    fn forget_the_gone(&mut self) {
+        let before = self.moving.len();
+        self.moving
+            .retain(|tid| fs::exists(Path::new(&format!("/proc/{tid}"))));
+        if self.moving.len() != before {
+            self.forget();
+        }
     }
 
     fn note(&mut self, call: &Notification) -> Result<(), Unclear> {
@@ -526,9 +553,9 @@ impl<'a> Supervisor<'a> {
         }
         let is_file = found.is_none_or(|f| f.file_type == FileType::File);
         if access == Access::Symlink || (access.takes_away() && !is_file) {
-            self.forget();
             // Others may call before this is done.
             self.moving.insert(eyes.tid);
+            self.forget();
         }
         let path = self.paths.intern(path);
         let real = if *real == *path && real.as_os_str() == path.as_os_str() {
