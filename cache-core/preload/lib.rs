@@ -6,7 +6,7 @@
 //! (open for reading, `stat`, `access`, `readlink`, `realpath`). It notes the call in memory that it
 //! shares with the observer, and then makes it from a page at an address of its own, which the
 //! observer's filter lets pass. The observer reads the notes before any announced call goes on that could
-//! change what they were about.
+//! change what they were about. What was answered so before is not even noted (`answers`).
 //!
 //! The filter stays what decides: every call from anywhere else is announced as ever, be it of a
 //! program that has no such object in it (linked statically, another C library, another
@@ -29,6 +29,8 @@
 //! - A signal interrupts an announced call: signals are held back meanwhile where the call could not
 //!   wait for anything else.
 //! - A thread that is waiting to open a pipe is cancelled: that goes by the C library's own function.
+//! - A process that has no descriptor left opens what is not there: it is told that it is not there,
+//!   since that is looked at first, where the kernel would have said `EMFILE`.
 //! - What a path names cannot be read (a bad address): the process ends by a signal, where
 //!   the kernel would have said `EFAULT`.
 //!
@@ -36,6 +38,7 @@
 
 #![no_std]
 
+mod answers;
 mod exec;
 mod libc;
 mod loader;

@@ -5,9 +5,10 @@ use core::ffi::{c_char, c_int, c_uint, c_void};
 use core::ptr;
 use core::sync::atomic::{AtomicPtr, AtomicU32, Ordering};
 
+use crate::answers;
 use crate::libc::{self, Timespec, bytes, returned};
 use crate::next;
-use crate::ring::{self, Call, Ring};
+use crate::ring::{self, Ring};
 use crate::sys::{self, HERE, plain, quietly, trusted};
 
 static RING: AtomicPtr<Ring> = AtomicPtr::new(ptr::null_mut());
@@ -65,7 +66,8 @@ impl Look {
         [self.directory, self.path as usize, c, d, e]
     }
 
-    /// Notes and makes it. `None`: it cannot be noted, and was not made.
+    /// Makes it, and notes it where it was not answered so before. `None`: it cannot be noted, or would wait
+    /// for something, and was not made.
     unsafe fn fast(&self) -> Option<isize> {
         let ring = ring()?;
         if self.path.is_null() {
@@ -78,6 +80,61 @@ impl Look {
         if path.is_empty() || path.len() == ring::PATH || is_relative_to_other {
             return None;
         }
+        let mut room = [0; ring::PATH];
+        let path = spell(path, is_absolute, &mut room)?;
+        let rest = self.rest.map(|value| value as u64);
+        let kind = answers::kind(self.amounts_to as u32, rest);
+        // SAFETY: the program's call.
+        unsafe {
+            if let Some(before) = ring.answers.before(kind, path) {
+                let answer = self.call()?;
+                if ring.answers.holds(before, answer) {
+                    return Some(answer);
+                }
+                let noted = self.note(ring, path, || Some(answer));
+                if noted.is_none() {
+                    self.undo(answer);
+                }
+                return noted;
+            }
+            self.note(ring, path, || self.call())
+        }
+    }
+
+    /// Makes it. `None`: it would wait for the other end of a pipe, and was not made.
+    unsafe fn call(&self) -> Option<isize> {
+        let [flags, ..] = self.rest.map(|value| value as c_int);
+        // SAFETY: the program's call, and a look at the same path.
+        unsafe {
+            if self.number == sys::OPENAT && flags & (PATH_ONLY | DIRECTORY) == 0 {
+                let mut stat = Stat::new();
+                let args = [self.directory, self.path as usize, stat.at(), 0, 0];
+                match trusted(sys::NEWFSTATAT, args) {
+                    // Opening would find the same, but where it does not follow a link.
+                    NOT_FOUND if flags & NOT_FOLLOWING == 0 => return Some(NOT_FOUND),
+                    0 if stat.is_pipe() => return None,
+                    _ => {}
+                }
+            }
+            Some(trusted(self.number, self.args()))
+        }
+    }
+
+    /// Leaves nothing behind of what is made once more.
+    unsafe fn undo(&self, answer: isize) {
+        if self.number == sys::OPENAT && answer >= 0 {
+            // SAFETY: nobody knows of the descriptor yet.
+            unsafe { plain(sys::CLOSE, [answer as usize, 0, 0, 0, 0]) };
+        }
+    }
+
+    /// Notes that it is made, and what comes of that. `None`: it cannot be noted.
+    unsafe fn note(
+        &self,
+        ring: &Ring,
+        path: &[u8],
+        make: impl FnOnce() -> Option<isize>,
+    ) -> Option<isize> {
         let pid = pid();
         if KNOWN.load(Ordering::Relaxed) != pid {
             tell(ring::APPEAR);
@@ -86,30 +143,27 @@ impl Look {
         let note = ring.take()?;
         // SAFETY: a note that was taken is this thread's alone.
         let call = unsafe { &mut *note.call.get() };
-        let Some(length) = spell(path, is_absolute, &mut call.path) else {
+        let Some(spelled) = call.path.get_mut(..path.len()) else {
             note.drop();
             return None;
         };
+        spelled.copy_from_slice(path);
         // SAFETY: takes nothing.
-        let tid = unsafe { trusted(sys::GETTID, [0; 5]) as u32 };
+        call.tid = unsafe { trusted(sys::GETTID, [0; 5]) as u32 };
+        call.number = self.amounts_to as u32;
+        call.pid = pid;
+        call.length = path.len() as u32;
+        call.at = now();
         let [c, d, e] = self.rest.map(|value| value as u64);
-        let path = call.path;
-        *call = Call {
-            number: self.amounts_to as u32,
-            pid,
-            tid,
-            length,
-            at: now(),
-            args: [HERE as u64, 0, c, d, e, 0],
-            path,
-        };
+        call.args = [HERE as u64, 0, c, d, e, 0];
         note.is_called();
-        // SAFETY: the program's call.
-        let answer = unsafe { trusted(self.number, self.args()) };
-        note.is_answered(answer as i32);
-        Some(answer)
+        let answer = make();
+        match answer {
+            Some(answer) => note.is_answered(answer as i32),
+            None => note.drop(),
+        }
+        answer
     }
-
     /// Makes it, noted or announced. It waits for nothing.
     unsafe fn make(&self) -> isize {
         // SAFETY: the program's call.
@@ -132,9 +186,9 @@ fn now() -> i64 {
     time.seconds * 1_000_000_000 + time.nanoseconds
 }
 
-/// Writes a path down as an absolute one, and says how long that is. `None` if it is too long, or
-/// if what is there depends on who asks.
-fn spell(path: &[u8], is_absolute: bool, into: &mut [u8; ring::PATH]) -> Option<u32> {
+/// Writes a path down as an absolute one. `None` if it is too long, or if what is there depends on who
+/// asks.
+fn spell<'a>(path: &[u8], is_absolute: bool, into: &'a mut [u8; ring::PATH]) -> Option<&'a [u8]> {
     let mut length = 0;
     if !is_absolute {
         let args = [into.as_mut_ptr() as usize, into.len(), 0, 0, 0];
@@ -161,7 +215,7 @@ fn spell(path: &[u8], is_absolute: bool, into: &mut [u8; ring::PATH]) -> Option<
     if is_below(b"/proc") || is_below(b"/sys") || (is_below(b"/dev") && !is_plain) {
         return None;
     }
-    u32::try_from(end).ok()
+    Some(spelled)
 }
 
 // Opening.
@@ -172,6 +226,7 @@ const TRUNCATES: c_int = 0o1000;
 const WITHOUT_NAME: c_int = 0o2000_0000;
 const CLOSE_ON_EXEC: c_int = 0o200_0000;
 const DIRECTORY: c_int = 0o20_0000;
+const NOT_FOLLOWING: c_int = 0o40_0000;
 const NOT_BLOCKING: c_int = 0o4000;
 const PATH_ONLY: c_int = 0o1000_0000;
 
@@ -184,13 +239,12 @@ unsafe fn open_any(directory: c_int, path: *const c_char, flags: c_int, mode: c_
     let reads = flags & (WRITES | CREATES | TRUNCATES | WITHOUT_NAME) == 0;
     // SAFETY: the program's call.
     unsafe {
-        if ring().is_some() && waits_for_nothing(directory, path, reads) {
-            if !reads {
-                return returned(quietly(|| plain(look.number, look.args()))) as c_int;
-            }
+        if reads {
             if let Some(answer) = look.fast() {
                 return returned(answer) as c_int;
             }
+        } else if ring().is_some() && writes_at_once(directory, path) {
+            return returned(quietly(|| plain(look.number, look.args()))) as c_int;
         }
         if directory as isize == HERE as isize
             && let Some(open) = next::OPEN.get::<Open>()
@@ -204,16 +258,15 @@ unsafe fn open_any(directory: c_int, path: *const c_char, flags: c_int, mode: c_
     }
 }
 
-/// Whether a file can be opened at once, or not at all. Reading waits for the other end of a pipe, and
-/// who waits can be cancelled, or jump out of it in what a signal calls; writing may wait for more.
-unsafe fn waits_for_nothing(directory: c_int, path: *const c_char, reads: bool) -> bool {
+/// Whether a file can be opened for writing at once, or not at all. Who waits for the other end of a pipe
+/// can be cancelled, or jump out of it in what a signal calls; writing may wait for more.
+unsafe fn writes_at_once(directory: c_int, path: *const c_char) -> bool {
     let mut stat = Stat::new();
     let args = [directory as isize as usize, path as usize, stat.at(), 0, 0];
     // SAFETY: the kernel checks the path; `stat` has room.
     match unsafe { trusted(sys::NEWFSTATAT, args) } {
-        0 if reads => !stat.is_pipe(),
         0 => stat.is_file(),
-        error => reads || error == NOT_FOUND,
+        error => error == NOT_FOUND,
     }
 }
 

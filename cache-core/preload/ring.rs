@@ -8,6 +8,8 @@ use core::cell::UnsafeCell;
 use core::ffi::c_int;
 use core::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 
+use super::answers::Answers;
+
 /// Where the page lies whose one system call the filter lets pass, in every process: between
 /// what programs are linked to and where the kernel puts mappings, and not where sanitizers keep
 /// their shadows.
@@ -120,6 +122,8 @@ pub(crate) struct Ring {
     pub(crate) freed: AtomicU64,
     /// How many interrupted calls were made again.
     pub(crate) repeated: AtomicU64,
+    /// What need not be noted.
+    pub(crate) answers: Answers,
     notes: [Note; NOTES],
 }
 

@@ -8,6 +8,7 @@ use object::read::elf::ElfFile64;
 use object::{Endianness, Object as _, ObjectSymbol as _, ReadCache};
 
 use crate::error::{PathContext as _, PathError};
+use crate::formats::digest::BlobRef;
 use crate::os::fs;
 use crate::os::stamp::Stamp;
 
@@ -44,32 +45,37 @@ fn start(path: &Path) -> Result<(Vec<u8>, u64), PathError> {
     Ok((start, Stamp::at(path)?.size))
 }
 
-/// Looks for names in a file.
-pub(super) fn search(path: &Path, names: &[&[u8]]) -> Result<Found, PathError> {
+/// Looks for names in a file. Says of what content that is, where all of it was in memory.
+pub(super) fn search(path: &Path, names: &[&[u8]]) -> Result<(Found, Option<BlobRef>), PathError> {
     let (start, len) = start(path)?;
     let mut found = Found::new(names.len());
     let mut file = fs::open(path)?;
     let searched = match content::of(&start, len) {
         Content::Opaque => {
             found.is_opaque = true;
-            Ok(())
+            Ok(None)
         }
         Content::Program if len <= MAX_PROGRAM => program(&mut file, len, names, &mut found),
-        Content::Program => large_program(&mut file, len, names, &mut found),
-        kind => text::search(&mut file, kind, names, &mut found),
+        Content::Program => large_program(&mut file, len, names, &mut found).map(|()| None),
+        kind => text::search(&mut file, kind, names, &mut found).map(|()| None),
     };
-    searched.context("read", path)?;
+    let searched = searched.context("read", path)?;
     if is_shell_script(&start) {
         found.forget_what_shells_set(names);
     }
-    Ok(found)
+    Ok((found, searched))
 }
 
-fn program(file: &mut File, len: u64, names: &[&[u8]], found: &mut Found) -> io::Result<()> {
+fn program(
+    file: &mut File,
+    len: u64,
+    names: &[&[u8]],
+    found: &mut Found,
+) -> io::Result<Option<BlobRef>> {
     let mut content = Vec::with_capacity(usize::try_from(len).unwrap_or(0) + 1);
     file.take(MAX_PROGRAM).read_to_end(&mut content)?;
     elf::search(&content, names, found);
-    Ok(())
+    Ok(Some(BlobRef::of(&content)))
 }
 
 /// A program that is too large to look at as a whole is mostly something else: debug

@@ -17,6 +17,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::error::PathError;
 use crate::formats::codec::{self, Kind};
+use crate::formats::digest::BlobRef;
 use crate::os::fs;
 use crate::store::Store;
 
@@ -86,13 +87,13 @@ fn known(store: &Store, code: &Code<'_>, names: &[&[u8]]) -> Result<Known, PathE
     if unknown.is_empty() {
         return Ok(known);
     }
-    let found = file::search(code.path, &unknown)?;
+    let (found, searched) = file::search(code.path, &unknown)?;
     known.opaque = found.is_opaque;
     let found = unknown.iter().zip(&found.naming);
     known
         .named
         .extend(found.map(|(name, naming)| (name.to_vec(), *naming)));
-    remember(store, code, &known)?;
+    remember(store, code, &known, searched)?;
     Ok(known)
 }
 
@@ -104,7 +105,7 @@ pub(super) fn asks(store: &Store, code: &Code<'_>) -> Result<bool, PathError> {
     }
     let asks = file::asks(code.path)?;
     known.asks = Some(asks);
-    remember(store, code, &known)?;
+    remember(store, code, &known, None)?;
     Ok(asks)
 }
 
@@ -112,7 +113,7 @@ pub(super) fn asks(store: &Store, code: &Code<'_>) -> Result<bool, PathError> {
 pub(super) fn note_excused(store: &Store, code: &Code<'_>, name: &[u8]) -> Result<(), PathError> {
     let mut known = recall(store, code);
     known.named.insert(name.to_vec(), Naming::No);
-    remember(store, code, &known)
+    remember(store, code, &known, None)
 }
 
 fn recall(store: &Store, code: &Code<'_>) -> Known {
@@ -124,10 +125,19 @@ fn recall(store: &Store, code: &Code<'_>) -> Known {
         .unwrap_or_default()
 }
 
-fn remember(store: &Store, code: &Code<'_>, known: &Known) -> Result<(), PathError> {
+/// `searched`: what is known to have been looked at.
+fn remember(
+    store: &Store,
+    code: &Code<'_>,
+    known: &Known,
+    searched: Option<BlobRef>,
+) -> Result<(), PathError> {
+    if store.is_read_only() {
+        return Ok(());
+    }
+    let searched = searched.map_or_else(|| fs::digest(code.path), Ok)?;
     // Remembered only if these are the bytes that the digest names.
-    if !store.is_read_only()
-        && fs::digest(code.path)? == code.blob
+    if searched == code.blob
         && let Ok(frame) = codec::encode(KIND, known)
     {
         let memo = store.layout().names(code.blob.digest);

@@ -35,6 +35,13 @@
 //! - A process stays behind after the compiler has ended (a tool that starts a server):
 //!   a child of ours stays to answer for it, and the observation is incomplete.
 
+#[path = "../../../preload/answers.rs"]
+#[expect(unsafe_code, reason = "memory that processes share")]
+#[cfg_attr(
+    not(test),
+    expect(dead_code, reason = "most who read there are other programs")
+)]
+mod answers;
 mod calls;
 mod filter;
 #[path = "../../../preload/loader.rs"]
@@ -43,6 +50,7 @@ mod memory;
 mod notes;
 mod paths;
 mod preload;
+mod programs;
 mod resolve;
 #[path = "../../../preload/ring.rs"]
 #[expect(unsafe_code, reason = "memory that processes share")]

@@ -8,23 +8,53 @@ use std::ffi::OsStr;
 use std::io;
 use std::os::fd::AsRawFd;
 use std::os::unix::ffi::OsStrExt as _;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::atomic::Ordering;
 
+use super::answers;
 use super::ring::{self, State};
 use super::sys::{Notification, SharedRing};
 
-/// A call that was noted.
+/// A call that was noted, as it was found in memory.
 pub(super) struct Noted {
-    pub(super) pid: u32,
-    /// As if it had been announced.
-    pub(super) call: Notification,
-    /// An absolute path.
-    pub(super) path: PathBuf,
+    call: ring::Call,
     /// What the kernel answered, if it did: an error is negative.
     pub(super) answer: Option<i32>,
+}
+
+impl Noted {
+    pub(super) fn pid(&self) -> u32 {
+        self.call.pid
+    }
+
+    /// As if it had been announced.
+    pub(super) fn call(&self) -> Notification {
+        Notification {
+            id: 0,
+            tid: self.call.tid,
+            native: true,
+            call: self.call.number.into(),
+            args: self.call.args,
+        }
+    }
+
+    /// What kind of look it is: those of one kind are answered alike.
+    fn kind(&self) -> u64 {
+        let [_, _, first, second, third, _] = self.call.args;
+        answers::kind(self.call.number, [first, second, third])
+    }
+
     /// When it was made, nanoseconds since the epoch.
-    pub(super) at: i128,
+    pub(super) fn at(&self) -> i128 {
+        self.call.at.into()
+    }
+
+    /// An absolute path. `None`: it makes no sense.
+    pub(super) fn path(&self) -> Option<&Path> {
+        let length = usize::try_from(self.call.length).ok()?;
+        let path = Path::new(OsStr::from_bytes(self.call.path.get(..length)?));
+        path.is_absolute().then_some(path)
+    }
 }
 
 /// The notes of all processes.
@@ -36,6 +66,8 @@ pub(super) struct Notes {
     read: Cell<u64>,
     /// Those before that which were not done.
     pending: RefCell<Vec<u64>>,
+    /// How much room the answers take that need not be noted again.
+    room: Cell<usize>,
 }
 
 impl Notes {
@@ -45,12 +77,31 @@ impl Notes {
             freed: Cell::new(0),
             read: Cell::new(0),
             pending: RefCell::default(),
+            room: Cell::new(0),
         })
     }
 
     /// What processes get the memory by.
     pub(super) fn file(&self) -> &impl AsRawFd {
         self.ring.file()
+    }
+
+    /// This need not be noted again, by nobody who is answered the same.
+    pub(super) fn is_known(&self, noted: &Noted, is_there: bool) {
+        let mut room = self.room.get();
+        if let Some(path) = noted.path() {
+            let answers = &self.ring.ring().answers;
+            let path = path.as_os_str().as_bytes();
+            answers.put(noted.kind(), path, is_there, &mut room);
+        }
+        self.room.set(room);
+    }
+
+    /// What paths lead to is about to change (nothing is known before it has), or has changed.
+    pub(super) fn forget(&self, is_changing: bool) {
+        let mut room = self.room.get();
+        self.ring.ring().answers.empty(is_changing, &mut room);
+        self.room.set(room);
     }
 
     /// How many interrupted calls were made again.
@@ -60,16 +111,15 @@ impl Notes {
 
     /// Takes the notes of calls that have come back; at the end, also those of calls that never
     /// did. `None`: they make no sense.
-    pub(super) fn take(&self, at_end: bool) -> Option<Vec<Noted>> {
+    pub(super) fn take(&self, at_end: bool, found: &mut Vec<Noted>) -> Option<()> {
         let ring = self.ring.ring();
         let freed = self.freed.get();
         if ring.freed.load(Ordering::Relaxed) != freed {
             return None;
         }
         let taken = ring.taken.load(Ordering::Acquire);
-        let mut found = Vec::new();
         if freed == taken {
-            return Some(found);
+            return Some(());
         }
         if taken.wrapping_sub(freed) > ring::NOTES as u64 {
             return None;
@@ -82,7 +132,8 @@ impl Notes {
             let state = note.state();
             if state == State::Answered || (state == State::Called && at_end) {
                 let (call, answer) = SharedRing::read(note);
-                found.push(noted(&call, (state == State::Answered).then_some(answer))?);
+                let answer = (state == State::Answered).then_some(answer);
+                found.push(Noted { call, answer });
             } else if state != State::Done {
                 left.push(number);
                 continue;
@@ -97,26 +148,8 @@ impl Notes {
         self.read.set(taken);
         self.freed.set(now_freed);
         ring.freed.store(now_freed, Ordering::Release);
-        Some(found)
+        Some(())
     }
-}
-
-fn noted(call: &ring::Call, answer: Option<i32>) -> Option<Noted> {
-    let length = usize::try_from(call.length).ok()?;
-    let path = Path::new(OsStr::from_bytes(call.path.get(..length)?));
-    path.is_absolute().then(|| Noted {
-        pid: call.pid,
-        call: Notification {
-            id: 0,
-            tid: call.tid,
-            native: true,
-            call: call.number.into(),
-            args: call.args,
-        },
-        path: path.to_owned(),
-        answer,
-        at: call.at.into(),
-    })
 }
 
 #[cfg(test)]
@@ -136,7 +169,13 @@ mod tests {
     }
 
     fn paths(found: &[Noted]) -> Vec<&str> {
-        found.iter().map(|n| n.path.to_str().unwrap()).collect()
+        let paths = found.iter().map(|n| n.path().unwrap().to_str().unwrap());
+        paths.collect()
+    }
+
+    fn take(notes: &Notes, at_end: bool) -> Option<Vec<Noted>> {
+        let mut found = Vec::new();
+        notes.take(at_end, &mut found).map(|()| found)
     }
 
     #[test]
@@ -145,17 +184,17 @@ mod tests {
         assert!(write(&notes, b"/a", Some(3)));
         assert!(write(&notes, b"/b", None));
         assert!(write(&notes, b"/c", Some(-2)));
-        let found = notes.take(false).unwrap();
+        let found = take(&notes, false).unwrap();
         assert_eq!(paths(&found), ["/a", "/c"]);
         assert_eq!(
             found.iter().map(|n| n.answer).collect::<Vec<_>>(),
             [Some(3), Some(-2)]
         );
-        assert!(notes.take(false).unwrap().is_empty());
-        let found = notes.take(true).unwrap();
+        assert!(take(&notes, false).unwrap().is_empty());
+        let found = take(&notes, true).unwrap();
         assert_eq!(paths(&found), ["/b"]);
         assert_eq!(found[0].answer, None);
-        assert!(notes.take(true).unwrap().is_empty());
+        assert!(take(&notes, true).unwrap().is_empty());
     }
 
     #[test]
@@ -166,7 +205,7 @@ mod tests {
                 assert!(write(&notes, b"/a", Some(0)), "{round}");
             }
             assert!(!write(&notes, b"/a", Some(0)));
-            assert_eq!(notes.take(false).unwrap().len(), ring::NOTES);
+            assert_eq!(take(&notes, false).unwrap().len(), ring::NOTES);
         }
     }
 
@@ -177,34 +216,114 @@ mod tests {
         for _ in 1..ring::NOTES {
             assert!(write(&notes, b"/a", Some(0)));
         }
-        assert_eq!(notes.take(false).unwrap().len(), ring::NOTES - 1);
+        assert_eq!(take(&notes, false).unwrap().len(), ring::NOTES - 1);
         assert_eq!(*notes.pending.borrow(), [0]);
         assert!(!write(&notes, b"/a", Some(0)));
-        assert!(notes.take(false).unwrap().is_empty());
+        assert!(take(&notes, false).unwrap().is_empty());
         assert_eq!(*notes.pending.borrow(), [0]);
         notes.ring.ring().note(0).unwrap().is_answered(0);
-        assert_eq!(paths(&notes.take(false).unwrap()), ["/stuck"]);
+        assert_eq!(paths(&take(&notes, false).unwrap()), ["/stuck"]);
         for _ in 0..ring::NOTES {
             assert!(write(&notes, b"/a", Some(0)));
         }
-        assert_eq!(notes.take(false).unwrap().len(), ring::NOTES);
+        assert_eq!(take(&notes, false).unwrap().len(), ring::NOTES);
+    }
+
+    fn told(notes: &Notes, path: &str, is_there: bool) {
+        assert!(write(
+            notes,
+            path.as_bytes(),
+            Some(if is_there { 0 } else { -2 })
+        ));
+        let found = take(notes, false).unwrap();
+        notes.is_known(&found[0], is_there);
+    }
+
+    #[test]
+    fn what_is_known_holds_until_something_changes() {
+        let notes = Notes::new().unwrap();
+        let answers = &notes.ring.ring().answers;
+        let kind = answers::kind(0, [0; 3]);
+        assert!(answers.before(kind, b"/a").is_none());
+        told(&notes, "/a", true);
+        told(&notes, "/b", false);
+        let (a, b) = (answers.before(kind, b"/a"), answers.before(kind, b"/b"));
+        let (a, b) = (a.unwrap(), b.unwrap());
+        assert!(answers.holds(a, 0) && answers.holds(a, 3) && answers.holds(b, -2));
+        assert!(!answers.holds(a, -2) && !answers.holds(b, 0) && !answers.holds(a, -13));
+        assert!(answers.before(kind + 1, b"/a").is_none());
+        assert!(answers.before(kind, b"/a/").is_none());
+        told(&notes, "/b", true);
+        assert!(answers.holds(answers.before(kind, b"/b").unwrap(), 0));
+        for _ in 0..2 {
+            notes.forget(true);
+            assert!(!answers.holds(a, 0));
+            assert!(answers.before(kind, b"/a").is_none());
+        }
+        told(&notes, "/a", true);
+        assert!(answers.before(kind, b"/a").is_none());
+        notes.forget(false);
+        assert!(!answers.holds(a, 0));
+        assert!(answers.before(kind, b"/a").is_none());
+        told(&notes, "/a", true);
+        assert!(answers.holds(answers.before(kind, b"/a").unwrap(), 0));
+        notes.forget(false);
+        assert!(answers.before(kind, b"/a").is_none());
+    }
+
+    #[test]
+    fn more_may_be_known_than_there_is_room_for() {
+        let notes = Notes::new().unwrap();
+        let answers = &notes.ring.ring().answers;
+        let kind = answers::kind(0, [0; 3]);
+        let paths: Vec<String> = (0..40_000).map(|i| format!("/{i}/{i}/{i}")).collect();
+        for (i, path) in paths.iter().enumerate() {
+            told(&notes, path, i % 2 == 0);
+        }
+        let known = paths.iter().enumerate().filter_map(|(i, path)| {
+            let before = answers.before(kind, path.as_bytes())?;
+            assert_eq!(before.is_there, i % 2 == 0, "{path}");
+            Some(i)
+        });
+        assert!((10_000..40_000).contains(&known.count()));
+    }
+
+    #[test]
+    fn kinds_of_looks_differ_by_what_they_ask() {
+        let kinds = [
+            answers::kind(262, [1, 0x100, 0]),
+            answers::kind(262, [1, 0, 0]),
+            answers::kind(332, [0x100, 1, 1]),
+            answers::kind(332, [0, 1, 1]),
+            answers::kind(269, [4, 0, 0]),
+            answers::kind(269, [1, 0, 0]),
+            answers::kind(257, [0, 0, 0]),
+            answers::kind(257, [0x2_0000, 0, 0]),
+            answers::kind(267, [0, 0, 0]),
+            answers::kind(80, [0, 0, 0]),
+        ];
+        let different: std::collections::BTreeSet<u64> = kinds.into();
+        assert_eq!(different.len(), kinds.len());
+        assert_eq!(answers::kind(262, [2, 0, 7]), kinds[1]);
+        assert_eq!(answers::kind(332, [0, 9, 9]), kinds[3]);
+        assert_eq!(answers::kind(267, [5, 6, 0]), kinds[8]);
     }
 
     #[test]
     fn nonsense_is_told() {
         let notes = Notes::new().unwrap();
         assert!(write(&notes, b"relative", Some(0)));
-        assert!(notes.take(false).is_none());
+        assert!(take(&notes, false).unwrap()[0].path().is_none());
         let notes = Notes::new().unwrap();
         notes.ring.ring().taken.store(u64::MAX, Ordering::Relaxed);
-        assert!(notes.take(false).is_none());
+        assert!(take(&notes, false).is_none());
         // All of it is overwritten.
         let notes = Notes::new().unwrap();
         assert!(write(&notes, b"/a", Some(0)));
-        assert_eq!(notes.take(false).unwrap().len(), 1);
+        assert_eq!(take(&notes, false).unwrap().len(), 1);
         assert!(write(&notes, b"/b", Some(0)));
         notes.ring.ring().taken.store(0, Ordering::Relaxed);
         notes.ring.ring().freed.store(0, Ordering::Relaxed);
-        assert!(notes.take(false).is_none());
+        assert!(take(&notes, false).is_none());
     }
 }

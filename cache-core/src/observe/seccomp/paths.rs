@@ -1,15 +1,16 @@
 //! The paths that were met, each kept once.
 
 use std::borrow::Borrow;
-use std::collections::HashSet;
 use std::ffi::OsStr;
 use std::hash::{Hash, Hasher};
 use std::path::Path;
 use std::sync::Arc;
 
+use rustc_hash::FxHashSet;
+
 /// Paths by their spelling.
 #[derive(Default)]
-pub(super) struct Paths(HashSet<Spelled>);
+pub(super) struct Paths(FxHashSet<Spelled>);
 
 /// As paths, those with and without a final slash are equal, to which calls answer differently.
 struct Spelled(Arc<Path>);

@@ -15,11 +15,12 @@
 //! a name too long): then the process may see something else than we do, and the
 //! observation ends.
 
-use std::collections::HashMap;
 use std::ffi::{OsStr, OsString};
 use std::os::unix::ffi::{OsStrExt as _, OsStringExt as _};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+
+use rustc_hash::FxHashMap;
 
 use super::events::Access;
 use crate::inputs::input::FileType;
@@ -90,7 +91,7 @@ struct Way {
 /// Resolves paths, and remembers directories.
 #[derive(Default)]
 pub(super) struct Resolver {
-    directories: HashMap<Vec<u8>, Arc<Path>>,
+    directories: FxHashMap<Vec<u8>, Arc<Path>>,
     /// The device of `/proc`.
     proc_device: u64,
     /// When the youngest link was made that the latest path was seen to lead through. Those of the
@@ -101,7 +102,7 @@ pub(super) struct Resolver {
 impl Resolver {
     pub(super) fn new() -> Self {
         Self {
-            directories: HashMap::new(),
+            directories: FxHashMap::default(),
             proc_device: Stamp::of(Path::new("/proc")).map_or(0, |s| s.dev),
             link_made: 0,
         }

@@ -17,17 +17,19 @@
 //!
 //! Once something was missed, nothing is noted any more, and calls are let go on at once.
 
-use std::collections::{HashMap, HashSet};
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
+
+use rustc_hash::{FxHashMap, FxHashSet};
 
 use super::calls::{self, At, Doing, Last, Meaning, argument};
 use super::events::{Access, Depth, Event, Observation};
 use super::memory;
 use super::notes::{Noted, Notes};
 use super::paths::{Paths, address};
+use super::programs::Programs;
 use super::resolve::{self, Eyes, Resolved, Resolver, Unclear};
 use super::sys::{Listener, Notification, Urgent, Wait};
 use super::watchdog::Watchdog;
@@ -67,24 +69,23 @@ pub(super) struct Supervisor<'a> {
     watchdog: &'a Watchdog,
     seen: Observation,
     /// The process of each thread.
-    processes: HashMap<u32, u32>,
-    pids: HashSet<u32>,
+    processes: FxHashMap<u32, u32>,
+    pids: FxHashSet<u32>,
     /// The paths met so far.
     paths: Paths,
     resolver: Resolver,
     /// The latest event of each kind.
-    latest: HashMap<Repeated, usize>,
+    latest: FxHashMap<Repeated, usize>,
     /// Whether something was there, of calls that processes noted since links or directories changed.
-    answered: HashMap<Asked, bool>,
-    /// The program that each process runs: the number of those that were met before.
-    programs: HashMap<u32, u32>,
-    /// How many programs were met.
-    executed: u32,
-    pending: HashMap<u32, Pending>,
+    answered: FxHashMap<Asked, bool>,
+    programs: Programs,
+    pending: FxHashMap<u32, Pending>,
     /// Threads that were about to change links or directories.
-    moving: HashSet<u32>,
+    moving: FxHashSet<u32>,
     /// What processes note themselves.
     notes: Option<Notes>,
+    /// Room for those that are taken in.
+    taken: Vec<Noted>,
     /// The object that was loaded for that.
     object: Option<&'a Path>,
     last_id: Option<u64>,
@@ -135,17 +136,17 @@ impl<'a> Supervisor<'a> {
                 missed: own_view.is_none().then(|| "/proc is not there".to_owned()),
                 ..Observation::default()
             },
-            processes: HashMap::new(),
-            pids: HashSet::new(),
+            processes: FxHashMap::default(),
+            pids: FxHashSet::default(),
             paths: Paths::default(),
             resolver: Resolver::new(),
-            latest: HashMap::new(),
-            answered: HashMap::new(),
-            programs: HashMap::new(),
-            executed: 0,
-            pending: HashMap::new(),
-            moving: HashSet::new(),
+            latest: FxHashMap::default(),
+            answered: FxHashMap::default(),
+            programs: Programs::default(),
+            pending: FxHashMap::default(),
+            moving: FxHashSet::default(),
             notes,
+            taken: Vec::new(),
             object,
             last_id: None,
             lost: 0,
@@ -208,9 +209,9 @@ impl<'a> Supervisor<'a> {
         if self.seen.missed.is_none() {
             self.seen.missed = Some(why.into());
             self.seen.events = Vec::new();
-            self.latest = HashMap::new();
-            self.answered = HashMap::new();
-            self.pending = HashMap::new();
+            self.latest = FxHashMap::default();
+            self.answered = FxHashMap::default();
+            self.pending = FxHashMap::default();
         }
     }
 
@@ -271,20 +272,27 @@ impl<'a> Supervisor<'a> {
 
     /// Takes in what processes have noted themselves.
     fn take_in(&mut self, at_end: bool) -> Result<(), Unclear> {
+        if self.notes.is_some() {
+            self.forget_the_gone();
+        }
         let Some(notes) = &self.notes else {
             return Ok(());
         };
-        let calls = notes.take(at_end).ok_or("notes make no sense")?;
-        calls.iter().try_for_each(|call| self.note_noted(call))
+        let mut calls = std::mem::take(&mut self.taken);
+        let taken = notes.take(at_end, &mut calls).ok_or_else(nonsense);
+        let end = taken.and_then(|()| calls.iter().try_for_each(|call| self.note_noted(call)));
+        calls.clear();
+        self.taken = calls;
+        end
     }
 
     fn note_noted(&mut self, noted: &Noted) -> Result<(), Unclear> {
-        let Noted { pid, call, .. } = noted;
+        let (pid, call) = (noted.pid(), &noted.call());
         self.seen.noted += 1;
-        if !self.pids.contains(pid) {
+        if !self.pids.contains(&pid) {
             return Err("a note of an unknown process".to_owned());
         }
-        self.processes.entry(call.tid).or_insert(*pid);
+        self.processes.entry(call.tid).or_insert(pid);
         if self.moving.remove(&call.tid) {
             self.forget();
         }
@@ -294,10 +302,7 @@ impl<'a> Supervisor<'a> {
         let intent = calls::intent(call, last, doing).ok_or_else(unreadable)?;
         let access = intent.access.filter(|a| a.is_look() || *a == Access::Read);
         let access = access.ok_or_else(|| format!("a note of a change: {}", call.call))?;
-        let eyes = Eyes {
-            pid: *pid,
-            tid: call.tid,
-        };
+        let eyes = Eyes { pid, tid: call.tid };
         let is_there = match noted.answer {
             Some(answer) if answer >= 0 => Some(true),
             Some(answer) if answer == -libc::ENOENT => Some(false),
@@ -305,42 +310,64 @@ impl<'a> Supervisor<'a> {
         };
         // Compilers look for the same headers again and again. What was answered as before needs no look
         // of ours: what the processes make or change themselves is seen elsewhere.
-        let path = self.paths.intern(&noted.path);
+        let path = self.paths.intern(noted.path().ok_or_else(nonsense)?);
         let asked = (
-            self.who(*pid, access),
+            self.who(pid, access, is_there != Some(false)),
             access,
             address(&path),
             intent.follows,
         );
-        if is_there.is_some() && self.answered.get(&asked).copied() == is_there {
+        // While something changes what paths lead to, nothing is known.
+        let settled = is_there.filter(|_| self.moving.is_empty());
+        if settled.is_some() && self.answered.get(&asked).copied() == settled {
+            self.tell_known(noted, &asked, settled);
             return Ok(());
         }
         let resolved = self.resolver.resolve(&path, intent.follows, eyes)?;
         let is_other = is_there.is_some_and(|is_there| is_there != resolved.found.is_some());
-        if is_other || self.resolver.led_elsewhere(noted.at) {
+        if is_other || self.resolver.led_elsewhere(noted.at()) {
             return Err(format!("changed meanwhile: {}", path.display()));
         }
-        if let Some(is_there) = is_there.filter(|_| !resolved.is_listing(access)) {
+        if let Some(is_there) = settled.filter(|_| !resolved.is_listing(access)) {
             self.answered.insert(asked, is_there);
+            self.tell_known(noted, &asked, settled);
         }
-        self.push(eyes, access, &path, resolved, noted.at)
+        self.push(eyes, access, &path, resolved, noted.at())
     }
 
-    /// The program that a call is told apart by. In a tree of any programs it does not matter who looks.
-    fn who(&mut self, pid: u32, access: Access) -> u32 {
-        if self.depth == Depth::Tree && access.is_look() {
-            return 0;
+    /// Tells processes what need not be noted again, whoever asks.
+    fn tell_known(&self, noted: &Noted, (who, ..): &Asked, is_there: Option<bool>) {
+        if let (Some(notes), &Programs::NONE, Some(is_there)) = (&self.notes, who, is_there) {
+            notes.is_known(noted, is_there);
         }
-        *self.programs.entry(pid).or_insert_with(|| {
-            self.executed += 1;
-            self.executed
-        })
+    }
+
+    /// The program that a call is told apart by. In a tree of any programs it does not matter who looks,
+    /// or who would have read what is not there.
+    fn who(&mut self, pid: u32, access: Access, is_there: bool) -> u32 {
+        if self.depth == Depth::Tree && (access.is_look() || !is_there) {
+            return Programs::NONE;
+        }
+        self.programs.of(pid)
     }
 
     /// Links or directories are about to change, or have changed.
     fn forget(&mut self) {
         self.resolver.forget();
         self.answered.clear();
+        if let Some(notes) = &self.notes {
+            notes.forget(!self.moving.is_empty());
+        }
+    }
+
+    /// What threads were about to change that are gone, they have changed.
+    fn forget_the_gone(&mut self) {
+        let before = self.moving.len();
+        self.moving
+            .retain(|tid| fs::exists(Path::new(&format!("/proc/{tid}"))));
+        if self.moving.len() != before {
+            self.forget();
+        }
     }
 
     fn note(&mut self, call: &Notification) -> Result<(), Unclear> {
@@ -353,7 +380,12 @@ impl<'a> Supervisor<'a> {
             return Err("a program of another architecture".to_owned());
         }
         self.settle(call.tid)?;
-        if Listener::asks_for_notes(call) || Listener::appears(call) {
+        if Listener::appears(call) {
+            // A copy of the program that its parent runs, and of what that has read.
+            self.programs.changes(pid);
+            return Ok(());
+        }
+        if Listener::asks_for_notes(call) {
             return Ok(());
         }
         if self.moving.remove(&call.tid) {
@@ -521,9 +553,9 @@ impl<'a> Supervisor<'a> {
         }
         let is_file = found.is_none_or(|f| f.file_type == FileType::File);
         if access == Access::Symlink || (access.takes_away() && !is_file) {
-            self.forget();
             // Others may call before this is done.
             self.moving.insert(eyes.tid);
+            self.forget();
         }
         let path = self.paths.intern(path);
         let real = if *real == *path && real.as_os_str() == path.as_os_str() {
@@ -532,7 +564,7 @@ impl<'a> Supervisor<'a> {
             self.paths.intern(&real)
         };
         if access.is_look() || access == Access::Read {
-            let who = self.who(eyes.pid, access);
+            let who = self.who(eyes.pid, access, found.is_some());
             let key = (who, access, address(&path), address(&real));
             let before = self
                 .latest
@@ -547,8 +579,7 @@ impl<'a> Supervisor<'a> {
             self.latest.insert(key, self.seen.events.len());
         }
         if access == Access::Execute {
-            self.executed += 1;
-            self.programs.insert(eyes.pid, self.executed);
+            self.programs.changes(eyes.pid);
         }
         if access.may_fail_unseen() {
             let program = (access == Access::Execute).then(|| program_of(eyes.pid));
@@ -607,6 +638,9 @@ impl<'a> Supervisor<'a> {
             did_change(event)?
         };
         event.failed = !did;
+        if did && event.access == Access::Execute && self.depth == Depth::Tree {
+            self.programs.became(event.pid, address(&event.real));
+        }
         if did || event.access == Access::Execute || event.found.is_some() {
             return Ok(());
         }
@@ -653,6 +687,11 @@ impl<'a> Supervisor<'a> {
 
 /// Why an observation is not complete that met signals.
 const INTERRUPTED: &str = "a call was interrupted before it was taken";
+
+/// What nobody writes on purpose.
+fn nonsense() -> Unclear {
+    "notes make no sense".to_owned()
+}
 
 fn unreadable() -> Unclear {
     "what a call names cannot be read".to_owned()

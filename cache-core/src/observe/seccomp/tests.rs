@@ -192,6 +192,21 @@ fn what_processes_note_themselves_is_what_they_would_be_seen_to_do() {
         "printf 'all: f\n\t@cat f sub/g\n-include none\ninclude sub/rules\n' >M; make -sf M; rm M",
         "printf '#include \"h.h\"\nint a = H;' >c.c; gcc -I none -I sub -c c.c -o c.o; rm c.c c.o",
         "printf '#!/bin/sh\n. ./sub/g; cat f\n' >s; chmod +x s; ./s; rm s",
+        // What was answered before is asked again, and leads elsewhere.
+        "is() { [ \"$@\" ] && echo y || echo n; }; look() { for i in 1 2 3; do is -e n; /bin/true; done; }; \
+         look; echo 1 >n; look; read -r x <n; rm n; look; mkdir n; look; rmdir n; look",
+        "is() { [ \"$@\" ] && echo y || echo n; }; look() { for i in 1 2 3; do is -e l/g; is -e l/none; /bin/true; done; }; \
+         mkdir own; echo : >own/g; ln -s own l; look; rm l; ln -s sub l; look; . l/g; rm -r own l; look",
+        "is() { [ \"$@\" ] && echo y || echo n; }; look() { for i in 1 2 3; do is -e own/g; is -e own/h.h; /bin/true; done; }; \
+         mkdir own; echo : >own/g; look; mv own old; mv sub own; look; . own/g; mv own sub; rm -r old",
+        "is() { [ \"$@\" ] && echo y || echo n; }; look() { for i in 1 2 3; do is -e g; is -e ./f; /bin/true; done; }; \
+         look; cd sub; look; cd ..; look; (cd sub; look); look",
+        "is() { [ \"$@\" ] && echo y || echo n; }; look() { for i in 1 2 3; do is -r l; is -L l; read -r x <l || :; cat none 2>/dev/null || :; done; }; \
+         ln -s f l; look; sh -c 'rm l; ln -s sub/g l'; look; rm l; ln -s none l; look; \
+         echo 1 >none; look; rm none l",
+        "perl -e 'sub look { print -e q(n) ? 1 : 0, -e q(sub/n) ? 1 : 0; system q(/bin/true) } \
+         look for 1 .. 3; if (fork) { wait } else { open F, q(>n); exit } look for 1 .. 3; \
+         rename q(n), q(sub/n); look for 1 .. 3; unlink q(sub/n); look for 1 .. 3'",
     ];
     for script in scripts {
         let directory = tempfile::tempdir().unwrap();
@@ -234,6 +249,74 @@ fn more_is_noted_than_there_is_room_for() {
     let (seen, _) = seen_below(&dir, script, Some(&object));
     let missing = seen.iter().filter(|line| line.ends_with("false"));
     assert_eq!(missing.count(), 30000);
+}
+
+#[cfg(preload)]
+#[test]
+fn what_was_answered_so_before_is_not_noted_again() {
+    let directory = tempfile::tempdir().unwrap();
+    let dir = directory.path().canonicalize().unwrap();
+    let object = object(&dir);
+    let script = "sub look { -e q(none) and die; -e q(object.so) or die; open F, q(no) and die } \
+        look; system q(/bin/true); look for 1 .. 5000; symlink q(none), q(link); \
+        look; system q(/bin/true); look for 1 .. 5000";
+    let mut command = Command::new("/usr/bin/perl");
+    command.args(["-e", script]).stdout(Stdio::null());
+    let (status, (), observation) =
+        spawn(&mut command, Some(&dir), Depth::Tree, Some(&object), |_| ()).unwrap();
+    assert!(status.unwrap().success());
+    assert_eq!(observation.missed, None);
+    assert!(
+        (1..1000).contains(&observation.noted),
+        "{}",
+        observation.noted
+    );
+    for name in ["none", "no"] {
+        let mut events = observation.events.iter();
+        assert!(events.any(|event| *event.path == dir.join(name)), "{name}");
+    }
+}
+
+#[cfg(preload)]
+#[test]
+fn what_comes_and_goes_by_others_is_noted_again() {
+    use std::io::{Read as _, Write as _};
+    let directory = tempfile::tempdir().unwrap();
+    let dir = directory.path().canonicalize().unwrap();
+    let object = object(&dir);
+    // In each round it is looked for again and again, and then somebody else makes or removes it.
+    let script = "for i in 1 2 3 4; do for j in 1 2 3; do [ -e late ] && [ $((i % 2)) = 0 ] \
+        || [ $((i % 2)) = 1 ]; [ -e late ] && . ./late; /bin/true; done; echo; read -r x; done";
+    let mut command = Command::new("/bin/bash");
+    command.args(["-c", script]);
+    command.stdin(Stdio::piped()).stdout(Stdio::piped());
+    let late = dir.join("late");
+    let (status, (), observation) = spawn(
+        &mut command,
+        Some(&dir),
+        Depth::Tree,
+        Some(&object),
+        |child| {
+            let (stdin, stdout) = (child.stdin.as_mut(), child.stdout.as_mut());
+            let (stdin, stdout) = (stdin.unwrap(), stdout.unwrap());
+            for round in 1..=4 {
+                stdout.read_exact(&mut [0]).unwrap();
+                if round % 2 == 1 {
+                    std::fs::write(&late, format!("X={round}\n")).unwrap();
+                } else {
+                    std::fs::remove_file(&late).unwrap();
+                }
+                stdin.write_all(b"\n").unwrap();
+            }
+        },
+    )
+    .unwrap();
+    assert!(status.unwrap().success());
+    assert_eq!(observation.missed, None);
+    let looks = observation.events.iter();
+    let looks = looks.filter(|event| *event.path == late && event.access == Access::Stat);
+    let found: Vec<bool> = looks.map(|event| event.found.is_some()).collect();
+    assert_eq!(found, [false, true, false, true]);
 }
 
 #[cfg(preload)]
