@@ -16,12 +16,15 @@ use insta::{Settings, assert_snapshot};
 use super::{Cli, ran};
 
 /// What differs from machine to machine or from run to run, and what stands for it.
-const FILTERS: [(&str, &str); 9] = [
+const FILTERS: [(&str, &str); 12] = [
     (r"cargo-cachewrap \d\S+", "cargo-cachewrap [version]"),
     (r"rustc 1\..*", "rustc [version]"),
     (r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ", "[time]"),
     (r#""time": \d+"#, r#""time": [time]"#),
     (r#""build": "\d+-\d+""#, r#""build": "[process]""#),
+    (r#""(started|took)_us": \d+"#, r#""$1_us": [time]"#),
+    (r#""bytes": \d+"#, r#""bytes": [bytes]"#),
+    (r#""(manifest|result)": "[0-9a-f]{64}""#, r#""$1": "[key]""#),
     (r"\b\d+(\.\d+)? [kMGT]?B (free|of)\b", "[size] $2"),
     (r#""(size|blob_size)": \d+"#, r#""$1": [bytes]"#),
     (

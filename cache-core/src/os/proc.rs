@@ -31,18 +31,35 @@ impl Process {
     }
 }
 
-/// The process that started this one, told from earlier ones with the same id.
-pub(crate) fn parent() -> String {
+/// The process that started this one.
+pub(crate) struct Parent {
+    /// Its number and when it was started, which tells it from earlier ones with that number.
+    pub(crate) id: String,
+    /// The name of its program, at most 15 bytes of it.
+    pub(crate) program: String,
+}
+
+/// The process that started this one.
+pub(crate) fn parent() -> Parent {
     let parent = std::os::unix::process::parent_id();
     let stat = fs::read(format!("/proc/{parent}/stat")).unwrap_or_default();
     // The name, in parentheses, may contain anything; the start is the 20th word after it.
     let stat = String::from_utf8_lossy(&stat);
-    let words = stat.rsplit_once(") ").map(|(_, rest)| rest);
-    let started = words.and_then(|words| words.split(' ').nth(19));
-    match started {
-        Some(started) => format!("{parent}-{started}"),
-        None => parent.to_string(),
+    let (before, after) = stat.rsplit_once(") ").unwrap_or_default();
+    let program = before.split_once(" (").map_or("", |(_, name)| name);
+    Parent {
+        id: match after.split(' ').nth(19) {
+            Some(started) => format!("{parent}-{started}"),
+            None => parent.to_string(),
+        },
+        program: program.to_owned(),
     }
+}
+
+/// The environment that the parent was started with, if this process may know it.
+pub(crate) fn environment_of_parent() -> Option<Vec<u8>> {
+    let parent = std::os::unix::process::parent_id();
+    fs::read(format!("/proc/{parent}/environ")).ok()
 }
 
 #[cfg(test)]
@@ -55,6 +72,9 @@ mod tests {
         let parent = std::os::unix::process::parent_id().to_string();
         assert_eq!(own.field("PPid"), Some(&*parent));
         assert!(own.parent().is_some_and(|parent| !parent.name().is_empty()));
+        let known = super::parent();
+        assert_eq!(own.parent().unwrap().name(), known.program);
+        assert!(known.id.starts_with(&format!("{parent}-")));
         assert!(Process::find("1").is_none_or(|first| first.parent().is_none()));
     }
 }

@@ -18,9 +18,11 @@ mod once;
 mod panic_tests;
 mod report;
 
+use std::cell::Cell;
 use std::io;
 use std::time::SystemTime;
 
+use crate::formats::digest::ResultKey;
 use crate::formats::manifest::InputManifest;
 use crate::inputs::check::World;
 use crate::kinds;
@@ -45,7 +47,7 @@ use once::Progress;
 /// An error means that the process could not be started; nothing has been written
 /// then. A panic of ours does not reach the caller, and does not run the process again.
 pub fn run(request: &Request<'_>, stdout: Sink<'_>, stderr: Sink<'_>) -> io::Result<Outcome> {
-    let config = request.config;
+    let (config, started) = (request.config, SystemTime::now());
     let store = Store::new(&config.dir.value, *config.read_only);
     let engine = Engine::new(&store, config);
     let kind = kinds::of(request);
@@ -54,7 +56,7 @@ pub fn run(request: &Request<'_>, stdout: Sink<'_>, stderr: Sink<'_>) -> io::Res
         let unit = match kind.prepare(request, &store, &engine.log) {
             Ok(unit) => unit,
             Err(why) => {
-                engine.report_bypass(events, &kind.name(request), request.cwd, &why);
+                engine.report_bypass(events, &kind.name(request), request, started, &why);
                 return Ok(Outcome::Bypass(why));
             }
         };
@@ -64,6 +66,8 @@ pub fn run(request: &Request<'_>, stdout: Sink<'_>, stderr: Sink<'_>) -> io::Res
             progress,
             events,
             unit: &*unit,
+            started,
+            stored: Cell::default(),
         };
         call.make(stdout, stderr)
     })
@@ -76,6 +80,23 @@ struct Call<'a> {
     progress: &'a Progress,
     events: &'static Events,
     unit: &'a dyn Unit,
+    started: SystemTime,
+    /// What is known of its result, served or stored.
+    stored: Cell<Option<Stored>>,
+}
+
+/// A result in the store, and how long its outputs are, bytes.
+#[derive(Clone, Copy)]
+struct Stored {
+    key: ResultKey,
+    bytes: u64,
+}
+
+impl Stored {
+    fn new(key: ResultKey, result: &CompileResult) -> Self {
+        let bytes = result.blobs().map(|blob| blob.len).sum();
+        Self { key, bytes }
+    }
 }
 
 impl Call<'_> {
@@ -94,8 +115,8 @@ impl Call<'_> {
         };
         self.engine.report_reason(self.unit, &reason);
         let (status, not_stored) = self.run(&reason, stdout, stderr)?;
-        let (engine, events) = (self.engine, self.events);
-        engine.report_miss(events, self.unit, &reason, not_stored.as_ref());
+        let engine = self.engine;
+        engine.report_miss(self, &reason, not_stored.as_ref());
         let full = not_stored.is_none() && engine.is_full(self.request.config);
         Ok(Outcome::Miss {
             full,
@@ -167,13 +188,14 @@ impl Call<'_> {
             argument: &|name| self.unit.argument(name),
             in_key: &|name| self.unit.is_in_key(name),
         };
-        self.engine.look_up(manifest, &world, |result| {
-            self.serve(result, stdout, stderr)
+        self.engine.look_up(manifest, &world, |key, result| {
+            self.serve(key, result, stdout, stderr)
         })
     }
 
     fn serve(
         &self,
+        key: ResultKey,
         result: &CompileResult,
         stdout: Sink<'_>,
         stderr: Sink<'_>,
@@ -186,7 +208,8 @@ impl Call<'_> {
         self.progress.is_hit(result.status);
         messages.replay(stdout, stderr);
         self.unit.finish();
-        self.engine.report_hit(self.events, self.unit, result);
+        self.stored.set(Some(Stored::new(key, result)));
+        self.engine.report_hit(self, result);
         Ok(result.status)
     }
 
@@ -242,7 +265,9 @@ impl Call<'_> {
             duration_us: ran.duration_us,
             created: SystemTime::UNIX_EPOCH.elapsed().map_or(0, |d| d.as_secs()),
         };
-        self.engine.put(scene, inputs, &result, stored)
+        let key = self.engine.put(scene, inputs, &result, stored)?;
+        self.stored.set(Some(Stored::new(key, &result)));
+        Ok(())
     }
 }
 

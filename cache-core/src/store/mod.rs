@@ -16,11 +16,11 @@
 //!   `room`, the only module here that touches the file system.
 
 mod blobs;
+pub(crate) mod builds;
 mod clear;
 mod collection;
 mod compress;
 mod gc;
-pub(crate) mod journal;
 mod layout;
 pub(crate) mod memo;
 mod progress;
@@ -35,10 +35,10 @@ use std::path::Path;
 
 pub use blobs::Placed;
 pub(crate) use blobs::Shape;
+pub use builds::{KeyDifference, RecordedChange, RecordedOutcome, UnitKind, UnitRecord};
 pub use clear::Cleared;
 pub use collection::GcReport;
 pub use gc::{CollectOptions, Collected, run_gc};
-pub use journal::{JournalChange, JournalEntry, JournalOutcome, KeyDifference};
 pub use layout::{CACHEDIR_TAG, FORMAT, Layout, disk_size};
 pub use progress::Progress;
 pub use scan::Usage;

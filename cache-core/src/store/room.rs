@@ -21,8 +21,9 @@ use crate::os::dir::{Dir, Listed, NameKind, Spot};
 use crate::os::fs::{self, TempFile};
 
 /// Directories right in the format directory.
-pub(super) const PARTS: [&str; 8] = [
+pub(super) const PARTS: [&str; 9] = [
     "blobs",
+    "builds",
     "manifests",
     "names",
     "results",
@@ -125,13 +126,17 @@ impl Store {
         }
     }
 
-    /// Appends to a plain file, creating it if it is not there; says how long it is then,
-    /// bytes.
-    pub(crate) fn append(&self, path: &Path, bytes: &[u8]) -> Result<u64, PathError> {
+    /// Appends to a plain file, creating it if it is not there, unless it is longer than `longest`; says
+    /// how long it is then, bytes.
+    pub(crate) fn append(&self, path: &Path, bytes: &[u8], longest: u64) -> Result<u64, PathError> {
         let relative = self.relative(path)?;
         let mut file = self.top()?.open_to_write(&relative, true)?;
+        let len = file.metadata().context("look at", path)?.len();
+        if len > longest {
+            return Ok(len);
+        }
         file.write_all(bytes).context("write", path)?;
-        Ok(file.metadata().context("look at", path)?.len())
+        Ok(len + bytes.len() as u64)
     }
 
     /// What a name in the store is; links are not followed.

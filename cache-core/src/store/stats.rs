@@ -56,7 +56,7 @@ use crate::error::{PathContext as _, PathError};
 use crate::formats::codec::{self, DecodeError, Kind};
 use crate::os::dir::NameKind;
 use crate::os::lock;
-use crate::store::{Store, StoreError};
+use crate::store::{Store, StoreError, UnitKind};
 
 /// Units served from the store.
 pub const HIT: &str = "hit";
@@ -91,6 +91,8 @@ pub const CORRUPT: &str = "corrupt";
 
 /// What the events of a kind of units are called.
 pub(crate) struct Events {
+    /// How records call the kind.
+    pub(crate) kind: UnitKind,
     pub(crate) hit: &'static str,
     pub(crate) miss: &'static str,
     pub(crate) bypass: &'static str,
@@ -100,6 +102,7 @@ pub(crate) struct Events {
 }
 
 pub(crate) const COMPILATIONS: Events = Events {
+    kind: UnitKind::Compilation,
     hit: HIT,
     miss: MISS,
     bypass: BYPASS,
@@ -109,6 +112,7 @@ pub(crate) const COMPILATIONS: Events = Events {
 };
 
 pub(crate) const SCRIPT_RUNS: Events = Events {
+    kind: UnitKind::BuildScript,
     hit: SCRIPT_HIT,
     miss: SCRIPT_MISS,
     bypass: SCRIPT_BYPASS,
@@ -118,6 +122,7 @@ pub(crate) const SCRIPT_RUNS: Events = Events {
 };
 
 pub(crate) const TOOL_RUNS: Events = Events {
+    kind: UnitKind::Tool,
     hit: "tool_hit",
     miss: "tool_miss",
     bypass: "tool_bypass",

@@ -21,6 +21,7 @@ use std::path::{Path, PathBuf};
 
 use rayon::prelude::*;
 
+use super::builds;
 use super::progress::{Meter, Progress};
 use super::scan::blob_name;
 use super::{CACHEDIR_TAG, Store, StoreError};
@@ -30,7 +31,6 @@ use crate::formats::digest::Digest;
 use crate::formats::manifest::InputManifest;
 use crate::os::dir::NameKind;
 use crate::outputs::result::CompileResult;
-use crate::store::journal;
 use crate::store::memo::Memo;
 
 /// What is wrong with a file.
@@ -212,6 +212,7 @@ impl<'a> Verifier<'a> {
         // One is empty for the moment between its creation and the first count.
         let is_count = |bytes: &[u8]| bytes.is_empty() || codec::is_whole(bytes);
         self.check_frames("stats", is_shard, is_count)?;
+        self.check_frames(builds::DIR, builds::is_name, builds::is_sound)?;
         self.check_flat();
         self.check_needs();
         Ok(self.report)
@@ -225,8 +226,6 @@ impl<'a> Verifier<'a> {
         self.check_file("lock", |_| true);
         self.check_file("gc", codec::is_whole);
         self.check_file("memo", Memo::is_sound);
-        self.check_file(journal::CURRENT, journal::is_sound);
-        self.check_file(journal::OLD, journal::is_sound);
         self.check_path(self.store.layout.tag(), |bytes| {
             bytes == CACHEDIR_TAG.as_bytes()
         });
@@ -316,7 +315,7 @@ impl<'a> Verifier<'a> {
         } += 1;
     }
 
-    /// Files right inside a directory, of which only the frame is known here.
+    /// Files right inside a directory, of which only is known here whether they are whole.
     fn check_frames(
         &mut self,
         dir: &str,

@@ -75,10 +75,10 @@ pub(super) struct Arguments {
 pub(super) enum Subcommand {
     /// Show hits, misses, bypasses, time saved, and the size of the cache
     Stats(StatsArgs),
-    /// Tell why units of the last build were not served from the cache
+    /// Tell how much of the last build was served from the cache, and why the rest was not
     ///
-    /// The last build is the last one in which a unit was compiled or bypassed. With UNIT, units
-    /// of any build whose name contains it; the reasons are those that `stats` counts.
+    /// The last build is the last one in which cargo asked for a unit. With UNIT, units of any build
+    /// whose name contains it; the reasons are those that `stats` counts.
     Explain(ExplainArgs),
     /// Remove entries until the cache is small enough
     ///
@@ -133,7 +133,7 @@ pub(super) struct StatsArgs {
 pub(super) struct ExplainArgs {
     /// A crate or package, or a part of its name
     pub(super) unit: Option<String>,
-    /// Tell of all builds that are remembered, the last few thousand units
+    /// Tell of all builds that are remembered, the last 200
     #[arg(long, conflicts_with = "unit")]
     pub(super) all: bool,
     /// Show each argument, variable and other part of a key in which a unit differs from the last time
