@@ -33,6 +33,7 @@ fn explain(case: &Case, args: &[&str]) -> String {
 #[test]
 fn the_last_build_is_explained() {
     let mut case = project();
+    case.env("CACHEWRAP_SEED", "off");
     case.cargo(&["build"]).ok();
     let first = explain(&case, &[]);
     let new = "base_lib (lib): not compiled before with these arguments";
@@ -171,6 +172,7 @@ fn a_record_tells_how_to_make_a_call_again_and_no_secrets() {
     let mut case = project();
     case.env("MY_TOKEN", "secret-1")
         .env("CARGO_REGISTRIES_MINE_TOKEN", "secret-2");
+    case.env("CACHEWRAP_SEED", "off");
     case.cargo(&["build"]).ok();
     case.wipe().cargo(&["build"]).ok().compiles(&[]);
     let lines = lines(&case);

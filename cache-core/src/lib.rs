@@ -46,6 +46,7 @@
 //! | `kinds` | what is particular to rustc, and to runs of build scripts |
 //! | `inputs` | from what was observed to what is recorded; checking that it still holds |
 //! | `outputs` | results; putting outputs into their places |
+//! | `ahead` | what cargo has to find so that it does not ask; seeds |
 //! | `observe`, `run` | running a process, and watching it |
 //! | `store` | manifests, results and blobs in one directory; counters, memo, records of builds; what goes when |
 //! | `roots` | paths as templates |
@@ -90,6 +91,7 @@
 
 #![cfg_attr(not(test), warn(clippy::disallowed_methods))]
 
+mod ahead;
 mod cargo;
 pub mod config;
 mod error;

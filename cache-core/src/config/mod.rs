@@ -204,6 +204,10 @@ settings! {
     Preload preload: bool = true,
         "CACHEWRAP_PRELOAD", "preload", values::auto_or_off, |on| values::show_auto(*on), AUTO,
         "auto, or off: load nothing into what build scripts start, though watching it costs more then";
+    /// Whether what earlier builds needed is placed before cargo asks for it.
+    Seed seed: bool = true,
+        "CACHEWRAP_SEED", "seed", values::auto_or_off, |on| values::show_auto(*on), AUTO,
+        "auto, or off: place nothing before cargo asks for it";
     /// Whether a store that crosses the bound starts a collection in the background.
     Gc gc: bool = true,
         "CACHEWRAP_GC", "gc", values::auto_or_off, |on| values::show_auto(*on), AUTO,

@@ -1,7 +1,11 @@
 //! What `/proc` says of processes.
 
+use std::ffi::OsString;
 use std::fmt::Display;
 use std::fs;
+use std::os::unix::ffi::OsStringExt as _;
+use std::path::PathBuf;
+use std::time::Duration;
 
 /// A process, as its `status` describes it.
 pub(crate) struct Process(String);
@@ -56,10 +60,48 @@ pub(crate) fn parent() -> Parent {
     }
 }
 
+/// What `/proc` has of the parent under a name, if this process may know it.
+fn of_parent(name: &str) -> PathBuf {
+    let parent = std::os::unix::process::parent_id();
+    PathBuf::from(format!("/proc/{parent}/{name}"))
+}
+
 /// The environment that the parent was started with, if this process may know it.
 pub(crate) fn environment_of_parent() -> Option<Vec<u8>> {
-    let parent = std::os::unix::process::parent_id();
-    fs::read(format!("/proc/{parent}/environ")).ok()
+    fs::read(of_parent("environ")).ok()
+}
+
+/// The arguments of the parent, its name first.
+pub(crate) fn arguments_of_parent() -> Option<Vec<OsString>> {
+    let line = fs::read(of_parent("cmdline")).ok()?;
+    let words = line.strip_suffix(b"\0")?.split(|&b| b == 0);
+    Some(
+        words
+            .map(|word| OsString::from_vec(word.to_vec()))
+            .collect(),
+    )
+}
+
+/// The directory that the parent is in.
+pub(crate) fn directory_of_parent() -> Option<PathBuf> {
+    fs::read_link(of_parent("cwd")).ok()
+}
+
+/// The parent's program.
+pub(crate) fn program_of_parent() -> Option<PathBuf> {
+    fs::read_link(of_parent("exe")).ok()
+}
+
+/// How long a process with this [id](Parent::id) has been running, as far as the kernel tells: in
+/// hundredths of a second.
+pub(crate) fn age(id: &str) -> Option<Duration> {
+    let (_, ticks) = id.split_once('-')?;
+    let uptime = fs::read_to_string("/proc/uptime").ok()?;
+    let uptime: f64 = uptime.split(' ').next()?.parse().ok()?;
+    let started = Duration::from_millis(ticks.parse::<u64>().ok()?.checked_mul(10)?);
+    Duration::try_from_secs_f64(uptime)
+        .ok()?
+        .checked_sub(started)
 }
 
 #[cfg(test)]
@@ -75,6 +117,10 @@ mod tests {
         let known = super::parent();
         assert_eq!(own.parent().unwrap().name(), known.program);
         assert!(known.id.starts_with(&format!("{parent}-")));
+        assert!(super::age(&known.id).is_some());
+        assert!(super::program_of_parent().is_some_and(|path| path.is_absolute()));
+        assert!(super::directory_of_parent().is_some_and(|path| path.is_absolute()));
+        assert!(super::arguments_of_parent().is_some_and(|words| !words.is_empty()));
         assert!(Process::find("1").is_none_or(|first| first.parent().is_none()));
     }
 }

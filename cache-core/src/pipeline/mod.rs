@@ -22,6 +22,7 @@ use std::cell::Cell;
 use std::io;
 use std::time::SystemTime;
 
+use crate::ahead;
 use crate::formats::digest::ResultKey;
 use crate::formats::manifest::InputManifest;
 use crate::inputs::check::World;
@@ -102,6 +103,9 @@ impl Stored {
 impl Call<'_> {
     fn make(&self, stdout: Sink<'_>, stderr: Sink<'_>) -> io::Result<Outcome> {
         self.engine.report_key(self.unit);
+        if self.unit.is_query() {
+            ahead::serve(self.request, self.unit.scene(), &self.engine.log);
+        }
         // Others that want the same wait until this goes out of scope.
         let mut turn = Turn::Anybody;
         let found = if *self.request.config.recache {
@@ -110,13 +114,19 @@ impl Call<'_> {
             self.look_up_in_turn(&mut turn, stdout, stderr)
         };
         let reason = match found {
-            Ok(status) => return Ok(Outcome::Hit { status }),
+            Ok(status) => {
+                self.take_seed();
+                return Ok(Outcome::Hit { status });
+            }
             Err(reason) => reason,
         };
         self.engine.report_reason(self.unit, &reason);
         let (status, not_stored) = self.run(&reason, stdout, stderr)?;
         let engine = self.engine;
         engine.report_miss(self, &reason, not_stored.as_ref());
+        if not_stored.is_none() {
+            self.take_seed();
+        }
         let full = not_stored.is_none() && engine.is_full(self.request.config);
         Ok(Outcome::Miss {
             full,
@@ -124,6 +134,12 @@ impl Call<'_> {
             status,
             not_stored,
         })
+    }
+
+    fn take_seed(&self) {
+        if !self.unit.is_query() {
+            ahead::take(self.request, self.unit.scene(), &self.engine.log);
+        }
     }
 
     /// Serves the unit from the store, if need be once another process has made it.

@@ -12,22 +12,25 @@
 use std::fs::File;
 use std::io::{self, Write as _};
 use std::path::{Path, PathBuf};
+use std::time::SystemTime;
 
 use rustix::fs::{FileType, Stat};
 
+use super::scan::modified;
 use super::{CACHEDIR_TAG, Store};
 use crate::error::{PathContext as _, PathError};
 use crate::os::dir::{Dir, Listed, NameKind, Spot};
 use crate::os::fs::{self, TempFile};
 
 /// Directories right in the format directory.
-pub(super) const PARTS: [&str; 9] = [
+pub(super) const PARTS: [&str; 10] = [
     "blobs",
     "builds",
     "manifests",
     "names",
     "results",
     "running",
+    "seeds",
     "stats",
     "tmp",
     "toolchains",
@@ -171,7 +174,7 @@ impl Store {
         if std::os::unix::fs::MetadataExt::nlink(&metadata) > 1 {
             return Ok(());
         }
-        let now = std::time::SystemTime::now();
+        let now = SystemTime::now();
         file.set_modified(now).context("touch", path)
     }
 
@@ -213,6 +216,28 @@ impl Store {
                 tmp.persist_at(&spot)
             }
             done => done,
+        }
+    }
+
+    /// Removes the oldest files of a directory: those beyond a number, and beyond a size of all together,
+    /// bytes. The newest one stays.
+    pub(crate) fn keep_newest(&self, dir: &Path, most: usize, most_bytes: u64) {
+        let listed = self.list(dir).unwrap_or_default();
+        let mut files: Vec<(SystemTime, u64, PathBuf)> = listed
+            .into_iter()
+            .filter_map(|listed| {
+                let stat = self.look(&listed.path).ok()?;
+                let size = u64::try_from(stat.st_size).unwrap_or(0);
+                Some((modified(&stat), size, listed.path))
+            })
+            .collect();
+        files.sort_by(|a, b| b.cmp(a));
+        let mut size = 0;
+        for (n, (_, len, path)) in files.iter().enumerate() {
+            size += len;
+            if n > 0 && (n >= most || size > most_bytes) {
+                let _ = self.remove_any(path);
+            }
         }
     }
 

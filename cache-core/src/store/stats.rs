@@ -14,6 +14,9 @@
 //!        | tool_hit | tool_miss | tool_bypass | tool_not_stored
 //!        | tool_saved_us | tool_us      the same of tools that embedders run
 //!        | fault | corrupt              errors of ours; damaged files met
+//!        | seed                         `seed.used`: builds of which something was served ahead;
+//!                                       `seed.units`: units so served, which count as hits of their
+//!                                       kinds too; `seed.left`: units that could not be
 //! detail = lowercase words joined by "-", a reason: `miss.no-entry`
 //! ```
 //! A unit that misses counts once as `miss` and once as `miss.<reason>`; `bypass` and
@@ -86,6 +89,12 @@ pub const SCRIPT_US: &str = "script_us";
 pub const STORED_BYTES: &str = "stored_bytes";
 /// Errors of the cache that a build went on without.
 pub const FAULT: &str = "fault";
+/// Builds of which something was served ahead.
+pub const SEED_USED: &str = "seed.used";
+/// Units that were served before cargo asked for them; they count as hits too.
+pub const SEED_UNITS: &str = "seed.units";
+/// Units of seeds that could not be served ahead.
+pub const SEED_LEFT: &str = "seed.left";
 /// Damaged files met.
 pub const CORRUPT: &str = "corrupt";
 

@@ -67,7 +67,7 @@ fn show(
     writeln!(cx.out, "{title}{}", served(build))?;
     for unit in build {
         // A unit that was asked for by name is told of whatever became of it.
-        if unit.outcome == RecordedOutcome::Hit && args.unit.is_none() {
+        if is_served(unit) && args.unit.is_none() {
             continue;
         }
         let names = if args.diff {
@@ -91,13 +91,17 @@ fn show(
     Ok(())
 }
 
+fn is_served(unit: &UnitRecord) -> bool {
+    matches!(unit.outcome, RecordedOutcome::Hit | RecordedOutcome::Ahead)
+}
+
 /// How many units of a build were served, after its title.
 fn served(build: &[&UnitRecord]) -> String {
     let units = build.iter().filter(|unit| unit.kind != UnitKind::Query);
     let (mut all, mut hits, mut saved) = (0, 0, 0);
     for unit in units {
         all += 1;
-        hits += u64::from(unit.outcome == RecordedOutcome::Hit);
+        hits += u64::from(is_served(unit));
         saved += unit.saved_us;
     }
     let saved = match Duration::from_micros(saved).as_millis() {

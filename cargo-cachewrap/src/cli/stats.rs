@@ -7,7 +7,8 @@ use cache_core::config::format_size;
 use cache_core::store::Usage;
 use cache_core::store::stats::{
     BYPASS, COMPILE_US, CORRUPT, FAULT, HIT, MISS, NOT_STORED, SAVED_US, SCRIPT_BYPASS, SCRIPT_HIT,
-    SCRIPT_MISS, SCRIPT_NOT_STORED, SCRIPT_SAVED_US, SCRIPT_US, STORED_BYTES,
+    SCRIPT_MISS, SCRIPT_NOT_STORED, SCRIPT_SAVED_US, SCRIPT_US, SEED_UNITS, SEED_USED,
+    STORED_BYTES,
 };
 use cache_core::{Config, Digest, KnownToolchain};
 use serde_json::{Value, json};
@@ -110,6 +111,11 @@ impl Stats {
                 "of these",
                 &format!("{} to the compiler", counted(queries, "question")),
             )?;
+        }
+        if self.counter(SEED_UNITS) > 0 {
+            let builds = counted(self.counter(SEED_USED), "build");
+            let ahead = format!("{} of {builds}", self.counter(SEED_UNITS));
+            row(cx, "served ahead", &ahead)?;
         }
         for (name, label) in [(FAULT, "faults"), (CORRUPT, "damaged files")] {
             if self.counter(name) > 0 {

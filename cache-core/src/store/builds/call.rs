@@ -11,7 +11,9 @@
 //! All texts are searched for roots at once, with NULs between them, which no argument contains: a search
 //! for each would take longer than all the rest of a line. A call that is not UTF-8 is not noted.
 
+use std::ffi::OsString;
 use std::os::unix::ffi::OsStrExt as _;
+use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
 
@@ -55,6 +57,35 @@ pub(crate) struct Call {
     roots: Vec<(char, String)>,
 }
 
+/// A call as it is made in one place.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) struct Filled {
+    pub(crate) cwd: PathBuf,
+    pub(crate) argv: Vec<OsString>,
+    /// Each variable that cargo set or unset, with its value.
+    pub(crate) env: Vec<(String, Option<String>)>,
+}
+
+impl Filled {
+    /// A variable that cargo set.
+    pub(crate) fn variable(&self, name: &str) -> Option<&str> {
+        let (_, value) = self.env.iter().find(|(known, _)| known == name)?;
+        value.as_deref()
+    }
+
+    /// The environment of the call, if this is cargo's.
+    pub(crate) fn environment(&self, of_cargo: &Environment) -> Environment {
+        let mut env = of_cargo.clone();
+        for (name, value) in &self.env {
+            match value {
+                Some(value) => env.set(name, value),
+                None => env.remove(name),
+            }
+        }
+        env
+    }
+}
+
 impl Call {
     /// How the caller made a call.
     pub(super) fn of(request: &Request<'_>, roots: &Roots, caller: &Caller) -> Option<Self> {
@@ -73,11 +104,14 @@ impl Call {
                 text.extend_from_slice(value);
             }
         }
-        let text = marked(&text, roots)?;
+        Self::split(&marked(&text, roots)?, request.argv.len(), roots)
+    }
+
+    fn split(text: &str, argc: usize, roots: &Roots) -> Option<Self> {
         let mut words = text.split('\0').map(str::to_owned);
         Some(Self {
             cwd: words.next()?,
-            argv: words.by_ref().take(request.argv.len()).collect(),
+            argv: words.by_ref().take(argc).collect(),
             env: words.collect(),
             roots: Root::ALL
                 .into_iter()
@@ -85,6 +119,71 @@ impl Call {
                 .collect(),
         })
     }
+
+    /// The same with other roots left open: its own are filled in first.
+    pub(crate) fn with_roots(&self, roots: &Roots) -> Option<Self> {
+        let mut text = self.fill_in_text(&self.cwd)?;
+        for word in self.argv.iter().chain(&self.env) {
+            text.push('\0');
+            text.push_str(&self.fill_in_text(word)?);
+        }
+        Self::split(&marked(text.as_bytes(), roots)?, self.argv.len(), roots)
+    }
+
+    /// The variables that cargo set or unset.
+    pub(crate) fn names(&self) -> impl Iterator<Item = &str> {
+        self.env
+            .iter()
+            .map(|pair| pair.split('=').next().unwrap_or_default())
+    }
+
+    fn fill_in_text(&self, text: &str) -> Option<String> {
+        fill(text, &|letter| {
+            let (_, path) = self.roots.iter().find(|(known, _)| *known == letter)?;
+            Some(path.clone())
+        })
+    }
+
+    /// The call where the roots are these. `None` where one is not known.
+    pub(crate) fn fill(&self, roots: &Roots) -> Option<Filled> {
+        let text = |text: &String| {
+            fill(text, &|wanted| {
+                let mut all = Root::ALL.into_iter();
+                let root = all.find(|root| letter(*root) == wanted)?;
+                Some(roots.get(root)?.to_str()?.to_owned())
+            })
+        };
+        let argv: Option<Vec<OsString>> = self.argv.iter().map(|w| Some(text(w)?.into())).collect();
+        let env = self.env.iter().map(|pair| {
+            let pair = text(pair)?;
+            Some(match pair.split_once('=') {
+                Some((name, value)) => (name.to_owned(), Some(value.to_owned())),
+                None => (pair, None),
+            })
+        });
+        Some(Filled {
+            cwd: text(&self.cwd)?.into(),
+            argv: argv?,
+            env: env.collect::<Option<_>>()?,
+        })
+    }
+}
+
+/// The text with paths in the places of marks. `None` where a root is not known.
+fn fill(text: &str, path_of: &dyn Fn(char) -> Option<String>) -> Option<String> {
+    let mut filled = String::with_capacity(text.len());
+    let mut rest = text.chars();
+    while let Some(next) = rest.next() {
+        if next != MARK {
+            filled.push(next);
+            continue;
+        }
+        match rest.next()? {
+            MARK => filled.push(MARK),
+            letter => filled.push_str(&path_of(letter)?),
+        }
+    }
+    Some(filled)
 }
 
 /// The variables of a block, ordered by name; of each name the first one.
@@ -193,6 +292,30 @@ mod tests {
         let roots = [('t', "/ws/target"), ('w', "/ws")];
         assert_eq!(call.roots, roots.map(|(l, p)| (l, p.to_owned())));
         assert!(!serde_json::to_string(&call).unwrap().contains("hidden"));
+    }
+
+    #[test]
+    fn a_call_is_made_again_elsewhere() {
+        let theirs = "UNSET=1\0";
+        let words = ["rustc", "--out-dir=/ws/target/a b", "\u{1}w"];
+        let call = call(&words, &[("PLACE", "/ws:/wsx")], Some(theirs)).unwrap();
+        let mut there = Roots::default();
+        there.add(Root::Workspace, "/other");
+        assert_eq!(call.fill(&there), None);
+        there.add(Root::Target, "/t");
+        let filled = call.fill(&there).unwrap();
+        assert_eq!(filled.cwd, Path::new("/other"));
+        assert_eq!(filled.argv, ["rustc", "--out-dir=/t/a b", "\u{1}w"]);
+        assert_eq!(filled.variable("PLACE"), Some("/other:/wsx"));
+        let cargo: Environment = [("UNSET", "1"), ("KEPT", "2")].into_iter().collect();
+        let env = filled.environment(&cargo);
+        let expected = [("KEPT", "2"), ("PLACE", "/other:/wsx")];
+        assert_eq!(env, expected.into_iter().collect());
+        let mut outer = Roots::default();
+        outer.add(Root::CargoHome, "/wsx");
+        let other = call.with_roots(&outer).unwrap();
+        assert_eq!(other.env, ["PLACE=/ws:\u{1}c", "UNSET"]);
+        assert_eq!(other.fill(&outer).unwrap().argv, words);
     }
 
     #[test]

@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 use super::call::{Call, Caller};
 use super::differences::KeyDifference;
 use super::micros;
-use crate::formats::digest::{ManifestKey, ResultKey};
+use crate::formats::digest::{Digest, ManifestKey, ResultKey};
 use crate::formats::key::KeyParts;
 use crate::outcome::{Bypass, Change, MissReason, Refusal};
 use crate::request::Request;
@@ -104,6 +104,40 @@ pub(crate) struct Noted<'a> {
     pub(crate) parts: KeyParts,
 }
 
+/// A unit that was placed before cargo asked for it.
+pub(crate) struct AheadUnit<'a> {
+    pub(crate) name: &'a str,
+    pub(crate) kind: UnitKind,
+    pub(crate) saved_us: u64,
+    pub(crate) bytes: u64,
+    pub(crate) result: Digest,
+}
+
+impl AheadUnit<'_> {
+    /// All of them are placed at once, in the time since `started_us`.
+    pub(super) fn record(&self, started_us: u64, dir: &str) -> UnitRecord {
+        let now = micros(SystemTime::now());
+        UnitRecord {
+            time: now / 1_000_000,
+            started_us,
+            took_us: now.saturating_sub(started_us),
+            build: String::new(),
+            dir: dir.to_owned(),
+            unit: self.name.to_owned(),
+            kind: self.kind,
+            outcome: RecordedOutcome::Ahead,
+            saved_us: self.saved_us,
+            bytes: self.bytes,
+            manifest: None,
+            result: Some(self.result.to_hex()),
+            differs: Vec::new(),
+            differences: Vec::new(),
+            parts: KeyParts::new(),
+            call: None,
+        }
+    }
+}
+
 impl Noted<'_> {
     pub(super) fn record(self, caller: &Caller) -> UnitRecord {
         let (now, started_us) = (micros(SystemTime::now()), micros(self.started));
@@ -137,6 +171,8 @@ impl Noted<'_> {
 pub enum RecordedOutcome {
     /// It was served from the cache.
     Hit,
+    /// It was served before cargo asked for it.
+    Ahead,
     /// It was not for the cache.
     Bypass {
         /// The name that counters use.
@@ -212,6 +248,7 @@ impl fmt::Display for RecordedOutcome {
         };
         match self {
             Self::Hit => f.write_str("served"),
+            Self::Ahead => f.write_str("served ahead"),
             Self::Bypass { reason, about } => {
                 f.write_str("bypassed")?;
                 because(f, reason, about)

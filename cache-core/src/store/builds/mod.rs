@@ -17,7 +17,7 @@
 //! digest. Whoever reads the records compares them with those of earlier entries of the unit: the
 //! parts that differ are why it was not known. Of every unit it is noted how to make its [`call`] again.
 //!
-//! The process that begins a file removes the oldest ones beyond [`Bounds`]. So their number and size
+//! The process that begins a file removes the oldest ones beyond a bound. So their number and size
 //! are bounded without a collection, which removes them by age.
 //!
 //! What can go wrong:
@@ -34,37 +34,27 @@ mod call;
 mod differences;
 mod entry;
 
-use std::path::PathBuf;
 use std::time::SystemTime;
 
 use crate::error::PathError;
 use crate::formats::digest::Digest;
 use crate::store::Store;
-use crate::store::scan::modified;
 
-use call::Caller;
+pub(crate) use call::{Call, Caller, Filled};
 pub use differences::KeyDifference;
-pub(crate) use entry::Noted;
+pub(crate) use entry::{AheadUnit, Noted};
 pub use entry::{RecordedChange, RecordedOutcome, UnitKind, UnitRecord};
 
 /// The directory of records.
 pub(crate) const DIR: &str = "builds";
 
-/// How much is kept.
-struct Bounds {
-    files: usize,
-    /// Of all files together, bytes.
-    size: u64,
-    /// Of one file, bytes: what follows is not noted.
-    longest: u64,
-}
+/// More files than these, or larger ones together, are not kept, bytes.
+const MOST: usize = 200;
+const MOST_BYTES: u64 = 32 << 20;
 
-/// A line has 1 to 5 KB. The records of everyday edits are a few lines long.
-const BOUNDS: Bounds = Bounds {
-    files: 200,
-    size: 32 << 20,
-    longest: 8 << 20,
-};
+/// What follows in a file that is longer than this, bytes, is not noted. A line has 1 to 5 KB; the
+/// records of everyday edits are a few lines long.
+const LONGEST: u64 = 8 << 20;
 
 impl Store {
     /// The units that builds asked for lately: the builds one after the other, the oldest first, and
@@ -95,6 +85,13 @@ impl Store {
         Ok(units)
     }
 
+    /// The units that one process has asked for so far, with their calls.
+    pub(crate) fn record_of(&self, build: &str) -> Vec<UnitRecord> {
+        let text = self.read_plain(&self.layout().part(DIR).join(build));
+        let text = text.unwrap_or_default();
+        text.split(|&b| b == b'\n').filter_map(parse).collect()
+    }
+
     /// Notes a unit. It is never worth a failure.
     pub(crate) fn note_unit(&self, noted: Noted<'_>) {
         if self.is_read_only() || !self.is_dir(self.layout().format_dir()) {
@@ -106,12 +103,12 @@ impl Store {
             return;
         };
         let line = line(&json);
-        match self.append(&path, line.as_bytes(), BOUNDS.longest) {
-            Ok(len) if len == line.len() as u64 => self.bound_records(&BOUNDS),
+        match self.append(&path, line.as_bytes(), LONGEST) {
+            Ok(len) if len == line.len() as u64 => self.bound_records(),
             Err(e) if e.is_not_found() => {
                 let made = self.make_dir(&self.layout().part(DIR));
-                if made.is_ok() && self.append(&path, line.as_bytes(), BOUNDS.longest).is_ok() {
-                    self.bound_records(&BOUNDS);
+                if made.is_ok() && self.append(&path, line.as_bytes(), LONGEST).is_ok() {
+                    self.bound_records();
                 }
             }
             Err(e) if e.is_no_file() => self.discard(&path),
@@ -119,25 +116,27 @@ impl Store {
         }
     }
 
-    /// Removes the oldest records beyond the bounds.
-    fn bound_records(&self, bounds: &Bounds) {
-        let listed = self.list(&self.layout().part(DIR)).unwrap_or_default();
-        let mut files: Vec<(SystemTime, u64, PathBuf)> = listed
-            .into_iter()
-            .filter_map(|listed| {
-                let stat = self.look(&listed.path).ok()?;
-                let size = u64::try_from(stat.st_size).unwrap_or(0);
-                Some((modified(&stat), size, listed.path))
-            })
-            .collect();
-        files.sort_by(|a, b| b.cmp(a));
-        let mut size = 0;
-        for (n, (_, len, path)) in files.iter().enumerate() {
-            size += len;
-            if n > 0 && (n >= bounds.files || size > bounds.size) {
-                let _ = self.remove_any(path);
-            }
+    /// Notes units that were placed before cargo asked for them, with one write.
+    pub(crate) fn note_ahead<'a>(
+        &self,
+        build: &str,
+        started: SystemTime,
+        units: impl Iterator<Item = AheadUnit<'a>>,
+    ) {
+        let started_us = micros(started);
+        let lines = units.filter_map(|unit| {
+            let json = serde_json::to_string(&unit.record(started_us, "")).ok()?;
+            Some(line(&json))
+        });
+        let lines: String = lines.collect();
+        if !self.is_read_only() && !lines.is_empty() {
+            let dir = self.layout().part(DIR);
+            let _ = self.append(&dir.join(build), lines.as_bytes(), LONGEST);
         }
+    }
+
+    fn bound_records(&self) {
+        self.keep_newest(&self.layout().part(DIR), MOST, MOST_BYTES);
     }
 }
 
@@ -184,7 +183,7 @@ fn check(json: &[u8]) -> String {
 
 #[cfg(test)]
 mod tests {
-    use std::path::Path;
+    use std::path::{Path, PathBuf};
     use std::time::Duration;
 
     use super::*;
@@ -325,11 +324,6 @@ mod tests {
         let store = store(dir.path());
         let builds = store.layout().part(DIR);
         store.make_dir(&builds).unwrap();
-        let bounds = |files, size| Bounds {
-            files,
-            size,
-            longest: 0,
-        };
         let write = |n: u64| {
             let path = builds.join(format!("{n}-1"));
             std::fs::write(&path, [b'\n'; 100]).unwrap();
@@ -344,11 +338,11 @@ mod tests {
             names.collect::<Vec<_>>()
         };
         (1..=5).for_each(write);
-        store.bound_records(&bounds(4, 1000));
+        store.keep_newest(&builds, 4, 1000);
         assert_eq!(left(), ["2-1", "3-1", "4-1", "5-1"]);
-        store.bound_records(&bounds(4, 250));
+        store.keep_newest(&builds, 4, 250);
         assert_eq!(left(), ["4-1", "5-1"]);
-        store.bound_records(&bounds(0, 0));
+        store.keep_newest(&builds, 0, 0);
         assert_eq!(left(), ["5-1"], "the newest is being written");
     }
 
