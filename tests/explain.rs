@@ -33,6 +33,7 @@ fn explain(case: &Case, args: &[&str]) -> String {
 #[test]
 fn the_last_build_is_explained() {
     let mut case = project();
+    case.env("CACHEWRAP_SEED", "off");
     case.cargo(&["build"]).ok();
     let first = explain(&case, &[]);
     let new = "base_lib (lib): not compiled before with these arguments";
@@ -48,12 +49,17 @@ fn the_last_build_is_explained() {
     let changed = explain(&case, &[]);
     let variable = "app (bin): env: FLAVOUR: was not set, is \"sweet\"";
     assert!(changed.contains(variable), "{changed}");
-    // A build that is served is no reason to forget the one before.
+    // A build of which all is served is told of too.
     case.wipe().cargo(&["build"]).ok().compiles(&[]);
-    assert_eq!(explain(&case, &[]), changed);
-    assert_eq!(explain(&case, &["--all"]).matches("Build of").count(), 3);
+    let served = explain(&case, &[]);
+    assert!(served.contains(": 2 of 2 units served, "), "{served}");
+    assert_eq!(served.lines().count(), 1, "{served}");
+    let all = explain(&case, &["--all"]);
+    assert_eq!(all.matches("Build of").count(), 4, "{all}");
+    assert!(all.contains(variable) && all.ends_with(&served), "{all}");
     let of_one = explain(&case, &["base-lib"]);
-    assert_eq!(of_one.matches("base_lib").count(), 2, "{of_one}");
+    assert_eq!(of_one.matches("base_lib").count(), 3, "{of_one}");
+    assert!(of_one.ends_with("  base_lib (lib): served\n"), "{of_one}");
     assert!(explain(&case, &["nothing"]).starts_with("No \"nothing\" among the last"));
 }
 
@@ -75,9 +81,9 @@ fn what_is_not_stored_or_bypassed_is_explained_in_json_too() {
 }
 
 #[test]
-fn before_the_first_miss_there_is_nothing_to_explain() {
+fn before_the_first_build_there_is_nothing_to_explain() {
     let case = project();
-    assert_eq!(explain(&case, &[]), "Every unit has been served so far\n");
+    assert_eq!(explain(&case, &[]), "No build is known\n");
     assert_eq!(explain(&case, &["--json"]), "[]\n");
 }
 
@@ -119,10 +125,12 @@ fn what_differs_from_the_last_time_is_named() {
     let json = explain(&case, &["--json", "base_lib"]);
     let told: Value = serde_json::from_str(&json).expect("JSON");
     assert!(
-        told[1]["differs"].to_string().contains("MY_SECRET"),
+        told[2]["differs"].to_string().contains("MY_SECRET"),
         "{json}"
     );
-    assert!(told[1]["key"].is_null(), "{json}");
+    for not_told in ["parts", "call"] {
+        assert!(told[2][not_told].is_null(), "{json}");
+    }
 }
 
 #[test]
@@ -147,4 +155,62 @@ fn everything_that_enters_keys_is_told_when_asked_for() {
         .split("cachewrap: trace: base_lib (lib): result ")
         .nth(1);
     assert!(result.expect("inputs").contains("\n  content = "), "{told}");
+}
+
+/// The lines of all records, read as JSON.
+fn lines(case: &Case) -> Vec<Value> {
+    let files = std::fs::read_dir(case.cache().join("v1/builds")).expect("records");
+    let files = files.map(|file| std::fs::read_to_string(file.expect("a record").path()));
+    let text: String = files.map(|text| text.expect("a record")).collect();
+    let entries = text.lines().map(|line| &line["01234567 ".len()..]);
+    let parsed = entries.map(|entry| serde_json::from_str(entry).expect("JSON"));
+    parsed.collect()
+}
+
+#[test]
+fn a_record_tells_how_to_make_a_call_again_and_no_secrets() {
+    let mut case = project();
+    case.env("MY_TOKEN", "secret-1")
+        .env("CARGO_REGISTRIES_MINE_TOKEN", "secret-2");
+    case.env("CACHEWRAP_SEED", "off");
+    case.cargo(&["build"]).ok();
+    case.wipe().cargo(&["build"]).ok().compiles(&[]);
+    let lines = lines(&case);
+    assert!(!format!("{lines:?}").contains("secret-"), "{lines:#?}");
+    let of = |event: &str| {
+        let is_base = |line: &&Value| line["unit"] == "base_lib (lib)";
+        let is_such = |line: &&Value| line["outcome"]["event"] == event;
+        let found = lines.iter().filter(is_base).find(is_such);
+        found.expect("the library").clone()
+    };
+    let (miss, hit) = (of("miss"), of("hit"));
+    for same in ["call", "manifest", "result", "bytes", "dir", "kind"] {
+        assert_eq!(hit[same], miss[same], "{same}");
+        assert!(!hit[same].is_null(), "{same}: {hit:#}");
+    }
+    assert!(hit["saved_us"].as_u64().is_some_and(|saved| saved > 0));
+    let call = hit["call"].to_string();
+    for part in [
+        "\"--out-dir\",\"\\u0001t/debug/deps\"",
+        "\"CARGO_PKG_NAME=base-lib\"",
+        "\"CARGO_MANIFEST_DIR=\\u0001w/base-lib\"",
+    ] {
+        assert!(call.contains(part), "{part}: {call}");
+    }
+}
+
+#[test]
+fn a_tool_that_is_no_cargo_is_recorded_without_its_call() {
+    let case = project();
+    case.write("a.rs", "");
+    case.rustc(
+        Mode::Cached,
+        &["--crate-type=lib", "--crate-name=a", "a.rs"],
+    )
+    .ok();
+    let [line] = &lines(&case)[..] else {
+        panic!("one line");
+    };
+    assert_eq!(line["unit"], "a (lib)");
+    assert!(line["call"].is_null(), "{line:#}");
 }

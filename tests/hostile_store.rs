@@ -160,7 +160,7 @@ impl Place {
             }
             "counting" => {
                 let _ = (self.store().usage(), self.store().counters());
-                let _ = (self.store().reset_counters(), self.store().journal());
+                let _ = (self.store().reset_counters(), self.store().records());
             }
             "clearing" => {
                 let _ = self.store().clear();

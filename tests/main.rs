@@ -11,6 +11,7 @@
 
 mod harness;
 
+mod ahead;
 mod build_scripts;
 mod concurrent;
 mod debugging;

@@ -16,7 +16,7 @@ use insta::{Settings, assert_snapshot};
 use super::{Cli, ran};
 
 /// What differs from machine to machine or from run to run, and what stands for it.
-const FILTERS: [(&str, &str); 11] = [
+const FILTERS: [(&str, &str); 14] = [
     (r"_(size|free)_bytes \d+", "_${1}_bytes [bytes]"),
     (r#"\{version="\d[^"]*"\}"#, r#"{version="[version]"}"#),
     (r"cargo-cachewrap \d\S+", "cargo-cachewrap [version]"),
@@ -24,6 +24,9 @@ const FILTERS: [(&str, &str); 11] = [
     (r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ", "[time]"),
     (r#""time": \d+"#, r#""time": [time]"#),
     (r#""build": "\d+-\d+""#, r#""build": "[process]""#),
+    (r#""(started|took)_us": \d+"#, r#""$1_us": [time]"#),
+    (r#""bytes": \d+"#, r#""bytes": [bytes]"#),
+    (r#""(manifest|result)": "[0-9a-f]{64}""#, r#""$1": "[key]""#),
     (r"\b\d+(\.\d+)? [kMGT]?B (free|of)\b", "[size] $2"),
     (r#""(size|blob_size)": \d+"#, r#""$1": [bytes]"#),
     (

@@ -159,10 +159,10 @@ fn shows(path: &Path, damage: &str) -> bool {
     match damage {
         // What is not there is missed only where something needs it.
         MISSING => within("blobs"),
-        // A counter is empty before the first count, and a short table or journal remembers less.
-        EMPTIED => !within("stats") && !within("memo") && !within("journal"),
+        // A counter is empty before the first count, and a short table or record remembers less.
+        EMPTIED => !within("stats") && !within("memo") && !within("builds"),
         // The end may fall between two entries, and a copy is as good.
-        "half of it" | "twice as much" => !within("memo") && !within("journal"),
+        "half of it" | "twice as much" => !within("memo") && !within("builds"),
         // Its content means nothing.
         "garbage" => !within("lock"),
         // Root reads everything.

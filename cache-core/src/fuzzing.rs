@@ -25,7 +25,7 @@ use crate::kinds::rustc::messages::{self, Restorer};
 use crate::outputs::result::{self, CompileResult};
 use crate::roots::{Escaping, Root, Roots};
 use crate::store::memo::Memo;
-use crate::store::{journal, stats};
+use crate::store::{builds, stats};
 
 fn frame(kind: Kind, payload: &[u8]) -> Vec<u8> {
     codec::seal(kind, [&[0; HEADER], payload].concat())
@@ -53,7 +53,7 @@ pub fn any_file(bytes: &[u8]) {
     let counts = codec::decode::<BTreeMap<String, u64>>(stats::KIND, bytes).is_ok();
     assert!(codec::is_whole(bytes) || !(results || manifests || counts));
     let _ = Memo::is_sound(bytes);
-    let _ = journal::is_sound(bytes);
+    let _ = builds::is_sound(bytes);
 }
 
 /// A result, and that no output of it leaves its place.
@@ -95,13 +95,13 @@ pub fn input_manifest(payload: &[u8]) {
     assert_eq!(manifest.sets().first().map(|set| set.result), Some(result));
 }
 
-/// Counters, names, toolchains and entries of the journal.
+/// Counters, names, toolchains and entries of records.
 pub fn tables(payload: &[u8]) {
     let _ = codec::decode::<BTreeMap<String, u64>>(stats::KIND, &frame(stats::KIND, payload));
     let _ =
         codec::decode::<names::memo::Known>(names::memo::KIND, &frame(names::memo::KIND, payload));
     let _ = codec::decode::<toolchain::Memoised>(toolchain::KIND, &frame(toolchain::KIND, payload));
-    let _ = journal::is_sound(journal::line(&String::from_utf8_lossy(payload)).as_bytes());
+    let _ = builds::is_sound(builds::line(&String::from_utf8_lossy(payload)).as_bytes());
 }
 
 /// Dep-info: parsing, and that what is stored of it comes back as it was.

@@ -46,8 +46,9 @@
 //! | `kinds` | what is particular to rustc, and to runs of build scripts |
 //! | `inputs` | from what was observed to what is recorded; checking that it still holds |
 //! | `outputs` | results; putting outputs into their places |
+//! | `ahead` | what cargo has to find so that it does not ask; seeds |
 //! | `observe`, `run` | running a process, and watching it |
-//! | `store` | manifests, results and blobs in one directory; counters, memo, journal; what goes when |
+//! | `store` | manifests, results and blobs in one directory; counters, memo, records of builds; what goes when |
 //! | `roots` | paths as templates |
 //! | `formats` | what is written down: digests, keys, the encoding |
 //! | `os` | files, times, locks, the environment |
@@ -67,7 +68,7 @@
 //! | umask, and whatever else a child inherits | [`SystemRunner`], keys of build scripts, and the permissions of what is restored |
 //! | standard input | compilers and build scripts whose [`Command::stdin`] is `None` |
 //! | standard error, or that of a parent that is cargo; `TMPDIR` | the [`Log`], if its level admits what there is to say |
-//! | the id of the parent | telling the builds apart that [`Store::journal`] lists |
+//! | the id, name and environment of the parent | telling the builds apart that [`Store::records`] lists; what cargo set for a unit |
 //!
 //! ```
 //! use cache_core::{BypassReason, Config, Environment, Outcome, Request, SystemRunner};
@@ -90,6 +91,7 @@
 
 #![cfg_attr(not(test), warn(clippy::disallowed_methods))]
 
+mod ahead;
 mod cargo;
 pub mod config;
 mod error;

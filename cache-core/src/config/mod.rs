@@ -231,6 +231,10 @@ settings! {
     Defer defer: bool = true,
         "CACHEWRAP_DEFER", "defer", values::auto_or_off, |on| values::show_auto(*on), AUTO,
         "auto, or off: store what an edit produced before the build goes on";
+    /// Whether what earlier builds needed is placed before cargo asks for it.
+    Seed seed: bool = true,
+        "CACHEWRAP_SEED", "seed", values::auto_or_off, |on| values::show_auto(*on), AUTO,
+        "auto, or off: place nothing before cargo asks for it";
     /// Whether a store that has become too large, too old or too hungry is collected in the background.
     Gc gc: bool = true,
         "CACHEWRAP_GC", "gc", values::auto_or_off, |on| values::show_auto(*on), AUTO,

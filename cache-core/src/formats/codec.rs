@@ -4,7 +4,7 @@
 //! frame    = magic kind version reserved length payload checksum
 //! magic    = "cwrp"             4 bytes
 //! kind     = u8                 'M' manifest, 'R' result, 'S' counters, 'T' toolchain, 'N' names,
-//!                                 'G' collection
+//!                                 'G' collection, 'P' seed
 //! version  = u8                 version of the payload's layout for this kind
 //! reserved = u16 LE             zero
 //! length   = u64 LE             of the payload, bytes

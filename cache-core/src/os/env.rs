@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::ffi::{OsStr, OsString};
+use std::os::unix::ffi::OsStrExt as _;
 
 /// A snapshot of environment variables.
 ///
@@ -21,6 +22,16 @@ impl Environment {
     /// twice the first counts, as it does to `getenv`.
     pub fn of_process() -> Self {
         first_ones(std::env::vars_os())
+    }
+
+    /// That of a block as a process is started with: `NAME=value`, each followed by NUL.
+    pub(crate) fn of_block(block: &[u8]) -> Self {
+        let pairs = block.split(|&b| b == 0).filter_map(|pair| {
+            let at = memchr::memchr(b'=', pair)?;
+            let text = |bytes: &[u8]| OsStr::from_bytes(bytes).to_owned();
+            Some((text(pair.get(..at)?), text(pair.get(at + 1..)?)))
+        });
+        first_ones(pairs)
     }
 
     /// The value of a variable; unset differs from empty.

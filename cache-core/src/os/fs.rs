@@ -8,6 +8,7 @@ use std::io::{self, Read as _};
 use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU32, Ordering};
+use std::time::SystemTime;
 
 use super::proc::Process;
 use crate::error::{PathContext as _, PathError};
@@ -200,6 +201,19 @@ pub(crate) fn is_private(mode: u32) -> bool {
 pub(crate) fn set_mode(path: &Path, mode: u32) -> Result<(), PathError> {
     let permissions = std::os::unix::fs::PermissionsExt::from_mode(mode);
     std::fs::set_permissions(path, permissions).context("set the permissions of", path)
+}
+
+/// Lets a file seem to have been changed at a time.
+pub(crate) fn set_modified(path: &Path, time: SystemTime) -> Result<(), PathError> {
+    let set = open_file(path)?.set_modified(time);
+    set.context("set the time of", path)
+}
+
+/// Opens a file that others lock too, making it if it is not there.
+pub(crate) fn open_to_lock(path: &Path) -> Result<File, PathError> {
+    let mut options = OpenOptions::new();
+    let opened = options.read(true).write(true).create(true).truncate(false);
+    opened.open(path).context("open", path)
 }
 
 pub(crate) fn remove_file(path: &Path) -> Result<(), PathError> {

@@ -1,8 +1,10 @@
 //! What `/proc` says of processes.
 
+use std::ffi::OsString;
 use std::fmt::Display;
 use std::fs;
-use std::sync::OnceLock;
+use std::os::unix::ffi::OsStringExt as _;
+use std::path::PathBuf;
 use std::time::Duration;
 
 /// A process, as its `status` describes it.
@@ -33,36 +35,70 @@ impl Process {
     }
 }
 
-/// The process that started this one, told from earlier ones with the same id; the first that was
-/// asked for, if another one has taken its place.
-pub(crate) fn parent() -> &'static str {
-    static PARENT: OnceLock<String> = OnceLock::new();
-    PARENT.get_or_init(find_parent)
+/// The process that started this one.
+pub(crate) struct Parent {
+    /// Its number and when it was started, which tells it from earlier ones with that number.
+    pub(crate) id: String,
+    /// The name of its program, at most 15 bytes of it.
+    pub(crate) program: String,
 }
 
-fn find_parent() -> String {
+/// The process that started this one.
+pub(crate) fn parent() -> Parent {
     let parent = std::os::unix::process::parent_id();
-    match started(parent) {
-        Some(started) => format!("{parent}-{started}"),
-        None => parent.to_string(),
+    let stat = fs::read(format!("/proc/{parent}/stat")).unwrap_or_default();
+    // The name, in parentheses, may contain anything; the start is the 20th word after it.
+    let stat = String::from_utf8_lossy(&stat);
+    let (before, after) = stat.rsplit_once(") ").unwrap_or_default();
+    let program = before.split_once(" (").map_or("", |(_, name)| name);
+    Parent {
+        id: match after.split(' ').nth(19) {
+            Some(started) => format!("{parent}-{started}"),
+            None => parent.to_string(),
+        },
+        program: program.to_owned(),
     }
 }
 
-/// When a process was started, hundredths of a second (`USER_HZ`, the same on all processors that
-/// are observed) since the machine was.
-fn started(pid: u32) -> Option<u64> {
-    let stat = fs::read(format!("/proc/{pid}/stat")).ok()?;
-    // The name, in parentheses, may contain anything; the start is the 20th word after it.
-    let stat = String::from_utf8_lossy(&stat);
-    let (_, words) = stat.rsplit_once(") ")?;
-    words.split(' ').nth(19)?.parse().ok()
+/// What `/proc` has of the parent under a name, if this process may know it.
+fn of_parent(name: &str) -> PathBuf {
+    let parent = std::os::unix::process::parent_id();
+    PathBuf::from(format!("/proc/{parent}/{name}"))
 }
 
-/// For how long the process has been running that started this one.
-pub(crate) fn age_of_parent() -> Option<Duration> {
-    let started = Duration::from_millis(started(std::os::unix::process::parent_id())? * 10);
+/// The environment that the parent was started with, if this process may know it.
+pub(crate) fn environment_of_parent() -> Option<Vec<u8>> {
+    fs::read(of_parent("environ")).ok()
+}
+
+/// The arguments of the parent, its name first.
+pub(crate) fn arguments_of_parent() -> Option<Vec<OsString>> {
+    let line = fs::read(of_parent("cmdline")).ok()?;
+    let words = line.strip_suffix(b"\0")?.split(|&b| b == 0);
+    Some(
+        words
+            .map(|word| OsString::from_vec(word.to_vec()))
+            .collect(),
+    )
+}
+
+/// The directory that the parent is in.
+pub(crate) fn directory_of_parent() -> Option<PathBuf> {
+    fs::read_link(of_parent("cwd")).ok()
+}
+
+/// The parent's program.
+pub(crate) fn program_of_parent() -> Option<PathBuf> {
+    fs::read_link(of_parent("exe")).ok()
+}
+
+/// How long a process with this [id](Parent::id) has been running, as far as the kernel tells: in
+/// hundredths of a second.
+pub(crate) fn age(id: &str) -> Option<Duration> {
+    let (_, ticks) = id.split_once('-')?;
     let uptime = fs::read_to_string("/proc/uptime").ok()?;
     let uptime: f64 = uptime.split(' ').next()?.parse().ok()?;
+    let started = Duration::from_millis(ticks.parse::<u64>().ok()?.checked_mul(10)?);
     Duration::try_from_secs_f64(uptime)
         .ok()?
         .checked_sub(started)
@@ -73,23 +109,18 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_started_this_process_is_older_than_it() {
-        let own = started(std::process::id()).unwrap();
-        let parent = std::os::unix::process::parent_id();
-        assert!(started(parent).unwrap() <= own);
-        let age = age_of_parent().unwrap();
-        let uptime = fs::read_to_string("/proc/uptime").unwrap();
-        let uptime: f64 = uptime.split(' ').next().unwrap().parse().unwrap();
-        assert!(age.as_secs_f64() <= uptime);
-        assert!(parent == 1 || age.as_secs_f64() < uptime - 0.01);
-    }
-
-    #[test]
     fn ancestors_are_known() {
         let own = Process::find("self").unwrap();
         let parent = std::os::unix::process::parent_id().to_string();
         assert_eq!(own.field("PPid"), Some(&*parent));
         assert!(own.parent().is_some_and(|parent| !parent.name().is_empty()));
+        let known = super::parent();
+        assert_eq!(own.parent().unwrap().name(), known.program);
+        assert!(known.id.starts_with(&format!("{parent}-")));
+        assert!(super::age(&known.id).is_some());
+        assert!(super::program_of_parent().is_some_and(|path| path.is_absolute()));
+        assert!(super::directory_of_parent().is_some_and(|path| path.is_absolute()));
+        assert!(super::arguments_of_parent().is_some_and(|words| !words.is_empty()));
         assert!(Process::find("1").is_none_or(|first| first.parent().is_none()));
     }
 }

@@ -3,6 +3,7 @@
 use std::fs::File;
 use std::io::{self, Write as _};
 use std::path::{Path, PathBuf};
+use std::time::SystemTime;
 
 use crate::error::{PathContext as _, PathError};
 use crate::os::dir::{Dir, Spot};
@@ -61,6 +62,12 @@ impl TempFile {
         let permissions = std::os::unix::fs::PermissionsExt::from_mode(mode);
         let set = self.file.set_permissions(permissions);
         set.context("set the permissions of", &self.path)
+    }
+
+    /// Lets it seem to have been changed at a time.
+    pub(crate) fn set_modified(&self, time: SystemTime) -> Result<(), PathError> {
+        let set = self.file.set_modified(time);
+        set.context("set the time of", &self.path)
     }
 
     /// Gives the file its place, replacing what is there.

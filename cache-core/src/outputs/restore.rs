@@ -38,6 +38,11 @@ impl Messages {
         })
     }
 
+    /// What went to standard output and to standard error.
+    pub(crate) fn streams(&self) -> (&[u8], &[u8]) {
+        (&self.stdout, &self.stderr)
+    }
+
     /// Says it again.
     pub(crate) fn replay(&self, stdout: Sink<'_>, stderr: Sink<'_>) {
         if !self.stdout.is_empty() {

@@ -29,8 +29,8 @@ use std::time::{Duration, Instant, SystemTime};
 use crate::config::LogLevel;
 use crate::inputs::check::Checker;
 use crate::os::detach::{self, Side, detach};
-use crate::os::proc;
 use crate::outcome::{MissReason, Refusal};
+use crate::store::builds::Caller;
 use crate::store::{Place, run_gc};
 use crate::unit::Rest;
 
@@ -71,7 +71,7 @@ impl Call<'_> {
         keep: impl FnOnce() -> Result<(), Refusal>,
     ) -> Result<Keeping, Refusal> {
         // Who asked for the unit is not the parent of the other process.
-        proc::parent();
+        Caller::known();
         match detach() {
             Ok(Side::Caller) => {
                 place.leave();
@@ -118,7 +118,7 @@ impl Call<'_> {
     ) {
         let not_stored = keep().err();
         let (engine, config) = (self.engine, self.request.config);
-        engine.report_miss(self.events, self.unit, reason, not_stored.as_ref());
+        engine.report_miss(self, reason, not_stored.as_ref());
         if not_stored.is_none() {
             self.unit.keep_state();
         }

@@ -114,7 +114,7 @@ impl<'a> Engine<'a> {
         &self,
         manifest: &Result<Option<InputManifest>, MissReason>,
         world: &World<'_>,
-        mut serve: impl FnMut(&CompileResult) -> Result<T, MissReason>,
+        mut serve: impl FnMut(ResultKey, &CompileResult) -> Result<T, MissReason>,
     ) -> Result<T, MissReason> {
         #[cfg(test)]
         crate::fault::point("looking up");
@@ -138,11 +138,11 @@ impl<'a> Engine<'a> {
     fn serve<T>(
         &self,
         key: ResultKey,
-        serve: &mut impl FnMut(&CompileResult) -> Result<T, MissReason>,
+        serve: &mut impl FnMut(ResultKey, &CompileResult) -> Result<T, MissReason>,
     ) -> Result<T, MissReason> {
         let result = self.store.result(key).map_err(|e| self.fault(&e))?;
         let result = result.ok_or_else(|| MissReason::Evicted(format!("result {}", key.0)))?;
-        let served = serve(&result)?;
+        let served = serve(key, &result)?;
         #[cfg(test)]
         crate::fault::point("served");
         self.store.touch_result(key, &result);
@@ -160,33 +160,34 @@ impl<'a> Engine<'a> {
         }
     }
 
-    /// Stores a result under the inputs that gave it. Its blobs are stored already and
-    /// take `blobs` bytes on disk.
+    /// Stores a result under the inputs that gave it, and says its key. Its blobs are stored already
+    /// and take `blobs` bytes on disk.
     pub(crate) fn put(
         &self,
         scene: &Scene<'_>,
         inputs: Vec<Input>,
         result: &CompileResult,
         blobs: u64,
-    ) -> Result<(), Refusal> {
+    ) -> Result<ResultKey, Refusal> {
         #[cfg(test)]
         crate::fault::point("putting");
         let named = self.try_put(scene, inputs, result);
         // Blobs take room even if nothing came to name them.
-        self.count(&[(STORED_BYTES, blobs + named.as_ref().unwrap_or(&0))]);
-        named.map(drop).map_err(|e| {
+        let size = named.as_ref().map_or(0, |(_, size)| *size);
+        self.count(&[(STORED_BYTES, blobs + size)]);
+        named.map(|(key, _)| key).map_err(|e| {
             self.fault(&e);
             NotStored::Store.of(e)
         })
     }
 
-    /// Says what the result and its manifest take on disk.
+    /// Says the result's key, and what it and its manifest take on disk.
     fn try_put(
         &self,
         scene: &Scene<'_>,
         inputs: Vec<Input>,
         result: &CompileResult,
-    ) -> Result<u64, StoreError> {
+    ) -> Result<(ResultKey, u64), StoreError> {
         let key = scene.key;
         let named = result_key(key, &inputs);
         self.report_inputs(scene, &inputs, named);
@@ -198,7 +199,7 @@ impl<'a> Engine<'a> {
             Err(_) => InputManifest::default(),
         };
         manifest.add(inputs, named);
-        Ok(size + self.store.put_manifest(key, &manifest)?)
+        Ok((named, size + self.store.put_manifest(key, &manifest)?))
     }
 
     /// Whether the store has outgrown its bound.

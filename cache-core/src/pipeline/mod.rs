@@ -19,9 +19,12 @@ mod once;
 mod panic_tests;
 mod report;
 
+use std::cell::Cell;
 use std::io;
 use std::time::SystemTime;
 
+use crate::ahead;
+use crate::formats::digest::ResultKey;
 use crate::formats::manifest::InputManifest;
 use crate::inputs::check::World;
 use crate::kinds;
@@ -46,7 +49,7 @@ use once::Progress;
 /// An error means that the process could not be started; nothing has been written
 /// then. A panic of ours does not reach the caller, and does not run the process again.
 pub fn run(request: &Request<'_>, stdout: Sink<'_>, stderr: Sink<'_>) -> io::Result<Outcome> {
-    let config = request.config;
+    let (config, started) = (request.config, SystemTime::now());
     let store = Store::new(&config.dir.value, *config.read_only);
     let engine = Engine::new(&store, config);
     let kind = kinds::of(request);
@@ -55,7 +58,7 @@ pub fn run(request: &Request<'_>, stdout: Sink<'_>, stderr: Sink<'_>) -> io::Res
         let unit = match kind.prepare(request, &store, &engine.log) {
             Ok(unit) => unit,
             Err(why) => {
-                engine.report_bypass(events, &kind.name(request), request.cwd, &why);
+                engine.report_bypass(events, &kind.name(request), request, started, &why);
                 return Ok(Outcome::Bypass(why));
             }
         };
@@ -65,6 +68,8 @@ pub fn run(request: &Request<'_>, stdout: Sink<'_>, stderr: Sink<'_>) -> io::Res
             progress,
             events,
             unit: &*unit,
+            started,
+            stored: Cell::default(),
         };
         call.make(stdout, stderr)
     })
@@ -77,11 +82,31 @@ struct Call<'a> {
     progress: &'a Progress,
     events: &'static Events,
     unit: &'a dyn Unit,
+    started: SystemTime,
+    /// What is known of its result, served or stored.
+    stored: Cell<Option<Stored>>,
+}
+
+/// A result in the store, and how long its outputs are, bytes.
+#[derive(Clone, Copy)]
+struct Stored {
+    key: ResultKey,
+    bytes: u64,
+}
+
+impl Stored {
+    fn new(key: ResultKey, result: &CompileResult) -> Self {
+        let bytes = result.blobs().map(|blob| blob.len).sum();
+        Self { key, bytes }
+    }
 }
 
 impl Call<'_> {
     fn make(&self, stdout: Sink<'_>, stderr: Sink<'_>) -> io::Result<Outcome> {
         self.engine.report_key(self.unit);
+        if self.unit.is_query() {
+            ahead::serve(self.request, self.unit.scene(), &self.engine.log);
+        }
         // Others that want the same wait until this goes out of scope.
         let mut turn = Turn::Anybody;
         let found = if *self.request.config.recache {
@@ -90,20 +115,26 @@ impl Call<'_> {
             self.look_up_in_turn(&mut turn, stdout, stderr)
         };
         let reason = match found {
-            Ok(status) => return Ok(Outcome::Hit { status }),
+            Ok(status) => {
+                self.take_seed();
+                return Ok(Outcome::Hit { status });
+            }
             Err(reason) => reason,
         };
         self.engine.report_reason(self.unit, &reason);
         let (status, kept) = self.run(&reason, stdout, stderr)?;
-        let (engine, events) = (self.engine, self.events);
+        let engine = self.engine;
         let is_known = !matches!(kept, Ok(Keeping::Later));
         let not_stored = kept.err();
         if is_known {
-            engine.report_miss(events, self.unit, &reason, not_stored.as_ref());
-            if not_stored.is_none() {
-                drop(turn);
-                self.keep_state_later();
-            }
+            engine.report_miss(self, &reason, not_stored.as_ref());
+        }
+        if not_stored.is_none() {
+            self.take_seed();
+        }
+        if is_known && not_stored.is_none() {
+            drop(turn);
+            self.keep_state_later();
         }
         let full = is_known && not_stored.is_none() && engine.is_full(self.request.config);
         Ok(Outcome::Miss {
@@ -112,6 +143,12 @@ impl Call<'_> {
             status,
             not_stored,
         })
+    }
+
+    fn take_seed(&self) {
+        if !self.unit.is_query() {
+            ahead::take(self.request, self.unit.scene(), &self.engine.log);
+        }
     }
 
     /// Serves the unit from the store, if need be once another process has made it.
@@ -177,8 +214,9 @@ impl Call<'_> {
         stderr: Sink<'_>,
     ) -> Result<i32, MissReason> {
         self.in_world(|world| {
-            self.engine
-                .look_up(manifest, world, |result| self.serve(result, stdout, stderr))
+            self.engine.look_up(manifest, world, |key, result| {
+                self.serve(key, result, stdout, stderr)
+            })
         })
     }
 
@@ -192,6 +230,7 @@ impl Call<'_> {
 
     fn serve(
         &self,
+        key: ResultKey,
         result: &CompileResult,
         stdout: Sink<'_>,
         stderr: Sink<'_>,
@@ -204,7 +243,8 @@ impl Call<'_> {
         self.progress.is_hit(result.status);
         messages.replay(stdout, stderr);
         self.unit.finish();
-        self.engine.report_hit(self.events, self.unit, result);
+        self.stored.set(Some(Stored::new(key, result)));
+        self.engine.report_hit(self, result);
         Ok(result.status)
     }
 
@@ -275,7 +315,9 @@ impl Call<'_> {
             duration_us: ran.duration_us,
             created: SystemTime::UNIX_EPOCH.elapsed().map_or(0, |d| d.as_secs()),
         };
-        self.engine.put(scene, inputs, &result, stored)
+        let key = self.engine.put(scene, inputs, &result, stored)?;
+        self.stored.set(Some(Stored::new(key, &result)));
+        Ok(())
     }
 }
 

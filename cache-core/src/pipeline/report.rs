@@ -1,6 +1,6 @@
-//! What becomes of a call, as log lines, counters, and lines of the journal.
+//! What becomes of a call, as log lines, counters, and lines of the build's record.
 
-use std::path::Path;
+use std::time::SystemTime;
 
 use crate::config::LogLevel;
 use crate::formats::digest::{Digest, ResultKey};
@@ -8,33 +8,78 @@ use crate::formats::key::{KeyHasher, KeyParts};
 use crate::inputs::input::Input;
 use crate::outcome::{Bypass, BypassReason, MissReason, Refusal};
 use crate::outputs::result::CompileResult;
+use crate::request::Request;
+use crate::roots::Roots;
 use crate::scene::Scene;
-use crate::store::journal::JournalOutcome;
+use crate::store::builds::{Noted, RecordedOutcome, UnitKind};
 use crate::store::stats::Events;
 use crate::unit::Unit;
 
-use super::Engine;
+use super::{Call, Engine};
 
 impl Engine<'_> {
-    pub(super) fn report_bypass(&self, events: &Events, name: &str, cwd: &Path, why: &Bypass) {
+    pub(super) fn report_bypass(
+        &self,
+        events: &Events,
+        name: &str,
+        request: &Request<'_>,
+        started: SystemTime,
+        why: &Bypass,
+    ) {
         self.log
             .say(LogLevel::Info, || format!("bypass: {name}: {why}"));
         // What is not to be cached is not to be counted either.
-        if why.why != BypassReason::NotWanted {
-            self.count_with_reason(events.bypass, why.why.name());
-            let outcome = JournalOutcome::bypass(why);
-            self.store
-                .note_in_journal(name, cwd, outcome, KeyParts::new());
+        if why.why == BypassReason::NotWanted {
+            return;
         }
+        self.count_with_reason(events.bypass, why.why.name());
+        self.store.note_unit(Noted {
+            request,
+            kind: events.kind,
+            unit: name,
+            roots: &Roots::default(),
+            outcome: RecordedOutcome::bypass(why),
+            started,
+            saved_us: 0,
+            bytes: 0,
+            manifest: None,
+            result: None,
+            parts: KeyParts::new(),
+        });
     }
 
-    pub(super) fn report_hit(&self, events: &Events, unit: &dyn Unit, result: &CompileResult) {
+    pub(super) fn report_hit(&self, call: &Call<'_>, result: &CompileResult) {
+        let (events, unit) = (call.events, call.unit);
         let name = &unit.scene().name;
         self.log.say(LogLevel::Info, || format!("hit: {name}"));
         let mut amounts = vec![(events.hit, 1), (events.saved_us, result.duration_us)];
         let query = unit.is_query().then(|| format!("{}.query", events.hit));
         amounts.extend(query.as_deref().map(|query| (query, 1)));
         self.count(&amounts);
+        let saved_us = result.duration_us;
+        self.note(call, RecordedOutcome::Hit, saved_us, KeyParts::new());
+    }
+
+    /// Notes what a call came to in the record of its build.
+    fn note(&self, call: &Call<'_>, outcome: RecordedOutcome, saved_us: u64, parts: KeyParts) {
+        let (scene, stored) = (call.unit.scene(), call.stored.get());
+        self.store.note_unit(Noted {
+            request: call.request,
+            kind: if call.unit.is_query() {
+                UnitKind::Query
+            } else {
+                call.events.kind
+            },
+            unit: &scene.name,
+            roots: &scene.roots,
+            outcome,
+            started: call.started,
+            saved_us,
+            bytes: stored.map_or(0, |stored| stored.bytes),
+            manifest: Some(scene.key),
+            result: stored.map(|stored| stored.key),
+            parts,
+        });
     }
 
     /// Says what enters the key of a unit.
@@ -74,13 +119,12 @@ impl Engine<'_> {
 
     pub(super) fn report_miss(
         &self,
-        events: &Events,
-        unit: &dyn Unit,
+        call: &Call<'_>,
         reason: &MissReason,
         not_stored: Option<&Refusal>,
     ) {
-        let scene = unit.scene();
-        let name = &scene.name;
+        let (events, unit) = (call.events, call.unit);
+        let name = &unit.scene().name;
         let mut amounts = vec![
             events.miss.to_owned(),
             format!("{}.{}", events.miss, reason.name()),
@@ -98,13 +142,13 @@ impl Engine<'_> {
         self.count(&amounts);
         // Questions are many, and not asked again and again.
         let is_new = *reason == MissReason::NoEntry && !unit.is_query();
-        let key = if is_new {
+        let parts = if is_new {
             unit.described_key().parts()
         } else {
             KeyParts::new()
         };
-        let outcome = JournalOutcome::miss(reason, not_stored);
-        self.store.note_in_journal(name, scene.cwd, outcome, key);
+        let outcome = RecordedOutcome::miss(reason, not_stored);
+        self.note(call, outcome, 0, parts);
     }
 }
 

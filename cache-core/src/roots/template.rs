@@ -139,29 +139,45 @@ impl Template {
 impl Roots {
     /// Replaces every path of a root in `text` that starts and ends at a path boundary.
     pub fn template(&self, text: &[u8], escaping: Escaping) -> Template {
-        let needles: Vec<(Root, Vec<u8>)> = self
+        let needles = self
             .spellings()
-            .map(|(root, path)| (root, escaping.escape(path.as_os_str().as_bytes())))
+            .map(|(root, path)| (root, path.as_os_str()));
+        // To prepare a search takes longer than to make it.
+        let needles = needles.filter(|(_, path)| path.len() <= text.len());
+        let mut needles: Vec<Needle> = needles
+            .map(|(root, path)| {
+                let path = escaping.escape(path.as_bytes());
+                Needle {
+                    root,
+                    path: memmem::Finder::new(&path).into_owned(),
+                    next: Some(0),
+                }
+            })
             .collect();
+        for needle in &mut needles {
+            needle.seek(text, 0);
+        }
         let mut segments = Vec::new();
-        let mut rest = text;
-        let mut before = None;
+        let mut done = 0;
         loop {
-            let next = needles
+            let found = needles
                 .iter()
-                .filter_map(|(root, needle)| Some((find_path(rest, before, needle)?, root, needle)))
-                .min_by_key(|(at, _, needle)| (*at, std::cmp::Reverse(needle.len())));
-            let Some((at, root, needle)) = next else {
+                .filter_map(|needle| Some((needle.next?, needle)))
+                .min_by_key(|(at, needle)| (*at, std::cmp::Reverse(needle.len())));
+            let Some((at, needle)) = found else {
                 break;
             };
-            let (literal, tail) = rest.split_at(at);
+            let literal = text.get(done..at).unwrap_or_default();
             if !literal.is_empty() {
                 segments.push(Segment::Literal(literal.to_vec()));
             }
-            segments.push(Segment::Root(*root, escaping));
-            rest = tail.get(needle.len()..).unwrap_or_default();
-            before = needle.last().copied();
+            segments.push(Segment::Root(needle.root, escaping));
+            done = at + needle.len();
+            for needle in &mut needles {
+                needle.seek(text, done);
+            }
         }
+        let rest = text.get(done..).unwrap_or_default();
         if !rest.is_empty() {
             segments.push(Segment::Literal(rest.to_vec()));
         }
@@ -169,17 +185,38 @@ impl Roots {
     }
 }
 
-/// Where `needle` stands in `text` as a whole path prefix; `before` is the byte that
-/// precedes `text`.
-fn find_path(text: &[u8], before: Option<u8>, needle: &[u8]) -> Option<usize> {
-    memmem::find_iter(text, needle).find(|&at| {
-        let previous = match at.checked_sub(1) {
-            Some(i) => text.get(i).copied(),
-            None => before,
-        };
+/// A path of a root that is looked for in some text.
+struct Needle {
+    root: Root,
+    path: memmem::Finder<'static>,
+    /// Where it stands next, if it does.
+    next: Option<usize>,
+}
+
+impl Needle {
+    fn len(&self) -> usize {
+        self.path.needle().len()
+    }
+
+    /// Goes on to where it stands from `start` on. What has been looked through is not looked through
+    /// again.
+    fn seek(&mut self, text: &[u8], start: usize) {
+        if self.next.is_some_and(|next| next <= start) {
+            self.next = find_path(text, start, &self.path);
+        }
+    }
+}
+
+/// Where `needle` stands in `text` as a whole path prefix, from `start` on.
+fn find_path(text: &[u8], start: usize, needle: &memmem::Finder<'_>) -> Option<usize> {
+    let found = needle.find_iter(text.get(start..)?);
+    found.map(|at| start + at).find(|&at| {
         let preceding = text.get(..at).unwrap_or_default();
-        (previous.is_none_or(|b| !is_name_byte(b) && b != b'/') || ends_with_colour(preceding))
-            && ends_at_boundary(text.get(at + needle.len()..).unwrap_or_default())
+        let is_start = preceding
+            .last()
+            .is_none_or(|&b| !is_name_byte(b) && b != b'/');
+        (is_start || ends_with_colour(preceding))
+            && ends_at_boundary(text.get(at + needle.needle().len()..).unwrap_or_default())
     })
 }
 

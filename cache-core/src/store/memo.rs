@@ -118,6 +118,18 @@ impl Memo {
         parse_slot(slot)
     }
 
+    /// The digest of what a path leads to, if the table has it.
+    pub(crate) fn recall(&self, path: &Path) -> Option<BlobRef> {
+        self.get(&Stamp::of(path)?)
+    }
+
+    /// Remembers the digest of a file whose content has just been known, and whose times were set since.
+    pub(crate) fn note(&self, path: &Path, blob: BlobRef) {
+        if let Some(stamp) = Stamp::of(path).filter(|stamp| stamp.size == blob.len) {
+            self.put(path, &stamp, blob);
+        }
+    }
+
     /// Remembers the digest of a file's content, unless it could still change under the
     /// same stamp. The content must have been the same since before the stamp was taken.
     pub(crate) fn put(&self, path: &Path, stamp: &Stamp, blob: BlobRef) {

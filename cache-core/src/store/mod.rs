@@ -16,11 +16,11 @@
 //!   `room`, the only module here that touches the file system.
 
 mod blobs;
+pub(crate) mod builds;
 mod clear;
 mod collection;
 mod compress;
 mod gc;
-pub(crate) mod journal;
 mod keepers;
 mod layout;
 pub(crate) mod memo;
@@ -36,10 +36,10 @@ use std::path::Path;
 
 pub use blobs::Placed;
 pub(crate) use blobs::Shape;
+pub use builds::{KeyDifference, RecordedChange, RecordedOutcome, UnitKind, UnitRecord};
 pub use clear::Cleared;
 pub use collection::GcReport;
 pub use gc::{CollectOptions, Collected, LastCollection, run_gc};
-pub use journal::{JournalChange, JournalEntry, JournalOutcome, KeyDifference};
 pub(crate) use keepers::Place;
 pub(crate) use layout::object_name;
 pub use layout::{CACHEDIR_TAG, FORMAT, Layout, disk_size};

@@ -12,21 +12,25 @@
 use std::fs::File;
 use std::io::{self, Write as _};
 use std::path::{Path, PathBuf};
+use std::time::SystemTime;
 
 use rustix::fs::{FileType, Stat};
 
+use super::scan::modified;
 use super::{CACHEDIR_TAG, Store};
 use crate::error::{PathContext as _, PathError};
 use crate::os::dir::{Dir, Listed, NameKind, Spot};
 use crate::os::fs::{self, TempFile};
 
 /// Directories right in the format directory.
-pub(super) const PARTS: [&str; 8] = [
+pub(super) const PARTS: [&str; 10] = [
     "blobs",
+    "builds",
     "manifests",
     "names",
     "results",
     "running",
+    "seeds",
     "stats",
     "tmp",
     "toolchains",
@@ -125,13 +129,17 @@ impl Store {
         }
     }
 
-    /// Appends to a plain file, creating it if it is not there; says how long it is then,
-    /// bytes.
-    pub(crate) fn append(&self, path: &Path, bytes: &[u8]) -> Result<u64, PathError> {
+    /// Appends to a plain file, creating it if it is not there, unless it is longer than `longest`; says
+    /// how long it is then, bytes.
+    pub(crate) fn append(&self, path: &Path, bytes: &[u8], longest: u64) -> Result<u64, PathError> {
         let relative = self.relative(path)?;
         let mut file = self.top()?.open_to_write(&relative, true)?;
+        let len = file.metadata().context("look at", path)?.len();
+        if len > longest {
+            return Ok(len);
+        }
         file.write_all(bytes).context("write", path)?;
-        Ok(file.metadata().context("look at", path)?.len())
+        Ok(len + bytes.len() as u64)
     }
 
     /// What a name in the store is; links are not followed.
@@ -166,7 +174,7 @@ impl Store {
         if std::os::unix::fs::MetadataExt::nlink(&metadata) > 1 {
             return Ok(());
         }
-        let now = std::time::SystemTime::now();
+        let now = SystemTime::now();
         file.set_modified(now).context("touch", path)
     }
 
@@ -208,6 +216,28 @@ impl Store {
                 tmp.persist_at(&spot)
             }
             done => done,
+        }
+    }
+
+    /// Removes the oldest files of a directory: those beyond a number, and beyond a size of all together,
+    /// bytes. The newest one stays.
+    pub(crate) fn keep_newest(&self, dir: &Path, most: usize, most_bytes: u64) {
+        let listed = self.list(dir).unwrap_or_default();
+        let mut files: Vec<(SystemTime, u64, PathBuf)> = listed
+            .into_iter()
+            .filter_map(|listed| {
+                let stat = self.look(&listed.path).ok()?;
+                let size = u64::try_from(stat.st_size).unwrap_or(0);
+                Some((modified(&stat), size, listed.path))
+            })
+            .collect();
+        files.sort_by(|a, b| b.cmp(a));
+        let mut size = 0;
+        for (n, (_, len, path)) in files.iter().enumerate() {
+            size += len;
+            if n > 0 && (n >= most || size > most_bytes) {
+                let _ = self.remove_any(path);
+            }
         }
     }
 

@@ -18,9 +18,11 @@ use rayon::prelude::*;
 use rustix::fs::Stat;
 
 use super::Store;
+use super::builds;
 use super::layout::disk_size;
 use super::retention::{Contents, Entry, StoredBlob};
 use super::room::kind_of;
+use crate::ahead;
 use crate::error::PathError;
 use crate::formats::codec::DecodeError;
 use crate::formats::digest::{Digest, ResultKey};
@@ -58,7 +60,7 @@ pub(crate) struct Scan {
     pub(crate) manifests: Vec<FileEntry>,
     /// What the entries' shares leave of the manifests' size; counted as fixed.
     pub(crate) manifest_rest: u64,
-    /// Memoised toolchains and names.
+    /// Memoised toolchains and names, records of builds, and seeds.
     pub(crate) memos: Vec<FileEntry>,
     /// Files being written, and the locks of those who write them.
     pub(crate) tmp: Vec<FileEntry>,
@@ -125,8 +127,10 @@ impl Store {
         scan.contents.foreign = !scan.foreign.is_empty();
         scan.manifests = self.each_sharded("manifests", file_entry)?;
         scan.memos = self.each_sharded("names", file_entry)?;
-        scan.memos
-            .extend(self.each_in(&self.layout.part("toolchains"), file_entry)?);
+        for part in ["toolchains", builds::DIR, ahead::SEEDS] {
+            let found = self.each_in(&self.layout.part(part), file_entry)?;
+            scan.memos.extend(found);
+        }
         for part in ["tmp", "running"] {
             let left = self.each_in(&self.layout.part(part), left_over)?;
             scan.tmp.extend(left);

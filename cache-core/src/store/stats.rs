@@ -14,6 +14,9 @@
 //!        | tool_hit | tool_miss | tool_bypass | tool_not_stored
 //!        | tool_saved_us | tool_us      the same of tools that embedders run
 //!        | fault | corrupt              errors of ours; damaged files met
+//!        | seed                         `seed.used`: builds of which something was served ahead;
+//!                                       `seed.units`: units so served, which count as hits of their
+//!                                       kinds too; `seed.left`: units that could not be
 //! detail = lowercase words joined by "-", a reason: `miss.no-entry`
 //! ```
 //! A unit that misses counts once as `miss` and once as `miss.<reason>`; `bypass` and
@@ -56,7 +59,7 @@ use crate::error::{PathContext as _, PathError};
 use crate::formats::codec::{self, DecodeError, Kind};
 use crate::os::dir::NameKind;
 use crate::os::lock;
-use crate::store::{Store, StoreError};
+use crate::store::{Store, StoreError, UnitKind};
 
 /// Units served from the store.
 pub const HIT: &str = "hit";
@@ -86,6 +89,12 @@ pub const SCRIPT_US: &str = "script_us";
 pub const STORED_BYTES: &str = "stored_bytes";
 /// Errors of the cache that a build went on without.
 pub const FAULT: &str = "fault";
+/// Builds of which something was served ahead.
+pub const SEED_USED: &str = "seed.used";
+/// Units that were served before cargo asked for them; they count as hits too.
+pub const SEED_UNITS: &str = "seed.units";
+/// Units of seeds that could not be served ahead.
+pub const SEED_LEFT: &str = "seed.left";
 /// Damaged files met.
 pub const CORRUPT: &str = "corrupt";
 
@@ -93,8 +102,8 @@ pub const CORRUPT: &str = "corrupt";
 #[derive(Clone, Copy, Debug)]
 #[non_exhaustive]
 pub struct Events {
-    /// The kind, a word for programs.
-    pub kind: &'static str,
+    /// The kind.
+    pub kind: UnitKind,
     /// Units served from the store.
     pub hit: &'static str,
     /// Units that ran.
@@ -114,7 +123,7 @@ pub const KINDS: [Events; 3] = [COMPILATIONS, SCRIPT_RUNS, TOOL_RUNS];
 
 /// Compilations, and questions to the compiler.
 pub const COMPILATIONS: Events = Events {
-    kind: "compilation",
+    kind: UnitKind::Compilation,
     hit: HIT,
     miss: MISS,
     bypass: BYPASS,
@@ -125,7 +134,7 @@ pub const COMPILATIONS: Events = Events {
 
 /// Runs of build scripts.
 pub const SCRIPT_RUNS: Events = Events {
-    kind: "build-script",
+    kind: UnitKind::BuildScript,
     hit: SCRIPT_HIT,
     miss: SCRIPT_MISS,
     bypass: SCRIPT_BYPASS,
@@ -136,7 +145,7 @@ pub const SCRIPT_RUNS: Events = Events {
 
 /// Runs of tools of embedders.
 pub const TOOL_RUNS: Events = Events {
-    kind: "tool",
+    kind: UnitKind::Tool,
     hit: "tool_hit",
     miss: "tool_miss",
     bypass: "tool_bypass",

@@ -21,16 +21,17 @@ use std::path::{Path, PathBuf};
 
 use rayon::prelude::*;
 
+use super::builds;
 use super::progress::{Meter, Progress};
 use super::scan::blob_name;
 use super::{CACHEDIR_TAG, Store, StoreError, layout};
+use crate::ahead;
 use crate::error::PathError;
 use crate::formats::codec::{self, DecodeError};
 use crate::formats::digest::Digest;
 use crate::formats::manifest::InputManifest;
 use crate::os::dir::NameKind;
 use crate::outputs::result::CompileResult;
-use crate::store::journal;
 use crate::store::memo::Memo;
 
 /// What is wrong with a file.
@@ -212,6 +213,8 @@ impl<'a> Verifier<'a> {
         // One is empty for the moment between its creation and the first count.
         let is_count = |bytes: &[u8]| bytes.is_empty() || codec::is_whole(bytes);
         self.check_frames("stats", is_shard, is_count)?;
+        self.check_frames(builds::DIR, builds::is_name, builds::is_sound)?;
+        self.check_frames(ahead::SEEDS, ahead::is_seed_name, codec::is_whole)?;
         self.check_flat();
         self.check_objects()?;
         self.check_needs();
@@ -226,8 +229,6 @@ impl<'a> Verifier<'a> {
         self.check_file("lock", |_| true);
         self.check_file("gc", codec::is_whole);
         self.check_file("memo", Memo::is_sound);
-        self.check_file(journal::CURRENT, journal::is_sound);
-        self.check_file(journal::OLD, journal::is_sound);
         self.check_path(self.store.layout.tag(), |bytes| {
             bytes == CACHEDIR_TAG.as_bytes()
         });
@@ -329,7 +330,7 @@ impl<'a> Verifier<'a> {
         } += 1;
     }
 
-    /// Files right inside a directory, of which only the frame is known here.
+    /// Files right inside a directory, of which only is known here whether they are whole.
     fn check_frames(
         &mut self,
         dir: &str,

@@ -79,10 +79,10 @@ pub(super) enum Subcommand {
     /// Counted is since the cache was made or --zero. In Prometheus' format --zero does not show, so that what
     /// is counted never decreases.
     Stats(StatsArgs),
-    /// Tell why units of the last build were not served from the cache
+    /// Tell how much of the last build was served from the cache, and why the rest was not
     ///
-    /// The last build is the last one in which a unit was compiled or bypassed. With UNIT, units
-    /// of any build whose name contains it; the reasons are those that `stats` counts.
+    /// The last build is the last one in which cargo asked for a unit. With UNIT, units of any build
+    /// whose name contains it; the reasons are those that `stats` counts.
     Explain(ExplainArgs),
     /// Remove entries until the cache is small enough
     ///
@@ -156,7 +156,7 @@ pub(super) enum Format {
 pub(super) struct ExplainArgs {
     /// A crate or package, or a part of its name
     pub(super) unit: Option<String>,
-    /// Tell of all builds that are remembered, the last few thousand units
+    /// Tell of all builds that are remembered, the last 200
     #[arg(long, conflicts_with = "unit")]
     pub(super) all: bool,
     /// Show each argument, variable and other part of a key in which a unit differs from the last time

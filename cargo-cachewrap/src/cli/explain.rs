@@ -1,10 +1,9 @@
-//! `explain`: why units were not served.
+//! `explain`: what units of builds came to, and why they were not served.
 
-use std::collections::HashMap;
 use std::io::Write as _;
 use std::time::{Duration, SystemTime};
 
-use cache_core::store::JournalEntry;
+use cache_core::store::{RecordedOutcome, UnitKind, UnitRecord};
 
 use super::args::ExplainArgs;
 use super::context::{Context, store};
@@ -12,69 +11,73 @@ use super::output::Failure;
 
 pub(super) fn run(cx: &mut Context, args: &ExplainArgs) -> Result<(), Failure> {
     let config = cx.config()?;
-    let journal = store(&config).journal()?;
-    let wanted = select(&journal, args);
+    let records = store(&config).records()?;
+    let wanted = select(&records, args);
     if args.json {
         let json = serde_json::to_value(&wanted).map_err(|e| Failure::Failed(e.to_string()))?;
         writeln!(cx.out, "{json:#}")?;
         return Ok(());
     }
     if let ([], Some(name)) = (&wanted[..], &args.unit) {
-        let known = journal.len();
-        writeln!(
-            cx.out,
-            "No {name:?} among the last {known} units that were not served"
-        )?;
+        let known = records.len();
+        writeln!(cx.out, "No {name:?} among the last {known} units")?;
     } else if wanted.is_empty() {
-        writeln!(cx.out, "Every unit has been served so far")?;
+        writeln!(cx.out, "No build is known")?;
     }
     let builds = wanted.chunk_by(|a, b| a.build == b.build);
     for (n, build) in builds.enumerate() {
-        show(cx, build, n == 0, args.diff)?;
+        show(cx, build, n == 0, args)?;
     }
     Ok(())
 }
 
-/// The entries asked for, those of a build together, the oldest first.
-fn select<'a>(journal: &'a [JournalEntry], args: &ExplainArgs) -> Vec<&'a JournalEntry> {
+/// The units asked for, those of a build together, the oldest first.
+fn select<'a>(records: &'a [UnitRecord], args: &ExplainArgs) -> Vec<&'a UnitRecord> {
     // Packages are called with hyphens, crates with underscores.
     let plain = |name: &str| name.replace('-', "_");
-    let last = journal.last().map(|entry| entry.build.as_str());
-    let wanted = |entry: &&JournalEntry| match &args.unit {
-        Some(name) => plain(&entry.unit).contains(&plain(name)),
-        None => args.all || Some(entry.build.as_str()) == last,
+    // A process that only asks which compiler there is builds nothing.
+    let is_build = |unit: &&UnitRecord| unit.kind != UnitKind::Query;
+    let last = records.iter().rfind(is_build).or(records.last());
+    let last = last.map(|unit| unit.build.as_str());
+    let wanted = |unit: &&UnitRecord| match &args.unit {
+        Some(name) => plain(&unit.unit).contains(&plain(name)),
+        None => args.all || Some(unit.build.as_str()) == last,
     };
-    let mut begin: HashMap<&str, usize> = HashMap::new();
-    for (position, entry) in journal.iter().enumerate() {
-        begin.entry(&entry.build).or_insert(position);
-    }
-    let mut found: Vec<&JournalEntry> = journal.iter().filter(wanted).collect();
-    found.sort_by_key(|entry| begin.get(entry.build.as_str()).copied());
-    found
+    records.iter().filter(wanted).collect()
 }
 
-fn show(cx: &mut Context, build: &[&JournalEntry], first: bool, diff: bool) -> Result<(), Failure> {
-    let Some(begin) = build.first() else {
+fn show(
+    cx: &mut Context,
+    build: &[&UnitRecord],
+    first: bool,
+    args: &ExplainArgs,
+) -> Result<(), Failure> {
+    let Some(first_unit) = build.first() else {
         return Ok(());
     };
     if !first {
         writeln!(cx.out)?;
     }
-    let time = SystemTime::UNIX_EPOCH.checked_add(Duration::from_secs(begin.time));
+    let begun = Duration::from_micros(first_unit.started_us);
+    let time = SystemTime::UNIX_EPOCH.checked_add(begun);
     let time = time.map_or_else(String::new, |time| {
         humantime::format_rfc3339_seconds(time).to_string()
     });
     let title = cx.out.bold(format!("Build of {time}"));
-    writeln!(cx.out, "{title}")?;
-    for entry in build {
-        let names = if diff {
+    writeln!(cx.out, "{title}{}", served(build))?;
+    for unit in build {
+        // A unit that was asked for by name is told of whatever became of it.
+        if is_served(unit) && args.unit.is_none() {
+            continue;
+        }
+        let names = if args.diff {
             String::new()
         } else {
-            differing(entry)
+            differing(unit)
         };
-        let line = format!("{}: {}{names}", entry.unit, entry.outcome);
+        let line = format!("{}: {}{names}", unit.unit, unit.outcome);
         writeln!(cx.out, "  {}", printable(&line))?;
-        for part in entry.differences.iter().filter(|_| diff) {
+        for part in unit.differences.iter().filter(|_| args.diff) {
             let digest = |side: &Option<String>| side.clone().unwrap_or_else(|| "-".to_owned());
             let line = format!(
                 "{}: {} -> {}",
@@ -88,11 +91,35 @@ fn show(cx: &mut Context, build: &[&JournalEntry], first: bool, diff: bool) -> R
     Ok(())
 }
 
+fn is_served(unit: &UnitRecord) -> bool {
+    matches!(unit.outcome, RecordedOutcome::Hit | RecordedOutcome::Ahead)
+}
+
+/// How many units of a build were served, after its title.
+fn served(build: &[&UnitRecord]) -> String {
+    let units = build.iter().filter(|unit| unit.kind != UnitKind::Query);
+    let (mut all, mut hits, mut saved) = (0, 0, 0);
+    for unit in units {
+        all += 1;
+        hits += u64::from(is_served(unit));
+        saved += unit.saved_us;
+    }
+    let saved = match Duration::from_micros(saved).as_millis() {
+        0 => String::new(),
+        millis => {
+            let millis = u64::try_from(millis).unwrap_or(u64::MAX);
+            let saved = humantime::format_duration(Duration::from_millis(millis));
+            format!(", {saved} saved")
+        }
+    };
+    format!(": {hits} of {all} units served{saved}")
+}
+
 /// More names than this say less than their number.
 const MOST_NAMES: usize = 6;
 
 /// In what the unit differs from the last time, after what became of it.
-fn differing(entry: &JournalEntry) -> String {
+fn differing(entry: &UnitRecord) -> String {
     let names = entry.differs.iter().take(MOST_NAMES).cloned();
     let names = names.collect::<Vec<_>>().join(", ");
     match entry.differs.len() {

@@ -75,7 +75,7 @@ impl Compilation<'_> {
         let Some(first) = of_crate.next() else {
             return false;
         };
-        let began = || SystemTime::now().checked_sub(proc::age_of_parent()?);
+        let began = || SystemTime::now().checked_sub(proc::age(&proc::parent().id)?);
         let began = began().and_then(|time| time.duration_since(SystemTime::UNIX_EPOCH).ok());
         let is_older = |dir: &Listed| {
             let session = newest(&dir.path)?;

@@ -96,7 +96,11 @@ impl Page {
         let hits = "cachewrap_hits_total";
         self.family(hits, "counter", "Units that were served from the store.");
         for events in &kinds {
-            self.sample(hits, &[("kind", events.kind)], counters.get(events.hit));
+            self.sample(
+                hits,
+                &[("kind", events.kind.name())],
+                counters.get(events.hit),
+            );
         }
         for event in EVENTS {
             self.family(event.name, "counter", event.help);
@@ -125,14 +129,14 @@ impl Page {
         reasons.extend(found);
         reasons.sort_unstable();
         for (reason, n) in reasons {
-            let labels = [("kind", events.kind), ("reason", reason)];
+            let labels = [("kind", events.kind.name()), ("reason", reason)];
             self.sample(event.name, &labels, n);
         }
     }
 
     fn time(&mut self, name: &str, events: &Events, micros: u64) {
         let seconds = format!("{}.{:06}", micros / 1_000_000, micros % 1_000_000);
-        self.sample(name, &[("kind", events.kind)], seconds);
+        self.sample(name, &[("kind", events.kind.name())], seconds);
     }
 
     fn events(&mut self, counters: &Counters) {

@@ -3,7 +3,10 @@
 use std::io::Write as _;
 
 use cache_core::config::format_size;
-use cache_core::store::stats::{COMPILATIONS, CORRUPT, Events, FAULT, KINDS, SCRIPT_RUNS};
+use cache_core::store::UnitKind;
+use cache_core::store::stats::{
+    COMPILATIONS, CORRUPT, Events, FAULT, KINDS, SCRIPT_RUNS, SEED_UNITS, SEED_USED,
+};
 use cache_core::{Config, Digest};
 
 use super::super::context::Context;
@@ -19,6 +22,11 @@ pub(super) fn show(cx: &mut Context, stats: &Stats, config: &Config) -> Result<(
     if queries > 0 {
         let asked = format!("{} to the compiler", counted(queries, "question"));
         row(cx, "of these", &asked)?;
+    }
+    if counters.get(SEED_UNITS) > 0 {
+        let builds = counted(counters.get(SEED_USED), "build");
+        let ahead = format!("{} of {builds}", counters.get(SEED_UNITS));
+        row(cx, "served ahead", &ahead)?;
     }
     for (name, label) in [(FAULT, "faults"), (CORRUPT, "damaged files")] {
         if counters.get(name) > 0 {
@@ -46,8 +54,8 @@ fn summary(counters: &Counters) -> String {
     let of_kind = |events: &Events| {
         let all = counters.looked_up(events);
         let noun = match events.kind {
-            "build-script" => "run of a build script|runs of build scripts",
-            "tool" => "run of a tool|runs of tools",
+            UnitKind::BuildScript => "run of a build script|runs of build scripts",
+            UnitKind::Tool => "run of a tool|runs of tools",
             _ => "compilation|compilations",
         };
         let (one, many) = noun.split_once('|').unwrap_or((noun, noun));

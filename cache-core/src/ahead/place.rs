@@ -1,0 +1,314 @@
+//! Placing one unit of a seed: the check and the outputs as for a hit, then what cargo wrote.
+
+use std::ffi::{OsStr, OsString};
+use std::os::unix::ffi::OsStrExt as _;
+use std::path::{Component, Path, PathBuf};
+use std::time::{Duration, SystemTime};
+
+use crate::config::Config;
+use crate::error::PathError;
+use crate::formats::digest::{BlobRef, ResultKey};
+use crate::inputs::check::{Checker, World};
+use crate::kinds;
+use crate::log::Log;
+use crate::os::env::Environment;
+use crate::os::fs;
+use crate::outputs::restore::Messages;
+use crate::outputs::result::{CompileResult, Role};
+use crate::request::{BEHIND_LAUNCHER, Request};
+use crate::roots::{Escaping, Root, Roots};
+use crate::run::SystemRunner;
+use crate::store::Store;
+use crate::store::builds::Filled;
+use crate::store::memo::Memo;
+use crate::store::stats::Events;
+use crate::unit::Unit;
+
+use super::LAYOUT;
+use super::seed::{Places, Seed, SeedUnit};
+
+/// Where and when units are placed.
+pub(super) struct Site<'a> {
+    pub(super) store: &'a Store,
+    pub(super) config: &'a Config,
+    pub(super) log: &'a Log,
+    pub(super) wrapper: Option<&'a Path>,
+    /// The packages that there are.
+    pub(super) packages: Packages,
+    /// Cargo's environment.
+    pub(super) env: &'a Environment,
+    /// The compiler that cargo asked.
+    pub(super) compiler: &'a OsStr,
+    pub(super) roots: &'a Roots,
+    pub(super) seed: &'a Seed,
+    /// Where the seed was taken, if that is elsewhere.
+    pub(super) elsewhere: Option<Roots>,
+    pub(super) memo: Memo,
+    /// The time of the first unit's files.
+    pub(super) time: SystemTime,
+}
+
+/// A unit that was placed.
+pub(super) struct Done {
+    pub(super) events: &'static Events,
+    pub(super) saved_us: u64,
+    pub(super) bytes: u64,
+}
+
+/// What `Cargo.lock` says.
+pub(super) struct Packages(pub(super) Vec<u8>);
+
+impl Packages {
+    /// Whether a unit's package is still in it, with that version: what was placed of another would lie
+    /// there unused.
+    fn has(&self, call: &Filled) -> bool {
+        let variable = |name| call.variable(name);
+        let (name, version) = (variable("CARGO_PKG_NAME"), variable("CARGO_PKG_VERSION"));
+        name.zip(version).is_some_and(|(name, version)| {
+            let package = format!("name = \"{name}\"\nversion = \"{version}\"\n");
+            memchr::memmem::find(&self.0, package.as_bytes()).is_some()
+        })
+    }
+}
+
+/// The roots where a seed was taken.
+pub(super) fn roots_of(places: &Places) -> Roots {
+    let path = |bytes: &[u8]| PathBuf::from(OsStr::from_bytes(bytes));
+    let mut roots = Roots::default();
+    roots.add(Root::Target, path(&places.target));
+    roots.add(Root::Workspace, path(&places.workspace));
+    roots.add(Root::CargoHome, path(&places.home));
+    roots.add(Root::Sysroot, path(&places.sysroot));
+    roots
+}
+
+impl Site<'_> {
+    /// The time of a unit's files: that of each is later than those of all before it, so that cargo sees
+    /// units in the order in which they depend on each other, and what scripts generate between them.
+    fn time_of(&self, position: usize) -> SystemTime {
+        let position = u64::try_from(position).unwrap_or(u64::MAX);
+        self.time + Duration::from_micros(position)
+    }
+
+    fn target(&self) -> Option<&Path> {
+        self.roots.get(Root::Target)
+    }
+
+    /// Places a unit, if what it read is as it was. All units that it depends on have been placed.
+    pub(super) fn place(&self, position: usize) -> Option<Done> {
+        let seed_unit = self.seed.units.get(position)?;
+        let files = self.files(seed_unit)?;
+        let call = seed_unit.call.fill(self.roots)?;
+        if !self.packages.has(&call) {
+            return None;
+        }
+        let env = call.environment(self.env);
+        let mut request = Request::new(&call.argv, &env, &call.cwd, self.config, &SystemRunner);
+        request.wrapper = self.wrapper;
+        let out_dir = out_dir(&call.argv, &env)?;
+        if !self.is_ours(&out_dir) || !self.is_usual(&call.argv, &env) {
+            return None;
+        }
+        fs::create_dir_all(&out_dir).ok()?;
+        let kind = kinds::of(&request);
+        let key = ResultKey(seed_unit.result);
+        let unit = kind.prepare(&request, self.store, self.log).ok();
+        let restored = unit.and_then(|unit| Some((self.restore(&*unit, key)?, unit)));
+        let Some(((result, messages), unit)) = restored else {
+            remove_if_empty(&out_dir);
+            return None;
+        };
+        unit.finish();
+        // Cargo makes it for tests that it compiles, and they may use it when they run.
+        let tmp = call.variable("CARGO_TARGET_TMPDIR").map(Path::new);
+        if let Some(tmp) = tmp.filter(|dir| self.is_ours(dir)) {
+            fs::create_dir_all(tmp).ok()?;
+        }
+        self.store.touch_result(key, &result);
+        let time = self.time_of(position);
+        self.set_times(&result, &out_dir, time)?;
+        if request.is_build_script {
+            write_what_it_said(&out_dir, &messages, time)?;
+        }
+        self.write_fingerprint(seed_unit, files, time).ok()?;
+        Some(Done {
+            events: kind.events(),
+            saved_us: result.duration_us,
+            bytes: result.blobs().map(|blob| blob.len).sum(),
+        })
+    }
+
+    /// Whether a directory is below the target directory: whatever a seed says, nothing else is written to.
+    fn is_ours(&self, dir: &Path) -> bool {
+        let below = self
+            .target()
+            .and_then(|target| dir.strip_prefix(target).ok());
+        below.is_some_and(|below| {
+            below
+                .components()
+                .all(|c| matches!(c, Component::Normal(_)))
+        })
+    }
+
+    /// Whether the programs of a call are those that cargo uses now: to know a compiler may take to ask it.
+    fn is_usual(&self, argv: &[OsString], env: &Environment) -> bool {
+        let Some((program, rest)) = argv.split_first() else {
+            return false;
+        };
+        if crate::is_behind_launcher(program) {
+            return self.is_ours(Path::new(program)) && env.get("RUSTC") == Some(self.compiler);
+        }
+        let wrapper = self.env.get_nonempty("RUSTC_WORKSPACE_WRAPPER");
+        program == self.compiler
+            || (wrapper == Some(program) && rest.first().is_some_and(|next| next == self.compiler))
+    }
+
+    /// Cargo's files for this place. `None`: one of them is good where it was made only.
+    fn files(&self, unit: &SeedUnit) -> Option<Vec<(String, Vec<u8>)>> {
+        let Some(elsewhere) = &self.elsewhere else {
+            return Some(unit.files.clone());
+        };
+        let here = |(name, content): &(String, Vec<u8>)| {
+            // Messages are for people, in JSON; dep-info counts the bytes of its paths.
+            let template = elsewhere.template(content, Escaping::Json);
+            let is_bound = template.names_a_root() && name.starts_with("dep-");
+            let content = (!is_bound).then(|| template.fill(self.roots)).flatten()?;
+            Some((name.clone(), content))
+        };
+        unit.files.iter().map(here).collect()
+    }
+
+    /// Checks the inputs that led to a result, and puts its outputs into their places.
+    fn restore(&self, unit: &dyn Unit, key: ResultKey) -> Option<(CompileResult, Messages)> {
+        let manifest = self.store.manifest(unit.scene().key).ok()??;
+        let set = manifest.sets().iter().find(|set| set.result == key)?;
+        let world = World {
+            scene: unit.scene(),
+            argument: &|name| unit.argument(name),
+            in_key: &|name| unit.is_in_key(name),
+        };
+        Checker::new(&world, &manifest).check(set).ok()?;
+        let result = self.store.result(key).ok()??;
+        let messages = unit.restore(&result).ok()?;
+        Some((result, messages))
+    }
+
+    /// Gives what was placed its time. The memo knows the files as they were placed.
+    fn set_times(&self, result: &CompileResult, dir: &Path, time: SystemTime) -> Option<()> {
+        for output in &result.outputs {
+            match &output.role {
+                Role::InOutDir(name) => {
+                    let path = dir.join(name);
+                    self.set_time(&path, output.content.blob(), time).ok()?;
+                    // A build script lies behind its launcher.
+                    let mut real = OsString::from(name);
+                    real.push(BEHIND_LAUNCHER);
+                    let real = dir.join(real);
+                    if output.executable && fs::is_file(&real) {
+                        self.set_time(&real, output.content.blob(), time).ok()?;
+                    }
+                }
+                Role::InTree { path, .. } => {
+                    let path = dir.join(OsStr::from_bytes(path));
+                    let is_file = fs::symlink_metadata(&path).is_ok_and(|m| m.is_file());
+                    if is_file {
+                        // Written by the script: after cargo noted when it began.
+                        let later = time + Duration::from_nanos(500);
+                        self.set_time(&path, output.content.blob(), later).ok()?;
+                    }
+                }
+                // Cargo asks for none.
+                Role::Emit(_) => return None,
+            }
+        }
+        Some(())
+    }
+
+    fn set_time(
+        &self,
+        path: &Path,
+        blob: Option<BlobRef>,
+        time: SystemTime,
+    ) -> Result<(), PathError> {
+        let known = self.memo.recall(path).filter(|known| Some(*known) == blob);
+        fs::set_modified(path, time)?;
+        if let Some(blob) = known {
+            self.memo.note(path, blob);
+        }
+        Ok(())
+    }
+
+    /// The file with the hash comes last: without it, the unit is as good as not there.
+    fn write_fingerprint(
+        &self,
+        unit: &SeedUnit,
+        files: Vec<(String, Vec<u8>)>,
+        time: SystemTime,
+    ) -> Result<(), PathError> {
+        let Some(target) = self.target() else {
+            return Ok(());
+        };
+        let dir = target.join(&unit.dir);
+        fs::create_dir_all(&dir)?;
+        let (last, others): (Vec<_>, Vec<_>) =
+            files.into_iter().partition(|(name, _)| *name == unit.main);
+        for (name, content) in others.into_iter().chain(last) {
+            write(&dir, &name, &content, time)?;
+        }
+        Ok(())
+    }
+}
+
+/// Removes the directory that was made for a build script, or for its run: cargo may want neither.
+fn remove_if_empty(out_dir: &Path) {
+    let mut own = out_dir.ancestors().take(2);
+    let is_layout = |dir: &Path| {
+        dir.file_name()
+            .is_none_or(|name| LAYOUT.iter().any(|l| name == *l))
+    };
+    while let Some(dir) = own.next().filter(|dir| !is_layout(dir)) {
+        if fs::remove_dir(dir).is_err() {
+            return;
+        }
+    }
+}
+
+/// The directory that a call leaves its outputs in.
+fn out_dir(argv: &[OsString], env: &Environment) -> Option<PathBuf> {
+    if argv
+        .first()
+        .is_some_and(|word| crate::is_behind_launcher(word))
+    {
+        return Some(PathBuf::from(env.get_nonempty("OUT_DIR")?));
+    }
+    let mut pairs = argv.windows(2);
+    let dir = pairs.find_map(|pair| match pair {
+        [option, dir] if option == "--out-dir" => Some(dir),
+        _ => None,
+    })?;
+    Some(PathBuf::from(dir)).filter(|dir| dir.is_absolute())
+}
+
+/// What cargo keeps of a build script's run, beside its directory.
+fn write_what_it_said(out_dir: &Path, messages: &Messages, time: SystemTime) -> Option<()> {
+    let dir = out_dir.parent()?;
+    let (stdout, stderr) = messages.streams();
+    let began = b"This file has an mtime of when this was started.";
+    for (name, content) in [
+        ("invoked.timestamp", &began[..]),
+        ("stderr", stderr),
+        ("root-output", out_dir.as_os_str().as_bytes()),
+        ("output", stdout),
+    ] {
+        write(dir, name, content, time).ok()?;
+    }
+    Some(())
+}
+
+/// Writes a file that is whole and has its time when it gets its name.
+fn write(dir: &Path, name: &str, content: &[u8], time: SystemTime) -> Result<(), PathError> {
+    let mut file = fs::TempFile::create_with_mode(dir, 0o666)?;
+    file.write_all(content)?;
+    file.set_modified(time)?;
+    file.persist(&dir.join(name))
+}

@@ -1,0 +1,365 @@
+//! Taking a seed: what cargo wrote about the units that have ended.
+//!
+//! It is done by a unit of a primary package when it ends: all that such a unit depends on has ended before
+//! it began. Its own fingerprint is written after its process ended, so the last unit of a build is in no seed.
+//!
+//! What is taken must belong together: the call, the result that it came to, and what cargo wrote about that.
+//! So a unit is taken only if
+//! - its call and the key of its result are in the record of this very build, or it is in the seed that is
+//!   there and cargo's fingerprint of it is still the same file;
+//! - the hash of its fingerprint is written after that call was made;
+//! - all units that it depends on, by the fingerprint, are taken too;
+//!
+//! And nothing is taken unless all manifests that the variables of units come from are what cargo has read:
+//! they have not changed since cargo was started.
+
+use std::collections::{BTreeMap, HashMap};
+use std::path::{Path, PathBuf};
+
+use crate::cargo::layout;
+use crate::formats::digest::Digest;
+use crate::os::fs;
+use crate::os::proc;
+use crate::os::stamp::Stamp;
+use crate::roots::{Root, Roots};
+use crate::scene::Scene;
+use crate::store::builds::{Call, Filled};
+use crate::store::{RecordedOutcome, UnitKind, UnitRecord};
+
+use super::circumstances::Circumstances;
+use super::seed::{Places, Seed, SeedUnit};
+
+/// Longer files of cargo's are not taken, bytes.
+const LONGEST_FILE: u64 = 4 << 20;
+
+/// How far a file system's clock may be behind, nanoseconds: two of its ticks. No two builds of a unit
+/// follow each other so closely.
+const TICKS: i128 = 20_000_000;
+
+/// Takes what is there, at the end of a unit in this scene; says how many units that were. `None`: nothing
+/// was to be taken.
+pub(super) fn take(scene: &Scene<'_>) -> Option<usize> {
+    let store = scene.store;
+    let records = store.record_of(&proc::parent().id);
+    let asked = records.iter().filter(|record| record.call.is_some());
+    if asked.count() < 2 {
+        return None;
+    }
+    let around = Circumstances::find()?;
+    // What an edit changes is out of date with the next edit.
+    if records.iter().all(is_of_an_edit) && store.exists(&store.seed_path(&around.name)) {
+        return None;
+    }
+    let taker = Taker::new(scene, &around)?;
+    // Other manifests mean other variables.
+    let old = store.seed(&around.name).filter(|old| {
+        let mut manifests = old.manifests.iter();
+        manifests.all(|(path, digest)| taker.settled(Path::new(path)) == Some(*digest))
+    });
+    let mut manifests: BTreeMap<String, Digest> = BTreeMap::new();
+    manifests.extend(old.iter().flat_map(|old| old.manifests.clone()));
+    let mut found: HashMap<String, SeedUnit> = HashMap::new();
+    for record in records {
+        let call = record.call.as_ref();
+        let path = call.and_then(|call| {
+            let call = call.with_roots(taker.roots)?;
+            taker.editable(&call.fill(taker.roots)?)
+        });
+        if let Some(path) = path {
+            manifests.insert(path.to_str()?.to_owned(), taker.settled(&path)?);
+        }
+        if let Some(unit) = taker.unit(record) {
+            found.insert(unit.dir.clone(), unit);
+        }
+    }
+    if found.is_empty() {
+        return None;
+    }
+    for unit in old.iter().flat_map(|old| &old.units) {
+        if !found.contains_key(&unit.dir) && taker.is_unchanged(unit) {
+            found.insert(unit.dir.clone(), unit.clone());
+        }
+    }
+    let mut units: Vec<SeedUnit> = found.into_values().collect();
+    units.sort_by(|a, b| a.dir.cmp(&b.dir));
+    let mut seed = Seed {
+        places: taker.places()?,
+        portable: around.portable,
+        before: before(&units, &around),
+        manifests: manifests.into_iter().collect(),
+        tag: fs::read(&around.target.join(TAG)).unwrap_or_default(),
+        units,
+    };
+    seed.sort();
+    if seed.units.is_empty() || old.as_ref() == Some(&seed) {
+        return None;
+    }
+    store.put_seed(&around.name, &seed)?;
+    Some(seed.units.len())
+}
+
+/// Whether a unit may be one of a build after an edit: one of a primary package.
+fn is_of_an_edit(record: &UnitRecord) -> bool {
+    let mut names = record.call.iter().flat_map(Call::names);
+    let is_primary = record.kind == UnitKind::Query || names.any(|name| name == super::PRIMARY);
+    record.outcome != RecordedOutcome::Ahead && is_primary
+}
+
+/// What marks a target directory for backups.
+pub(super) const TAG: &str = "CACHEDIR.TAG";
+
+/// The variables that cargo changed for units, and what they were.
+fn before(units: &[SeedUnit], around: &Circumstances) -> Vec<(String, Option<Digest>)> {
+    let mut names: Vec<&str> = units.iter().flat_map(|unit| unit.call.names()).collect();
+    names.sort_unstable();
+    names.dedup();
+    let value = |name: &str| super::digest_of_variable(&around.env, name);
+    let before = names.into_iter().map(|name| (name.to_owned(), value(name)));
+    before.collect()
+}
+
+struct Taker<'a> {
+    scene: &'a Scene<'a>,
+    /// Those of the unit at hand, which is in the workspace: it knows all of them.
+    roots: &'a Roots,
+    target: &'a Path,
+    began: i128,
+}
+
+impl<'a> Taker<'a> {
+    fn new(scene: &'a Scene<'a>, around: &Circumstances) -> Option<Self> {
+        let roots = &scene.roots;
+        let target = roots.get(Root::Target)?;
+        // Where cargo was taken to work is where it works.
+        let is_known = roots.get(Root::Workspace)? == around.workspace
+            && fs::canonicalize(&around.target).ok()? == fs::canonicalize(target).ok()?;
+        let began = around.began()?;
+        let taker = Self {
+            scene,
+            roots,
+            target,
+            began,
+        };
+        (is_known && around.is_settled(began)).then_some(taker)
+    }
+
+    fn places(&self) -> Option<Places> {
+        use std::os::unix::ffi::OsStrExt as _;
+        let place = |root| Some(self.roots.get(root)?.as_os_str().as_bytes().to_vec());
+        Some(Places {
+            target: place(Root::Target)?,
+            workspace: place(Root::Workspace)?,
+            home: place(Root::CargoHome)?,
+            sysroot: place(Root::Sysroot)?,
+        })
+    }
+
+    /// The manifest that a unit's variables come from, unless cargo unpacked it: relative to the workspace,
+    /// if it lies there.
+    fn editable(&self, call: &Filled) -> Option<PathBuf> {
+        let path = manifest(call).filter(|path| !is_unpacked(path, self.roots))?;
+        let relative = path.strip_prefix(self.roots.get(Root::Workspace)?);
+        Some(relative.map(Path::to_owned).unwrap_or(path))
+    }
+
+    /// What a manifest is, if that is what cargo has read.
+    fn settled(&self, path: &Path) -> Option<Digest> {
+        let path = self.roots.get(Root::Workspace)?.join(path);
+        let (stamp, blob) = self.scene.memo.digest(&path).ok()?;
+        (stamp.ctime < self.began).then_some(blob.digest)
+    }
+
+    /// What cargo wrote about a unit that it asked for in this build.
+    fn unit(&self, record: UnitRecord) -> Option<SeedUnit> {
+        let result = Digest::from_hex(record.result.as_deref()?)?;
+        let call = record.call?.with_roots(self.roots)?;
+        let filled = call.fill(self.roots)?;
+        let dir = fingerprint_dir(&filled)?;
+        let written = Fingerprint::read(&dir)?;
+        if written.time + TICKS < i128::from(record.started_us) * 1000 {
+            return None;
+        }
+        let is_run = crate::is_behind_launcher(filled.argv.first()?);
+        let manifest = self.editable(&filled);
+        if manifest.as_ref().is_some_and(|path| path.is_absolute()) {
+            return None;
+        }
+        // A script that names no files is run again when any file of its package has another time, and
+        // would find what was placed in its directory.
+        if is_run && manifest.is_some() && written.depends_on_times() {
+            return None;
+        }
+        Some(SeedUnit {
+            name: record.unit,
+            call,
+            result,
+            dir: dir.strip_prefix(self.target).ok()?.to_str()?.to_owned(),
+            main: written.main,
+            files: written.files,
+            hash: written.hash,
+            needs: written.needs,
+        })
+    }
+
+    /// Whether cargo has not written about a unit since it was taken.
+    fn is_unchanged(&self, unit: &SeedUnit) -> bool {
+        let written = Fingerprint::read(&self.target.join(&unit.dir));
+        written.is_some_and(|written| written.files == unit.files)
+    }
+}
+
+/// Whether a package's manifest cannot change: cargo unpacked it.
+fn is_unpacked(manifest: &Path, roots: &Roots) -> bool {
+    let home = roots.get(Root::CargoHome);
+    home.is_some_and(|home| layout::home_above(manifest) == Some(home))
+}
+
+/// The manifest that a unit's variables come from.
+fn manifest(call: &Filled) -> Option<PathBuf> {
+    Some(Path::new(call.variable("CARGO_MANIFEST_DIR")?).join("Cargo.toml"))
+}
+
+/// Where cargo keeps the fingerprint of a call: `<profile>/.fingerprint/<package>-<hash>`.
+fn fingerprint_dir(call: &Filled) -> Option<PathBuf> {
+    let package = call.variable("CARGO_PKG_NAME")?;
+    let words: Vec<&str> = call
+        .argv
+        .iter()
+        .map(|word| word.to_str())
+        .collect::<Option<_>>()?;
+    let (out_dir, unit) = if crate::is_behind_launcher(call.argv.first()?) {
+        let out_dir = Path::new(call.variable("OUT_DIR")?);
+        let unit = out_dir.parent()?.file_name()?.to_str()?;
+        (out_dir, unit.to_owned())
+    } else {
+        let mut pairs = words.windows(2);
+        let out_dir = pairs.find_map(|pair| match pair {
+            ["--out-dir", dir] => Some(*dir),
+            _ => None,
+        })?;
+        let mut extra = words
+            .iter()
+            .filter_map(|word| word.strip_prefix("extra-filename="));
+        (Path::new(out_dir), format!("{package}{}", extra.next()?))
+    };
+    let is_its_own = unit.strip_prefix(package).is_some_and(|rest| {
+        let hash = rest.strip_prefix('-');
+        hash.is_some_and(|hash| hash.len() == 16 && hash.bytes().all(|b| b.is_ascii_hexdigit()))
+    });
+    let profile = is_its_own.then(|| layout::profile_dir(out_dir))??;
+    Some(profile.join(".fingerprint").join(unit))
+}
+
+/// What cargo wrote about a unit.
+struct Fingerprint {
+    main: String,
+    files: Vec<(String, Vec<u8>)>,
+    hash: u64,
+    needs: Vec<u64>,
+    /// When the hash was written, nanoseconds since the epoch.
+    time: i128,
+}
+
+impl Fingerprint {
+    /// Whether the hash, of a package that may change, is made of the times of its files.
+    fn depends_on_times(&self) -> bool {
+        let json = format!("{}.json", self.main);
+        let json = self.files.iter().find(|(name, _)| *name == json);
+        json.is_some_and(|(_, json)| memchr::memmem::find(json, b"\"Precalculated\"").is_some())
+    }
+
+    fn read(dir: &Path) -> Option<Self> {
+        let listed = fs::list_or_empty(dir).ok()?;
+        let mut files = Vec::with_capacity(listed.len());
+        for name in listed {
+            let stamp = Stamp::of(&name.path).filter(|stamp| stamp.size <= LONGEST_FILE)?;
+            files.push((
+                name.name.to_str()?.to_owned(),
+                fs::read(&name.path).ok()?,
+                stamp,
+            ));
+        }
+        files.sort_by(|a, b| a.0.cmp(&b.0));
+        // The file that another one explains.
+        let mut explained = files.iter().filter_map(|(name, json, _)| {
+            let name = name.strip_suffix(".json")?;
+            let (_, hash, stamp) = files.iter().find(|(other, ..)| other == name)?;
+            Some((name.to_owned(), hash_of(hash)?, needs(json)?, stamp.mtime))
+        });
+        let (main, hash, needs, time) = explained.next()?;
+        if explained.next().is_some() {
+            return None;
+        }
+        Some(Self {
+            main,
+            hash,
+            needs,
+            time,
+            files: files
+                .into_iter()
+                .map(|(name, bytes, _)| (name, bytes))
+                .collect(),
+        })
+    }
+}
+
+/// The hash of a fingerprint: 16 digits, the lowest byte first.
+fn hash_of(digits: &[u8]) -> Option<u64> {
+    let digits = std::str::from_utf8(digits)
+        .ok()
+        .filter(|digits| digits.len() == 16)?;
+    u64::from_str_radix(digits, 16).ok().map(u64::swap_bytes)
+}
+
+/// The hashes of the fingerprints that one names.
+fn needs(json: &[u8]) -> Option<Vec<u64>> {
+    #[derive(serde::Deserialize)]
+    struct Told {
+        deps: Vec<(u64, String, bool, u64)>,
+    }
+    let told: Told = serde_json::from_slice(json).ok()?;
+    Some(told.deps.into_iter().map(|(.., hash)| hash).collect())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn cargos_notation_is_read() {
+        assert_eq!(
+            hash_of(b"b6543941199918f8"),
+            Some(17_877_207_054_594_692_278)
+        );
+        assert_eq!(hash_of(b""), None);
+        assert_eq!(hash_of(b"b6543941199918fx"), None);
+        let json = br#"{"rustc":1,"deps":[[6789686173314810399,"b",false,17877207054594692278]],"local":[]}"#;
+        assert_eq!(needs(json), Some(vec![17_877_207_054_594_692_278]));
+        assert_eq!(needs(b"{}"), None);
+    }
+
+    #[test]
+    fn the_fingerprint_of_a_call_is_found() {
+        let dir = |argv: &[&str], out_dir: Option<&str>| {
+            let mut env = vec![("CARGO_PKG_NAME".to_owned(), Some("a-b".to_owned()))];
+            env.extend(out_dir.map(|dir| ("OUT_DIR".to_owned(), Some(dir.to_owned()))));
+            let call = Filled {
+                cwd: "/ws".into(),
+                argv: argv.iter().map(Into::into).collect(),
+                env,
+            };
+            fingerprint_dir(&call)
+        };
+        let extra = "extra-filename=-0123456789abcdef";
+        let compiled = ["rustc", "--out-dir", "/t/x86/debug/deps", "-C", extra];
+        let expected = "/t/x86/debug/.fingerprint/a-b-0123456789abcdef";
+        assert_eq!(dir(&compiled, Some("/elsewhere")), Some(expected.into()));
+        let script = ["rustc", "--out-dir", "/t/debug/build/a-b-1", "-C", extra];
+        assert!(dir(&script, None).is_some());
+        let run = ["/t/debug/build/a-b-0/x.cachewrap-real"];
+        let out_dir = "/t/debug/build/a-b-fedcba9876543210/out";
+        let expected = "/t/debug/.fingerprint/a-b-fedcba9876543210";
+        assert_eq!(dir(&run, Some(out_dir)), Some(expected.into()));
+        assert_eq!(dir(&["rustc", "-C", extra], None), None);
+    }
+}
