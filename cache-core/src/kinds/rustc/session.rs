@@ -12,7 +12,7 @@
 //! ```
 //! (`rustc_incremental::persist::fs`; the time in microseconds and in base 36.)
 //!
-//! A session is stored like a result, but under a name that says which unit it is of and nothing of its inputs, so
+//! A session is stored like a result (its name is what was "printed"), but under a name that says which unit it is of and nothing of its inputs, so
 //! that there is one of each, the newest; it takes its share of the store's bound and is evicted like any
 //! other. The name is made of the manifest key and of the paths that are remapped, which the compiler counts
 //! among its options: in another checkout it would not take the session.
@@ -25,8 +25,7 @@
 //! | another compiler has the same key | it cannot: the key holds the compiler |
 //! | it has been kept of a state that was never stored, or of a later one | it is taken for what it is, a state of the unit |
 
-use std::ffi::OsString;
-use std::os::unix::ffi::{OsStrExt as _, OsStringExt as _};
+use std::os::unix::ffi::OsStrExt as _;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
 
@@ -37,7 +36,7 @@ use crate::observe::Observation;
 use crate::os::dir::Listed;
 use crate::os::{fs, proc};
 use crate::outputs::result::{CompileResult, Content, Output, Role};
-use crate::roots::Template;
+use crate::roots::{Roots, Template};
 use crate::store::stats::STORED_BYTES;
 use crate::store::{Shape, Store, StoreError};
 
@@ -126,9 +125,8 @@ impl Compilation<'_> {
         let store = self.scene.store;
         let newest = newest(sessions).ok_or(SessionError::Shape("there is none"))?;
         let crate_dir = sessions.file_name().unwrap_or_default();
-        let mut outputs = vec![directory(crate_dir.as_bytes())];
-        let dir = [crate_dir.as_bytes(), b"/", newest.name.as_bytes()].concat();
-        outputs.push(directory(&dir));
+        let name = [crate_dir.as_bytes(), b"/", newest.name.as_bytes()].concat();
+        let mut outputs = Vec::new();
         let files = fs::list_or_empty(&sessions.join(&newest.name))?;
         if files.is_empty() || files.len() > MOST_FILES {
             return Err(SessionError::Shape("it has no files, or very many"));
@@ -141,8 +139,9 @@ impl Compilation<'_> {
             if length > MOST_BYTES {
                 return Err(SessionError::Shape("it is very large"));
             }
+            let file = file.name.into_string();
             outputs.push(Output {
-                role: in_tree([&dir, b"/".as_slice(), file.name.as_bytes()].concat()),
+                role: Role::InOutDir(file.map_err(|_| SessionError::Shape("odd names"))?),
                 executable: false,
                 content: Content::Blob(taken.blob),
             });
@@ -151,7 +150,7 @@ impl Compilation<'_> {
             unit: format!("{}: incremental state", self.scene.name),
             toolchain: self.toolchain.digest,
             outputs,
-            stdout: Template::default(),
+            stdout: Template::literal(name),
             stderr: Template::default(),
             status: 0,
             duration_us: 0,
@@ -179,18 +178,6 @@ impl Compilation<'_> {
                 self.log.say(LogLevel::Debug, said);
             }
         }
-    }
-}
-
-fn in_tree(path: Vec<u8>) -> Role {
-    Role::InTree { path, mode: None }
-}
-
-fn directory(path: &[u8]) -> Output {
-    Output {
-        role: in_tree(path.to_owned()),
-        executable: false,
-        content: Content::Directory,
     }
 }
 
@@ -234,15 +221,14 @@ fn newest(sessions: &Path) -> Option<Session> {
 /// Places a stored session: all of it, or none; `false` if the crate has sessions.
 fn place(store: &Store, result: &CompileResult, dir: &Path) -> Result<bool, SessionError> {
     const SHAPE: SessionError = SessionError::Shape("it is no session");
-    let mut outputs = result.outputs.iter().map(|output| match &output.role {
-        Role::InTree { path, .. } => Ok((OsString::from_vec(path.clone()), &output.content)),
-        Role::InOutDir(_) | Role::Emit(_) => Err(SHAPE),
-    });
-    let (crate_dir, _) = outputs.next().ok_or(SHAPE)??;
-    let (session, _) = outputs.next().ok_or(SHAPE)??;
-    let session = Path::new(&session);
-    let name = session.file_name().and_then(|name| name.to_str());
-    let known = name.and_then(Session::parse).ok_or(SHAPE)?;
+    let name = result.stdout.fill(&Roots::default());
+    let name = name.and_then(|name| String::from_utf8(name).ok());
+    let name = name.as_deref().and_then(|name| name.split_once('/'));
+    let (crate_dir, known) = name.ok_or(SHAPE)?;
+    let known = Session::parse(known).ok_or(SHAPE)?;
+    if !Role::InOutDir(crate_dir.to_owned()).is_safe() {
+        return Err(SHAPE);
+    }
     let crate_dir = dir.join(crate_dir);
     if fs::exists(&crate_dir) {
         return Ok(false);
@@ -250,10 +236,8 @@ fn place(store: &Store, result: &CompileResult, dir: &Path) -> Result<bool, Sess
     fs::create_dir_all(&crate_dir)?;
     let working = crate_dir.join(format!("{}-working", known.stem));
     fs::create_dir_with_mode(&working, 0o777)?;
-    let placed = outputs.try_for_each(|output| {
-        let (path, content) = output?;
-        let (Ok(file), Content::Blob(blob)) = (Path::new(&path).strip_prefix(session), content)
-        else {
+    let placed = result.outputs.iter().try_for_each(|output| {
+        let (Role::InOutDir(file), Content::Blob(blob)) = (&output.role, &output.content) else {
             return Err(SHAPE);
         };
         let shape = Shape::of_output(false);
