@@ -91,14 +91,13 @@ fn messages_are_those_of_a_whole_compilation() {
 #[test]
 fn damaged_state_is_not_placed() {
     let case = served();
-    for blob in WalkDir::new(case.cache().join("v1/blobs")) {
-        let blob = blob.expect("a blob");
-        if blob.file_type().is_file() {
-            let mut bytes = fs::read(blob.path()).expect("it should be readable");
-            let last = bytes.len().saturating_sub(1);
-            bytes.iter_mut().skip(last).for_each(|byte| *byte ^= 1);
-            fs::remove_file(blob.path()).expect("it should be removable");
-            fs::write(blob.path(), bytes).expect("it should be writable");
+    for session in WalkDir::new(case.cache().join("v1/sessions")) {
+        let session = session.expect("a session");
+        if session.file_type().is_file() {
+            let mut bytes = fs::read(session.path()).expect("it should be readable");
+            let middle = bytes.len() / 2;
+            bytes[middle] ^= 1;
+            fs::write(session.path(), bytes).expect("it should be writable");
         }
     }
     case.edit("src/part.rs", "first", "second");

@@ -181,8 +181,6 @@ fn a_directory_of_a_group() {
     case.env("CARGO_HOME", case.root().join("home"));
     case.env("TMPDIR", case.root().join("tmp"));
     case.env("CACHEWRAP_LOG", "error");
-    // Incremental state lies among results, and nobody uses it here.
-    case.env("CACHEWRAP_DEFER", "off");
     let project = case.path("");
     let mut compiled = Vec::new();
     for (n, user) in USERS.into_iter().cycle().take(4).enumerate() {

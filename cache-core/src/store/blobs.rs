@@ -133,20 +133,6 @@ impl Store {
         self.take_in_open(fs::open(from)?, from, reachable, inspect)
     }
 
-    /// The same, but one that is there already only gets the time of now, which tells a collection that it
-    /// is needed. It was read and not verified: placing does that.
-    pub(crate) fn take_in_new(&self, from: &Path) -> Result<TakenIn, StoreError> {
-        let blob = fs::digest(from)?;
-        if self.touch(&self.layout.blob(blob.digest)).is_ok() {
-            return Ok(TakenIn {
-                blob,
-                has_holes: false,
-                size: 0,
-            });
-        }
-        self.take_in(from, 0o777, |_| ())
-    }
-
     /// The same, for one that was opened before, and is called `from` in errors.
     ///
     /// In the store nobody may read it who could not read the original. That holds also

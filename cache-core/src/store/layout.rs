@@ -11,6 +11,7 @@
 //! <dir>/v1/memo                      table of stat-keyed digests
 //! <dir>/v1/stats/<n>                 counters
 //! <dir>/v1/builds/<process>          what each unit of a build came to, and why
+//! <dir>/v1/sessions/<key>            incremental state of units
 //! <dir>/v1/seeds/<name>              what cargo wrote about the units of a build, to be served ahead
 //! <dir>/v1/gc                        what the last collection left
 //! <dir>/v1/running/<digest>          locked by who compiles that

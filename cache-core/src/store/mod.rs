@@ -28,6 +28,7 @@ mod progress;
 pub mod retention;
 mod room;
 mod scan;
+pub(crate) mod sessions;
 pub mod stats;
 mod turns;
 mod verify;

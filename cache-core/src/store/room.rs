@@ -23,7 +23,7 @@ use crate::os::dir::{Dir, Listed, NameKind, Spot};
 use crate::os::fs::{self, TempFile};
 
 /// Directories right in the format directory.
-pub(super) const PARTS: [&str; 10] = [
+pub(super) const PARTS: [&str; 11] = [
     "blobs",
     "builds",
     "manifests",
@@ -31,6 +31,7 @@ pub(super) const PARTS: [&str; 10] = [
     "results",
     "running",
     "seeds",
+    "sessions",
     "stats",
     "tmp",
     "toolchains",

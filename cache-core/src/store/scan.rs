@@ -18,10 +18,10 @@ use rayon::prelude::*;
 use rustix::fs::Stat;
 
 use super::Store;
-use super::builds;
 use super::layout::disk_size;
 use super::retention::{Contents, Entry, StoredBlob};
 use super::room::kind_of;
+use super::{builds, sessions};
 use crate::ahead;
 use crate::error::PathError;
 use crate::formats::codec::DecodeError;
@@ -127,7 +127,7 @@ impl Store {
         scan.contents.foreign = !scan.foreign.is_empty();
         scan.manifests = self.each_sharded("manifests", file_entry)?;
         scan.memos = self.each_sharded("names", file_entry)?;
-        for part in ["toolchains", builds::DIR, ahead::SEEDS] {
+        for part in ["toolchains", builds::DIR, sessions::DIR, ahead::SEEDS] {
             let found = self.each_in(&self.layout.part(part), file_entry)?;
             scan.memos.extend(found);
         }

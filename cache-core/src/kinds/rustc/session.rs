@@ -12,14 +12,13 @@
 //! ```
 //! (`rustc_incremental::persist::fs`; the time in microseconds and in base 36.)
 //!
-//! A session is stored like a result (its name is what was "printed"), but under a name that says which unit it is of and nothing of its inputs, so
-//! that there is one of each, the newest; it takes its share of the store's bound and is evicted like any
-//! other. The name is made of the manifest key and of the paths that are remapped, which the compiler counts
+//! A session is stored in a room of its own ([`sessions`]) under a name that says which unit it is of and nothing of its inputs,
+//! so that there is one of each, the newest. The name is made of the manifest key and of the paths that are remapped, which the compiler counts
 //! among its options: in another checkout it would not take the session.
 //!
 //! | what can go wrong | what comes of it |
 //! |---|---|
-//! | it is damaged, or a part was evicted | nothing is placed; each file is verified |
+//! | it is damaged | nothing is placed: a checksum tells |
 //! | killed while placing | a session that is not finished, which the compiler removes |
 //! | the compiler removes it while it is being kept | a file is missing: nothing is kept |
 //! | another compiler has the same key | it cannot: the key holds the compiler |
@@ -30,15 +29,14 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
 
 use crate::config::LogLevel;
-use crate::formats::digest::ResultKey;
+use crate::formats::digest::Digest;
 use crate::formats::key::KeyHasher;
 use crate::observe::Observation;
 use crate::os::dir::Listed;
 use crate::os::{fs, proc};
-use crate::outputs::result::{CompileResult, Content, Output, Role};
-use crate::roots::{Roots, Template};
-use crate::store::stats::STORED_BYTES;
-use crate::store::{Shape, Store, StoreError};
+use crate::outputs::result::Role;
+use crate::store::sessions::{self, Session as StoredSession};
+use crate::store::{Placed, StoreError};
 
 use super::remap;
 use super::unit::Compilation;
@@ -54,9 +52,8 @@ enum SessionError {
     Shape(&'static str),
 }
 
-/// More files than a session has, or longer ones in all: bytes.
+/// More files than a session has.
 const MOST_FILES: usize = 4096;
-const MOST_BYTES: u64 = 1 << 30;
 
 impl Compilation<'_> {
     /// Whether there is a session from before this build. A crate of the same name may have one of this
@@ -101,14 +98,14 @@ impl Compilation<'_> {
     }
 
     /// The name that the newest session of this unit is stored under.
-    fn session_key(&self) -> ResultKey {
+    fn session_key(&self) -> Digest {
         let (scene, invocation) = (&self.scene, &self.invocation);
         let mut hasher = KeyHasher::new("session 1");
         hasher.bytes("manifest", scene.key.0.as_bytes());
         for argument in remap::remapping(invocation, scene.cwd, &scene.roots, self.trim) {
             hasher.bytes("remapping", argument.as_bytes());
         }
-        ResultKey(hasher.finish())
+        hasher.finish()
     }
 
     /// Keeps the newest session among those in a directory.
@@ -122,57 +119,47 @@ impl Compilation<'_> {
     }
 
     fn try_to_keep_session(&self, sessions: &Path) -> Result<(), SessionError> {
-        let store = self.scene.store;
         let newest = newest(sessions).ok_or(SessionError::Shape("there is none"))?;
-        let crate_dir = sessions.file_name().unwrap_or_default();
-        let name = [crate_dir.as_bytes(), b"/", newest.name.as_bytes()].concat();
-        let mut outputs = Vec::new();
-        let files = fs::list_or_empty(&sessions.join(&newest.name))?;
-        if files.is_empty() || files.len() > MOST_FILES {
+        let names = fs::list_or_empty(&sessions.join(&newest.name))?;
+        if names.is_empty() || names.len() > MOST_FILES {
             return Err(SessionError::Shape("it has no files, or very many"));
         }
-        let (mut stored, mut length) = (0, 0);
-        for file in files {
-            let taken = store.take_in_new(&file.path)?;
-            stored += taken.size;
-            length += taken.blob.len;
-            if length > MOST_BYTES {
+        let (mut files, mut content) = (Vec::new(), Vec::new());
+        for file in names {
+            let odd = SessionError::Shape("odd names");
+            let name = file.name.into_string().map_err(|_| odd)?;
+            let bytes = fs::read(&file.path)?;
+            files.push((name, bytes.len() as u64));
+            content.extend_from_slice(&bytes);
+            if content.len() > sessions::LARGEST {
                 return Err(SessionError::Shape("it is very large"));
             }
-            let file = file.name.into_string();
-            outputs.push(Output {
-                role: Role::InOutDir(file.map_err(|_| SessionError::Shape("odd names"))?),
-                executable: false,
-                content: Content::Blob(taken.blob),
-            });
         }
-        let result = CompileResult {
-            unit: format!("{}: incremental state", self.scene.name),
-            toolchain: self.toolchain.digest,
-            outputs,
-            stdout: Template::literal(name),
-            stderr: Template::default(),
-            status: 0,
-            duration_us: 0,
-            created: SystemTime::UNIX_EPOCH.elapsed().map_or(0, |d| d.as_secs()),
+        let dir = sessions.file_name().unwrap_or_default();
+        let session = StoredSession {
+            name: format!("{}/{}", dir.to_string_lossy(), newest.name),
+            files,
+            content,
         };
-        stored += store.put_result(self.session_key(), &result)?;
-        store.count(&[(STORED_BYTES, stored)])?;
-        Ok(())
+        let bound = *self.config.max_size;
+        Ok(self
+            .scene
+            .store
+            .put_session(self.session_key(), session, bound)?)
     }
 
     /// Places the session that is stored, where there is none.
     pub(super) fn place_session(&self) {
-        let (store, key) = (self.scene.store, self.session_key());
-        let (Some(dir), Ok(Some(result))) = (self.incremental().pop(), store.result(key)) else {
+        let store = self.scene.store;
+        let Some(dir) = self.incremental().pop() else {
             return;
         };
-        match place(store, &result, &dir) {
+        let Some(session) = store.session(self.session_key()) else {
+            return;
+        };
+        match place(&session, &dir) {
             Ok(false) => {}
-            Ok(true) => {
-                store.touch_result(key, &result);
-                let _ = store.count(&[("session.placed", 1)]);
-            }
+            Ok(true) => drop(store.count(&[("session.placed", 1)])),
             Err(e) => {
                 let said = || format!("{}: no session placed: {e}", self.scene.name);
                 self.log.say(LogLevel::Debug, said);
@@ -219,14 +206,14 @@ fn newest(sessions: &Path) -> Option<Session> {
 }
 
 /// Places a stored session: all of it, or none; `false` if the crate has sessions.
-fn place(store: &Store, result: &CompileResult, dir: &Path) -> Result<bool, SessionError> {
+fn place(session: &StoredSession, dir: &Path) -> Result<bool, SessionError> {
     const SHAPE: SessionError = SessionError::Shape("it is no session");
-    let name = result.stdout.fill(&Roots::default());
-    let name = name.and_then(|name| String::from_utf8(name).ok());
-    let name = name.as_deref().and_then(|name| name.split_once('/'));
-    let (crate_dir, known) = name.ok_or(SHAPE)?;
+    let is_name = |name: &str| Role::InOutDir(name.to_owned()).is_safe();
+    let (crate_dir, known) = session.name.split_once('/').ok_or(SHAPE)?;
     let known = Session::parse(known).ok_or(SHAPE)?;
-    if !Role::InOutDir(crate_dir.to_owned()).is_safe() {
+    let contents = session.contents().ok_or(SHAPE)?;
+    let mut parts = contents.iter().map(|(name, _)| *name).chain([crate_dir]);
+    if !parts.all(is_name) {
         return Err(SHAPE);
     }
     let crate_dir = dir.join(crate_dir);
@@ -236,24 +223,17 @@ fn place(store: &Store, result: &CompileResult, dir: &Path) -> Result<bool, Sess
     fs::create_dir_all(&crate_dir)?;
     let working = crate_dir.join(format!("{}-working", known.stem));
     fs::create_dir_with_mode(&working, 0o777)?;
-    let placed = result.outputs.iter().try_for_each(|output| {
-        let (Role::InOutDir(file), Content::Blob(blob)) = (&output.role, &output.content) else {
-            return Err(SHAPE);
-        };
-        let shape = Shape::of_output(false);
-        let placed = store.place_in_shape(*blob, &working.join(file), shape)?;
-        Ok(placed
-            .ok_or(SessionError::Shape("a part is gone"))?
-            .commit()?)
-    });
+    let placed = contents
+        .iter()
+        .try_for_each(|(name, content)| Placed::text(&working.join(name), content)?.commit());
     let named = placed.and_then(|()| {
         fs::create_new(&crate_dir.join(format!("{}.lock", known.stem)));
-        Ok(fs::rename(&working, &crate_dir.join(&known.name))?)
+        fs::rename(&working, &crate_dir.join(&known.name))
     });
     if named.is_err() {
         let _ = fs::remove_any(&crate_dir);
     }
-    named.map(|()| true)
+    Ok(named.map(|()| true)?)
 }
 
 #[cfg(test)]
