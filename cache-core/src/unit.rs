@@ -89,12 +89,7 @@ pub(crate) trait Unit {
     /// Gives the process what an earlier one left for it, if that is gone.
     fn place_state(&self) {}
 
-    /// Whether the process left something for its next time.
-    fn has_state(&self) -> bool {
-        false
-    }
-
-    /// Keeps that. It takes time, and nobody waits.
+    /// Keeps what the process left for its next time.
     fn keep_state(&self) {}
 
     /// What is done when the outputs are in their places, served or made.

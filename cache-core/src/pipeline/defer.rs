@@ -18,11 +18,11 @@
 //! | something reads from a pipe until it is closed, or waits for a token of the jobserver | the detached process has none of them |
 //! | messages about it are wanted on standard error | it is stored at once |
 //!
-//! The same process, or where there was no edit one that does nothing else, then keeps what the compiler left
-//! for its next time ([`Unit::keep_state`](crate::unit::Unit::keep_state)).
+//! The same process then keeps what the compiler left for its next time
+//! ([`Unit::keep_state`](crate::unit::Unit::keep_state)).
 //!
-//! In a fresh target directory, as in containers and CI, there are no edits, and everything is stored before
-//! the build goes on.
+//! In a fresh target directory, as in containers and CI, there are no edits, and everything is kept before
+//! the build goes on: nothing is at work when it has ended.
 
 use std::time::{Duration, Instant, SystemTime};
 
@@ -92,22 +92,6 @@ impl Call<'_> {
             });
             holds && keeper.wait(Instant::now() + PATIENCE)
         })
-    }
-
-    /// Keeps what the process left for its next time, in a process of its own or not at all.
-    pub(super) fn keep_state_later(&self) {
-        if !self.request.may_detach || !*self.request.config.defer || !self.unit.has_state() {
-            return;
-        }
-        let place = self.engine.store.place_for_keeper();
-        match place.map(|place| (detach(), place)) {
-            Some((Ok(Side::Caller), place)) => place.leave(),
-            Some((Ok(Side::Detached), place)) => detach::end_with(|| {
-                self.unit.keep_state();
-                drop(place);
-            }),
-            Some((Err(_), _)) | None => {}
-        }
     }
 
     fn keep_detached(

@@ -134,7 +134,7 @@ impl Call<'_> {
         }
         if is_known && not_stored.is_none() {
             drop(turn);
-            self.keep_state_later();
+            self.unit.keep_state();
         }
         let full = is_known && not_stored.is_none() && engine.is_full(self.request.config);
         Ok(Outcome::Miss {

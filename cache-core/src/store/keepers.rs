@@ -1,5 +1,4 @@
-//! Keepers: processes that store what an edit produced, or what a compiler left for its next time, while
-//! the build has gone on.
+//! Keepers: processes that store what an edit produced while the build has gone on.
 //!
 //! ```text
 //! <dir>/v1/running/keeper-<n>      locked by a keeper; removed when it is done

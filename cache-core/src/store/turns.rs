@@ -31,7 +31,6 @@ use std::fs::File;
 use std::os::unix::fs::{FileExt as _, MetadataExt as _};
 use std::path::Path;
 use std::sync::mpsc::{self, RecvTimeoutError};
-use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use super::Store;
@@ -73,18 +72,8 @@ impl Drop for Lead {
     }
 }
 
-/// Keeps a thread beating, which has ended when this is dropped.
-struct Heart {
-    alive: Option<mpsc::Sender<()>>,
-    thread: Option<JoinHandle<()>>,
-}
-
-impl Drop for Heart {
-    fn drop(&mut self) {
-        self.alive = None;
-        let _ = self.thread.take().map(JoinHandle::join);
-    }
-}
+/// Keeps a thread beating; it ends when this is dropped.
+struct Heart(#[expect(dead_code, reason = "its end is the message")] mpsc::Sender<()>);
 
 impl Heart {
     fn start(file: &File) -> Option<Self> {
@@ -98,11 +87,8 @@ impl Heart {
                 let _ = file.write_all_at(&beats.to_le_bytes(), 0);
             }
         };
-        let thread = std::thread::Builder::new().spawn(beat).ok()?;
-        Some(Self {
-            alive: Some(alive),
-            thread: Some(thread),
-        })
+        std::thread::Builder::new().spawn(beat).ok()?;
+        Some(Self(alive))
     }
 }
 

@@ -283,10 +283,6 @@ impl Unit for Compilation<'_> {
         }
     }
 
-    fn has_state(&self) -> bool {
-        self.sessions.get().is_some()
-    }
-
     fn keep_state(&self) {
         if let Some(sessions) = self.sessions.get() {
             self.keep_session(sessions);
