@@ -28,6 +28,7 @@ use crate::formats::digest::ResultKey;
 use crate::formats::manifest::InputManifest;
 use crate::inputs::check::World;
 use crate::kinds;
+use crate::observe::Depth;
 use crate::os::proc;
 use crate::outcome::{MissReason, Outcome, Refusal};
 use crate::outputs::result::CompileResult;
@@ -260,7 +261,8 @@ impl Call<'_> {
         let may_defer = self.may_defer();
         self.unit.place_state();
         let mut process = self.unit.process(is_writable);
-        if process.depth.is_some() {
+        // Not into compilers: of a macro that asks for its directory (`canonicalize(".")`) it tells only the path.
+        if process.depth == Some(Depth::Tree) {
             process.command.preload = self.engine.preloaded_object(self.request.config);
         }
         let execution = once::Execution {
