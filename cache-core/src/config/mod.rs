@@ -223,10 +223,10 @@ settings! {
     Observe observe: bool = true,
         "CACHEWRAP_OBSERVE", "observe", values::auto_or_off, |on| values::show_auto(*on), AUTO,
         "auto, or off: do not watch what compilations read";
-    /// Whether an object may be loaded into what is watched, which makes watching it cheaper.
+    /// Whether an object may be loaded into what build scripts start, which makes watching it cheaper.
     Preload preload: bool = true,
         "CACHEWRAP_PRELOAD", "preload", values::auto_or_off, |on| values::show_auto(*on), AUTO,
-        "auto, or off: load nothing into what is watched, though watching it costs more then";
+        "auto, or off: load nothing into what build scripts start, though watching it costs more then";
     /// Whether what an edit produced may be stored while the build goes on.
     Defer defer: bool = true,
         "CACHEWRAP_DEFER", "defer", values::auto_or_off, |on| values::show_auto(*on), AUTO,

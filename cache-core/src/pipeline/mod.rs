@@ -125,24 +125,29 @@ impl Call<'_> {
         self.engine.report_reason(self.unit, &reason);
         let (status, kept) = self.run(&reason, stdout, stderr)?;
         let engine = self.engine;
-        let is_known = !matches!(kept, Ok(Keeping::Later));
-        let not_stored = kept.err();
-        if is_known {
-            engine.report_miss(self, &reason, not_stored.as_ref());
-        }
-        if not_stored.is_none() {
-            self.take_seed();
-        }
-        if is_known && not_stored.is_none() {
-            drop(turn);
-            self.unit.keep_state();
-        }
-        let full = is_known && not_stored.is_none() && engine.is_full(self.request.config);
+        let full = match &kept {
+            Err(refusal) => {
+                engine.report_miss(self, &reason, Some(refusal));
+                false
+            }
+            Ok(Keeping::Done) => {
+                engine.report_miss(self, &reason, None);
+                self.take_seed();
+                drop(turn);
+                self.unit.keep_state();
+                engine.is_full(self.request.config)
+            }
+            // The process that keeps it reports it, and looks whether there is room.
+            Ok(Keeping::Later) => {
+                self.take_seed();
+                false
+            }
+        };
         Ok(Outcome::Miss {
             full,
             reason,
             status,
-            not_stored,
+            not_stored: kept.err(),
         })
     }
 

@@ -16,7 +16,7 @@
 //! <dir>/v1/gc                        what the last collection left
 //! <dir>/v1/running/<digest>          locked by who compiles that
 //! <dir>/v1/running/keeper-<n>        locked by who stores what an edit produced
-//! <dir>/v1/preload-<digest>.so       the observer's object, loaded into what is watched
+//! <dir>/v1/preload-<digest>.so       the observer's object, loaded into what build scripts start
 //! <dir>/v1/tmp/                      files being written
 //! <dir>/v1/lock                      held by a running GC
 //! ```

@@ -222,32 +222,28 @@ pub(crate) fn capture(
     };
     for output in outputs {
         let (path, stamp) = (&*output.path, output.stamp);
-        let opened = match output.content {
-            Pin::Text(text) => Err(text),
-            Pin::File(file) => Ok(file),
-            Pin::Named => Ok(open(path)?),
-        };
-        let content = match opened {
-            Err(text) => Content::Text(text),
-            Ok(file) => {
-                scanner.next_content();
-                let source = file.try_clone();
-                let source = source.map_err(|e| NotStored::UnknownOutput.of(e))?;
-                let stored = store.take_in_open(source, path, 0o777, |piece| scanner.scan(piece));
-                let stored = stored.map_err(|e| match e {
-                    StoreError::Path(e) if e.path == *path => NotStored::UnknownOutput.of(e),
-                    e => NotStored::Store.of(e),
-                })?;
-                let now = now_unchanged(&file, &stamp, watch);
-                let now = now.ok_or_else(|| NotStored::Changed.at(path))?;
-                let blob = stored.blob;
-                // The next unit will ask for its digest.
-                if let Some(named) = Stamp::of(path).filter(|named| named.same_content(&now)) {
-                    memo.put(path, &named, blob);
-                }
-                captured.size += stored.size;
-                Content::Blob(blob)
+        let mut take_in = |file: File| -> Result<Content, Refusal> {
+            scanner.next_content();
+            let source = file.try_clone();
+            let source = source.map_err(|e| NotStored::UnknownOutput.of(e))?;
+            let stored = store.take_in_open(source, path, 0o777, |piece| scanner.scan(piece));
+            let stored = stored.map_err(|e| match e {
+                StoreError::Path(e) if e.path == *path => NotStored::UnknownOutput.of(e),
+                e => NotStored::Store.of(e),
+            })?;
+            let now = now_unchanged(&file, &stamp, watch);
+            let now = now.ok_or_else(|| NotStored::Changed.at(path))?;
+            // The next unit will ask for its digest.
+            if let Some(named) = Stamp::of(path).filter(|named| named.same_content(&now)) {
+                memo.put(path, &named, stored.blob);
             }
+            captured.size += stored.size;
+            Ok(Content::Blob(stored.blob))
+        };
+        let content = match output.content {
+            Pin::Text(text) => Content::Text(text),
+            Pin::File(file) => take_in(file)?,
+            Pin::Named => take_in(open(path)?)?,
         };
         captured.outputs.push(Output {
             role: output.role,
