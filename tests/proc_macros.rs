@@ -562,6 +562,15 @@ fn a_macro_computes_from_the_directory_that_it_resolved() {
         case.copy_project("another/longer/name");
         compare(&case, &["build"]).ok().compiles(&["app"]);
     }
+    // The counting compiler is a script, and what is loaded into a compiler is not loaded into what a script starts.
+    let mut case = project(
+        "direct",
+        "std::fs::canonicalize(\".\").unwrap().as_os_str().len().to_string()",
+    );
+    case.use_compiler_itself();
+    compare(&case, &["build"]).ok();
+    case.copy_project("another/longer/name");
+    compare(&case, &["build"]).ok();
     // The compiler resolves its own source's path, which binds nothing.
     let mut case = project("direct", "\"text\".to_owned()");
     compare(&case, &["build"]).ok();
