@@ -48,6 +48,7 @@
 //! | `outputs` | results; putting outputs into their places |
 //! | `ahead` | what cargo has to find so that it does not ask; seeds |
 //! | `observe`, `run` | running a process, and watching it |
+//! | `remote` | results of other machines: what is asked for, whom it is taken from, engines |
 //! | `store` | manifests, results and blobs in one directory; counters, memo, records of builds; what goes when |
 //! | `roots` | paths as templates |
 //! | `formats` | what is written down: digests, keys, the encoding |
@@ -109,6 +110,7 @@ mod os;
 mod outcome;
 mod outputs;
 mod pipeline;
+pub mod remote;
 mod request;
 mod roots;
 mod run;

@@ -45,6 +45,8 @@ pub struct Request<'a> {
     /// The wrapper's own path, which build scripts are started through from now on;
     /// `None` where their runs are not to be cached.
     pub wrapper: Option<&'a Path>,
+    /// The program that speaks to remotes over the network; `None`: `cachewrap-remote` in `PATH`.
+    pub remote_helper: Option<&'a Path>,
 }
 
 impl<'a> Request<'a> {
@@ -69,6 +71,7 @@ impl<'a> Request<'a> {
             stderr_is_terminal: false,
             may_detach: false,
             wrapper: None,
+            remote_helper: None,
         }
     }
 }

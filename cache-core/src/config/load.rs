@@ -14,6 +14,9 @@ use crate::os::fs;
 /// The one variable that has no counterpart in the file.
 const CONFIG_VARIABLE: &str = "CACHEWRAP_CONFIG";
 
+/// The table that settings may stand in.
+const REMOTE: &str = "remote";
+
 impl Config {
     /// Loads the settings; never fails, see the module's documentation.
     ///
@@ -69,7 +72,7 @@ impl Loader {
         };
         let Some(path) = path else {
             if let Some(value) = named {
-                self.bad_value(CONFIG_VARIABLE.into(), value, SettingName::Dir.accepted());
+                self.bad_value(CONFIG_VARIABLE.into(), SettingName::Dir, value);
             }
             return;
         };
@@ -93,7 +96,7 @@ impl Loader {
                 return self.loaded.problems.push(problem);
             }
         };
-        for (key, value) in table {
+        for (key, value) in in_one_table(table) {
             let spelled = key.replace('_', "-");
             let Some(name) = SettingName::ALL
                 .iter()
@@ -107,7 +110,7 @@ impl Loader {
             let what = format!("{key} in {}", path.display());
             match plain_text(&value) {
                 Some(text) => self.apply(name, OsStr::new(&text), &Origin::File(path.into()), what),
-                None => self.bad_value(what, OsStr::new(&value.to_string()), name.accepted()),
+                None => self.bad_value(what, name, OsStr::new(&value.to_string())),
             }
         }
     }
@@ -140,18 +143,39 @@ impl Loader {
         let home = self.home.as_deref();
         let config = &mut self.loaded.config;
         if config.set(name, value, home, origin).is_none() {
-            self.bad_value(what, value, name.accepted());
+            self.bad_value(what, name, value);
         }
     }
 
-    fn bad_value(&mut self, what: String, value: &OsStr, accepted: &'static str) {
-        let value = value.to_string_lossy().into_owned();
+    fn bad_value(&mut self, what: String, name: SettingName, value: &OsStr) {
+        let value = if name.is_secret() {
+            "(not shown)".to_owned()
+        } else {
+            value.to_string_lossy().into_owned()
+        };
         self.loaded.problems.push(ConfigProblem::BadValue {
             what,
             value,
-            accepted,
+            accepted: name.accepted(),
         });
     }
+}
+
+/// The table with what is in its `[remote]` under the names of settings.
+fn in_one_table(table: toml::Table) -> Vec<(String, Value)> {
+    let mut flat = Vec::with_capacity(table.len());
+    for (key, value) in table {
+        match value {
+            Value::Table(inner) if key == REMOTE => {
+                flat.extend(inner.into_iter().map(|(key, value)| match key.as_str() {
+                    "url" => (REMOTE.to_owned(), value),
+                    key => (format!("{REMOTE}-{key}"), value),
+                }));
+            }
+            value => flat.push((key, value)),
+        }
+    }
+    flat
 }
 
 /// The value as it would be written in a variable.

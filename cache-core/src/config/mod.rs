@@ -18,8 +18,9 @@
 //! A path alone for the log means level `info` into that file; a level alone means
 //! standard error. Where the XDG variables are unset, empty or relative, `~/.cache` and
 //! `~/.config` stand in. Keys may be written with underscores too. In the file, sizes
-//! may be integers, booleans may be booleans, and `env` and `tool-caches` may be arrays of strings. An
-//! empty variable counts as unset.
+//! may be integers, booleans may be booleans, and settings with several values may be arrays of strings. What
+//! begins with `remote-` may stand in a table `[remote]` without that, and `remote` as its `url`. An empty
+//! variable counts as unset.
 //!
 //! Loading never fails. A value that cannot be used becomes a [`ConfigProblem`], and the layer below
 //! decides: `cargo cachewrap` treats problems as errors, the wrapper warns once and
@@ -42,6 +43,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use crate::error::PathError;
+use crate::remote::{Address, PublicKey, SecretKey};
 
 pub use values::{BuildScripts, LogLevel, LogSpec, TrimPaths, format_size, parse_size};
 
@@ -160,6 +162,8 @@ const AUTO: &str = "auto or off";
 const SIZE: &str = "a size above zero such as 10G, 512MiB or 1.5T";
 const AGE: &str = "a duration such as 30d, 12h or \"2weeks 1day\", or off";
 const FREE: &str = "a size above zero such as 20G or 512MiB, or off";
+const URL: &str = "off, or file:///dir, s3://, gcs://, azblob://, webdav(s):// or redis(s)://place, with options as in \
+    ?mode=write&namespace=team, and without any credential";
 const LOG: &str = "off, error, warn, info, debug or trace, then perhaps a colon and an absolute path; or an absolute path";
 
 settings! {
@@ -249,6 +253,40 @@ settings! {
         "CACHEWRAP_TOOL_CACHES", "tool-caches", values::paths, |paths| values::show_paths(paths), PATHS,
         "Directories in which tools keep caches of their own, besides those of ccache, sccache, zig \
          and go";
+    /// Where results are shared with other machines.
+    Remote remote: Option<Address> = None,
+        "CACHEWRAP_REMOTE", "remote", values::remote, |remote| values::show_remote(remote.as_ref()),
+        URL,
+        "Where results are shared with other machines, such as file:///srv/cache or \
+         s3://bucket/prefix?region=eu-west-1&mode=write; or off";
+    /// The keys whose signatures count on what is read from a remote.
+    RemoteTrusted remote_trusted: Vec<PublicKey> = Vec::new(),
+        "CACHEWRAP_REMOTE_TRUSTED", "remote-trusted", values::public_keys,
+        |keys| values::show_keys(keys),
+        "public keys as `cargo cachewrap remote keygen` prints them, separated by commas or blanks",
+        "Whose results are taken from the remote: public keys";
+    /// Whether everybody who can write to a remote is trusted, so that nothing need be signed.
+    RemoteTrust remote_trust: bool = false,
+        "CACHEWRAP_REMOTE_TRUST", "remote-trust", values::remote_trust,
+        |all| values::show_remote_trust(*all), "keys or bucket",
+        "keys, or bucket: take results from everybody who can write to the remote";
+    /// The key with which what is sent is signed.
+    RemoteSignKey remote_sign_key: Option<SecretKey> = None,
+        "CACHEWRAP_REMOTE_SIGN_KEY", "remote-sign-key", values::secret_key,
+        |key| values::show_secret_key(key.as_ref()), "a key that `cargo cachewrap remote keygen` made",
+        "Signs what is sent to the remote; better in a file";
+    /// The file with the key with which what is sent is signed.
+    RemoteSignKeyFile remote_sign_key_file: Option<PathBuf> = None,
+        "CACHEWRAP_REMOTE_SIGN_KEY_FILE", "remote-sign-key-file", values::some_path,
+        |path| path.as_ref().map_or_else(String::new, |path| path.display().to_string()), PATH,
+        "The file with the key that signs what is sent to the remote";
+}
+
+impl SettingName {
+    /// Whether its value is shown to nobody, not even when it is wrong.
+    pub fn is_secret(self) -> bool {
+        matches!(self, Self::Remote | Self::RemoteSignKey)
+    }
 }
 
 /// What [`Config::load`] found.

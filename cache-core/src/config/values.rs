@@ -8,6 +8,8 @@ use std::time::Duration;
 
 use bytesize::ByteSize;
 
+use crate::remote::{Address, PublicKey, SecretKey};
+
 /// What turns a limit off that an environment or a file sets.
 const OFF: &str = "off";
 
@@ -258,6 +260,59 @@ pub(super) fn names(text: &OsStr, _home: Option<&Path>) -> Option<Vec<String>> {
     names.dedup();
     let sound = names.iter().all(|name| !name.contains(['=', '\0']));
     sound.then_some(names)
+}
+
+#[expect(clippy::option_option, reason = "the inner one is the value")]
+pub(super) fn remote(text: &OsStr, _home: Option<&Path>) -> Option<Option<Address>> {
+    if text == OFF {
+        return Some(None);
+    }
+    Address::parse(text.to_str()?).map(Some)
+}
+
+pub(super) fn show_remote(remote: Option<&Address>) -> String {
+    remote.map_or_else(|| OFF.to_owned(), ToString::to_string)
+}
+
+pub(super) fn public_keys(text: &OsStr, _home: Option<&Path>) -> Option<Vec<PublicKey>> {
+    let words = text
+        .to_str()?
+        .split(|c: char| c == ',' || c.is_whitespace());
+    let words = words.filter(|word| !word.is_empty());
+    words.map(PublicKey::parse).collect()
+}
+
+pub(super) fn show_keys(keys: &[PublicKey]) -> String {
+    let keys = keys.iter().map(ToString::to_string);
+    keys.collect::<Vec<_>>().join(",")
+}
+
+/// Whether everybody who can write is trusted.
+pub(super) fn remote_trust(text: &OsStr, _home: Option<&Path>) -> Option<bool> {
+    match text.to_str()? {
+        "keys" => Some(false),
+        "bucket" => Some(true),
+        _ => None,
+    }
+}
+
+pub(super) fn show_remote_trust(all: bool) -> String {
+    if all { "bucket" } else { "keys" }.to_owned()
+}
+
+#[expect(clippy::option_option, reason = "the inner one is the value")]
+pub(super) fn secret_key(text: &OsStr, _home: Option<&Path>) -> Option<Option<SecretKey>> {
+    SecretKey::parse(text.to_str()?).map(Some)
+}
+
+/// Only whose it is: its public key.
+pub(super) fn show_secret_key(key: Option<&SecretKey>) -> String {
+    key.map_or_else(String::new, |key| format!("(that of {})", key.public()))
+}
+
+#[expect(clippy::option_option, reason = "the inner one is the value")]
+pub(super) fn some_path(text: &OsStr, home: Option<&Path>) -> Option<Option<PathBuf>> {
+    path(text, home).map(Some)
 }
 
 #[cfg(test)]

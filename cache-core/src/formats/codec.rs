@@ -4,7 +4,8 @@
 //! frame    = magic kind version reserved length payload checksum
 //! magic    = "cwrp"             4 bytes
 //! kind     = u8                 'M' manifest, 'R' result, 'S' counters, 'T' toolchain, 'N' names,
-//!                                 'G' collection, 'P' seed
+//!                                 'G' collection, 'P' seed, 'I' session, 'K' pack, 'L' offers, 'O' offer,
+//!                                 'Q' queued, 'H' message
 //! version  = u8                 version of the payload's layout for this kind
 //! reserved = u16 LE             zero
 //! length   = u64 LE             of the payload, bytes
@@ -27,7 +28,7 @@ use crate::formats::digest::Digest;
 
 const MAGIC: &[u8; 4] = b"cwrp";
 pub(crate) const HEADER: usize = 16;
-const CHECKSUM: usize = 32;
+pub(crate) const CHECKSUM: usize = 32;
 
 /// The longest payload, bytes. Lengths inside a payload are believed up to here, so that
 /// one that lies about them is rejected before memory is asked for.

@@ -8,6 +8,7 @@ pub(crate) mod kernel;
 pub(crate) mod listing;
 pub(crate) mod names;
 pub(crate) mod processor;
+pub(crate) mod question;
 pub(crate) mod record;
 pub(crate) mod search;
 pub(crate) mod sort;

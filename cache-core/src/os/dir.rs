@@ -70,6 +70,13 @@ impl Dir {
         })
     }
 
+    /// A short path by which this process reaches it.
+    #[cfg(target_os = "linux")]
+    pub(crate) fn in_proc(&self) -> PathBuf {
+        use std::os::fd::AsRawFd as _;
+        Path::new("/proc/self/fd").join(self.fd.as_raw_fd().to_string())
+    }
+
     /// Opens a directory below this one without following links.
     pub(crate) fn below(&self, relative: &Path) -> Result<Self, PathError> {
         Ok(Self {

@@ -18,8 +18,9 @@ mod once;
 #[cfg(test)]
 mod panic_tests;
 mod report;
+mod share;
 
-use std::cell::Cell;
+use std::cell::{Cell, OnceCell};
 use std::io;
 use std::time::SystemTime;
 
@@ -41,6 +42,7 @@ use crate::unit::{Kept, Ran, Unit};
 use defer::Keeping;
 use engine::Engine;
 use once::Progress;
+use share::Sharing;
 
 /// Serves one call from the cache, or runs the process and caches what it did.
 ///
@@ -71,6 +73,8 @@ pub fn run(request: &Request<'_>, stdout: Sink<'_>, stderr: Sink<'_>) -> io::Res
             unit: &*unit,
             started,
             stored: Cell::default(),
+            sharing: OnceCell::new(),
+            has_queued: Cell::default(),
         };
         call.make(stdout, stderr)
     })
@@ -86,6 +90,10 @@ struct Call<'a> {
     started: SystemTime,
     /// What is known of its result, served or stored.
     stored: Cell<Option<Stored>>,
+    /// The remote, if there is one, once it was asked for.
+    sharing: OnceCell<Option<Sharing>>,
+    /// Whether a result waits to be sent there.
+    has_queued: Cell<bool>,
 }
 
 /// A result in the store, and how long its outputs are, bytes.
@@ -134,6 +142,7 @@ impl Call<'_> {
                 engine.report_miss(self, &reason, None);
                 self.take_seed();
                 drop(turn);
+                self.send_offered();
                 self.unit.keep_state();
                 engine.is_full(self.request.config)
             }
@@ -177,7 +186,7 @@ impl Call<'_> {
         };
         *turn = self.take_turn();
         if matches!(turn, Turn::Anybody) {
-            return Err(reason);
+            return self.look_up_remotely(reason, stdout, stderr);
         }
         // What was wrong with it has been said.
         let Ok(manifest) = self.engine.store.manifest(key) else {
@@ -189,9 +198,11 @@ impl Call<'_> {
             && matches!(reason, MissReason::NoEntry | MissReason::Changed(_))
             && again == known;
         if idle {
-            return Err(reason);
+            return self.look_up_remotely(reason, stdout, stderr);
         }
-        let hit = self.look_up(&again, stdout, stderr).map_err(|_| reason)?;
+        let Ok(hit) = self.look_up(&again, stdout, stderr) else {
+            return self.look_up_remotely(reason, stdout, stderr);
+        };
         self.engine.count(&[("hit.waited", 1)]);
         Ok(hit)
     }
@@ -264,6 +275,7 @@ impl Call<'_> {
         let is_writable = !self.engine.store.is_read_only() && self.engine.prepare_store();
         // Whether it is an edit shows before the process has run.
         let may_defer = self.may_defer();
+        let is_for_others = self.is_for_others();
         self.unit.place_state();
         let mut process = self.unit.process(is_writable);
         // Not into compilers: of a macro that asks for its directory (`canonicalize(".")`) it tells only the path.
@@ -287,7 +299,7 @@ impl Call<'_> {
             } else {
                 None
             };
-            let finish = || self.put(ran, rest.finish()?);
+            let finish = || self.put(ran, rest.finish()?, is_for_others);
             match place {
                 Some(place) => self.keep_later(place, reason, finish),
                 None => finish().map(|()| Keeping::Done),
@@ -302,7 +314,7 @@ impl Call<'_> {
         Ok(ended)
     }
 
-    fn put(&self, ran: &Ran, kept: Kept) -> Result<(), Refusal> {
+    fn put(&self, ran: &Ran, kept: Kept, is_for_others: bool) -> Result<(), Refusal> {
         let Kept {
             toolchain,
             inputs,
@@ -322,8 +334,12 @@ impl Call<'_> {
             duration_us: ran.duration_us,
             created: SystemTime::UNIX_EPOCH.elapsed().map_or(0, |d| d.as_secs()),
         };
+        let offered = is_for_others.then(|| inputs.clone());
         let key = self.engine.put(scene, inputs, &result, stored)?;
         self.stored.set(Some(Stored::new(key, &result)));
+        if let Some(inputs) = offered {
+            self.offer(&inputs, key, ran.duration_us);
+        }
         Ok(())
     }
 }

@@ -246,6 +246,51 @@ impl Store {
         Err(damaged())
     }
 
+    /// Opens a blob that may be shown to others.
+    pub(crate) fn open_shared_blob(&self, blob: BlobRef) -> Result<Shared, StoreError> {
+        let Some((source, path)) = self.open_blob(&self.layout.blob(blob.digest))? else {
+            return Ok(Shared::Gone);
+        };
+        let (Source::Raw(file) | Source::Zstd(file)) = &source;
+        let mode = file.metadata().context("look at", &path)?.mode();
+        if mode & 0o444 != 0o444 {
+            return Ok(Shared::Private);
+        }
+        Ok(Shared::Content(match source {
+            Source::Raw(file) => Box::new(sparse::reader(file)),
+            Source::Zstd(file) => {
+                let decoder = zstd::Decoder::new(file).context("read", &path)?;
+                Box::new(decoder.take(blob.len.saturating_add(1)))
+            }
+        }))
+    }
+
+    /// Whether a blob is there, as far as its name tells.
+    pub(crate) fn has_blob(&self, blob: BlobRef) -> bool {
+        let raw = self.layout.blob(blob.digest);
+        self.exists(&raw) || self.exists(&raw.with_extension("zst"))
+    }
+
+    /// Takes in a blob that comes from elsewhere, if the next bytes are its content.
+    pub(crate) fn receive(
+        &self,
+        blob: BlobRef,
+        has_holes: bool,
+        source: &mut impl Read,
+    ) -> Result<bool, StoreError> {
+        self.prepare()?;
+        let tmp = self.temp_file(0o444)?;
+        let mut writer = sparse::Writer::new(tmp.file(), has_holes);
+        match copy_hashing_exactly(source.take(blob.len), &mut writer, blob.len) {
+            Ok(found) if found == blob => {}
+            Ok(_) | Err(CopyError::Read) => return Ok(false),
+            Err(CopyError::Write(e)) => return Err(PathError::new("write", tmp.path(), e).into()),
+        }
+        writer.finish().context("write", tmp.path())?;
+        self.settle(tmp, &self.layout.blob(blob.digest))?;
+        Ok(true)
+    }
+
     fn open_blob(&self, raw: &Path) -> Result<Option<(Source, PathBuf)>, PathError> {
         match self.open_plain(raw) {
             Ok(file) => return Ok(Some((Source::Raw(file), raw.to_owned()))),
@@ -259,6 +304,14 @@ impl Store {
             Err(e) => Err(e),
         }
     }
+}
+
+/// A blob as others may see it.
+pub(crate) enum Shared {
+    Content(Box<dyn Read>),
+    /// Not everybody may read it who can reach it.
+    Private,
+    Gone,
 }
 
 enum Source {
@@ -275,10 +328,19 @@ enum CopyError {
 /// blob that was swapped for an endless one cannot fill the disk.
 fn copy_hashing(
     source: impl Read,
-    mut to: impl Write,
+    to: impl Write,
     expected_len: u64,
 ) -> Result<BlobRef, CopyError> {
     let source = source.take(expected_len.saturating_add(1));
+    copy_hashing_exactly(source, to, expected_len)
+}
+
+/// Copies all of a source and says what was copied.
+fn copy_hashing_exactly(
+    source: impl Read,
+    mut to: impl Write,
+    expected_len: u64,
+) -> Result<BlobRef, CopyError> {
     let write = |piece: &[u8]| to.write_all(piece).map_err(CopyError::Write);
     hash_aside(source, expected_len, |_| CopyError::Read, write, |_| ())
 }

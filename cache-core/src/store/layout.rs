@@ -13,6 +13,9 @@
 //! <dir>/v1/builds/<process>          what each unit of a build came to, and why
 //! <dir>/v1/sessions/<key>            incremental state of units
 //! <dir>/v1/seeds/<name>              what cargo wrote about the units of a build, to be served ahead
+//! <dir>/v1/offers/ab/<key>           what leads to results that others have made
+//! <dir>/v1/queue/<key>               results that are to be sent to others
+//! <dir>/v1/remote/                   what is known of remotes
 //! <dir>/v1/gc                        what the last collection left
 //! <dir>/v1/running/<digest>          locked by who compiles that
 //! <dir>/v1/running/keeper-<n>        locked by who stores what an edit produced
@@ -108,6 +111,11 @@ impl Layout {
     /// The memoised names of one file of code.
     pub fn names(&self, code: Digest) -> PathBuf {
         self.sharded("names", code)
+    }
+
+    /// What others offer for a key.
+    pub(crate) fn offers(&self, key: ManifestKey) -> PathBuf {
+        self.sharded("offers", key.0)
     }
 
     /// The file locked by the process that runs a compilation.

@@ -29,6 +29,7 @@ pub mod retention;
 mod room;
 mod scan;
 pub(crate) mod sessions;
+pub(crate) mod shared;
 pub mod stats;
 mod turns;
 mod verify;
@@ -36,7 +37,7 @@ mod verify;
 use std::path::Path;
 
 pub use blobs::Placed;
-pub(crate) use blobs::Shape;
+pub(crate) use blobs::{Shape, Shared};
 pub use builds::{KeyDifference, RecordedChange, RecordedOutcome, UnitKind, UnitRecord};
 pub use clear::Cleared;
 pub use collection::GcReport;

@@ -23,11 +23,14 @@ use crate::os::dir::{Dir, Listed, NameKind, Spot};
 use crate::os::fs::{self, TempFile};
 
 /// Directories right in the format directory.
-pub(super) const PARTS: [&str; 11] = [
+pub(super) const PARTS: [&str; 14] = [
     "blobs",
     "builds",
     "manifests",
     "names",
+    "offers",
+    "queue",
+    "remote",
     "results",
     "running",
     "seeds",

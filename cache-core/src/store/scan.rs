@@ -21,7 +21,7 @@ use super::Store;
 use super::layout::disk_size;
 use super::retention::{Contents, Entry, StoredBlob};
 use super::room::kind_of;
-use super::{builds, sessions};
+use super::{builds, sessions, shared};
 use crate::ahead;
 use crate::error::PathError;
 use crate::formats::codec::DecodeError;
@@ -60,7 +60,7 @@ pub(crate) struct Scan {
     pub(crate) manifests: Vec<FileEntry>,
     /// What the entries' shares leave of the manifests' size; counted as fixed.
     pub(crate) manifest_rest: u64,
-    /// Memoised toolchains and names, records of builds, and seeds.
+    /// What is memoised, records of builds, seeds, and what is known of remotes.
     pub(crate) memos: Vec<FileEntry>,
     /// Files being written, and the locks of those who write them.
     pub(crate) tmp: Vec<FileEntry>,
@@ -127,7 +127,10 @@ impl Store {
         scan.contents.foreign = !scan.foreign.is_empty();
         scan.manifests = self.each_sharded("manifests", file_entry)?;
         scan.memos = self.each_sharded("names", file_entry)?;
-        for part in ["toolchains", builds::DIR, sessions::DIR, ahead::SEEDS] {
+        scan.memos
+            .extend(self.each_sharded(shared::OFFERS, file_entry)?);
+        let flat = ["toolchains", builds::DIR, sessions::DIR, ahead::SEEDS];
+        for part in flat.into_iter().chain([shared::QUEUE, shared::REMOTE]) {
             let found = self.each_in(&self.layout.part(part), file_entry)?;
             scan.memos.extend(found);
         }

@@ -24,7 +24,7 @@ use rayon::prelude::*;
 use super::builds;
 use super::progress::{Meter, Progress};
 use super::scan::blob_name;
-use super::{CACHEDIR_TAG, Store, StoreError, layout, sessions};
+use super::{CACHEDIR_TAG, Store, StoreError, layout, sessions, shared};
 use crate::ahead;
 use crate::error::PathError;
 use crate::formats::codec::{self, DecodeError};
@@ -215,6 +215,7 @@ impl<'a> Verifier<'a> {
         self.check_frames("stats", is_shard, is_count)?;
         self.check_frames(builds::DIR, builds::is_name, builds::is_sound)?;
         self.check_frames(sessions::DIR, is_digest, codec::is_whole)?;
+        self.check_frames(shared::QUEUE, is_digest, codec::is_whole)?;
         self.check_frames(ahead::SEEDS, ahead::is_seed_name, codec::is_whole)?;
         self.check_flat();
         self.check_objects()?;

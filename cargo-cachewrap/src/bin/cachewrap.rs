@@ -8,7 +8,7 @@
 use std::ffi::{OsStr, OsString};
 use std::io::{IsTerminal as _, Read as _, Seek as _, Write as _};
 use std::os::unix::process::CommandExt as _;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::{Command, ExitCode, Stdio};
 use std::sync::OnceLock;
 use std::time::SystemTime;
@@ -77,6 +77,12 @@ fn serve(argv: &[OsString], name: &OsStr) -> Option<Status> {
     request.stderr_is_terminal = std::io::stderr().is_terminal();
     request.may_detach = true;
     request.wrapper = wrapper.as_deref();
+    let helper = loaded
+        .config
+        .remote
+        .as_ref()
+        .and_then(|_| helper_beside(wrapper.as_deref()?));
+    request.remote_helper = helper.as_deref();
     let outcome = cache_core::run(&request, &mut stdout, &mut stderr);
     match outcome.ok()? {
         Outcome::Bypass(_) => None,
@@ -88,6 +94,13 @@ fn serve(argv: &[OsString], name: &OsStr) -> Option<Status> {
             Some(status)
         }
     }
+}
+
+/// The program that speaks to remotes, where it is installed beside this one.
+fn helper_beside(wrapper: &Path) -> Option<PathBuf> {
+    let helper = wrapper.with_file_name("cachewrap-remote");
+    #[expect(clippy::disallowed_methods, reason = "what the request is made of")]
+    helper.exists().then_some(helper)
 }
 
 /// The argument with which the wrapper starts itself to bound the store.

@@ -351,6 +351,13 @@ impl<'a> Sorter<'a> {
         if searched && self.listed.insert(Arc::clone(&event.real)) {
             return;
         }
+        // The compiler looks at what its linker has just made; macros have long run then.
+        let is_own_output = process.is_compiler
+            && self.written.contains(&event.real)
+            && self.subject.is_output(&event.real);
+        if is_own_output {
+            return;
+        }
         // What a tool loads reads the environment as the tool does.
         let code = if library {
             Code::Yes

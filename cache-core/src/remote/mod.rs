@@ -1,0 +1,407 @@
+//! The remote: results that other machines have made, and results for them.
+//!
+//! The local store comes first; a remote is asked only where it has nothing, and what it has is put there, to be
+//! served like anything else. It keeps objects under names and needs to know nothing else:
+//!
+//! ```text
+//! <prefix>/cw1/<namespace>/n/<manifest key>   offers: lists of questions (`offers`, `inputs::question`)
+//! <prefix>/cw1/<namespace>/r/<result key>     a pack: a result and its blobs (`pack`); never changed
+//! ```
+//! Looking up: get the offers for a manifest key, ask their questions here, get the pack of the result that the
+//! answers name. No value of a variable and no content of a file leaves the machine; what is asked
+//! for is the hash of all of them. Sending: the pack first, then the offer. What is to be sent waits in the store
+//! ([`queue`](crate::store)), so that a process may be killed at any moment.
+//!
+//! # What can go wrong
+//!
+//! - *The remote is down, hangs, drips, refuses.* Engines have time limits. The first trouble is noted in the store for
+//!   all processes, and until a time that grows with each failure nobody asks again. The build
+//!   goes on as without a remote.
+//! - *Somebody puts something there.* Offers and packs count only if they are signed by a key that the user
+//!   trusts ([`trust`]), over namespace, keys and content. Without keys nothing is read, unless
+//!   the user says that whoever can write there is trusted.
+//! - *Offers are lost* because two machines replace the object at the same time: engines that
+//!   have conditional writes exclude it; with others, who sends reads again, and adds again. What is lost after all is found
+//!   missing by the next machine, which compiles and sends it.
+//! - *The answer to a question differs between asking and serving.* Serving checks every input once more, as for
+//!   every hit.
+//! - *A result binds to a place that is another elsewhere.* Then the question for the place has another
+//!   answer, and the result is not asked for.
+//! - *An edit is nobody else's*: where an incremental session shows that somebody is editing, nothing is asked and
+//!   nothing sent. Nor are questions to the compiler, which take less than asking.
+
+mod address;
+mod directory;
+mod engine;
+mod helper;
+mod offers;
+mod pack;
+mod trust;
+
+use std::time::{Duration, SystemTime};
+
+pub use address::{Address, Mode, Scheme};
+pub use directory::Directory;
+pub use engine::{Condition, Engine, EngineError, Object, Trouble, Written};
+pub use helper::{Answer, Asked, Hello, read_message, socket_path, write_message};
+pub use trust::{PublicKey, SecretKey, Trust};
+
+pub(crate) use helper::Helper;
+pub(crate) use offers::{Offer, Offers};
+
+use crate::config::Config;
+use crate::error::PathError;
+use crate::formats::digest::{Digest, ManifestKey, ResultKey};
+use crate::os::fs;
+use crate::store::shared::{Down, Queued};
+use crate::store::{Store, StoreError};
+use offers::Author;
+use pack::{Contents, Unfit, Unpackable, Wanted};
+
+/// How long a remote that was found to be down once is left alone; twice as long each further time.
+const FIRST_PAUSE: Duration = Duration::from_secs(30);
+
+/// And at most so long.
+const LONGEST_PAUSE: Duration = Duration::from_secs(600);
+
+/// How often replacing the offers for a key is tried while others replace them.
+const TRIES: u32 = 4;
+
+/// What is set about a remote.
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub struct Settings {
+    /// Where it is.
+    pub address: Address,
+    /// Whom results are taken from.
+    pub trust: Trust,
+    /// What is sent is signed with this.
+    pub key: Option<SecretKey>,
+    /// The longest result that is taken, bytes.
+    pub room: u64,
+}
+
+/// Why a remote that is set cannot be used.
+#[derive(Debug, thiserror::Error)]
+pub enum SettingsError {
+    /// The file with the key cannot be read.
+    #[error("failed to {0}")]
+    Unreadable(#[from] PathError),
+    /// There is no key in it.
+    #[error("{0} does not hold a key that `cargo cachewrap remote keygen` made")]
+    NoKey(String),
+}
+
+impl Settings {
+    /// What is set; `None` if no remote is. Reads the file with the key if there is one, and what is
+    /// made here is sent.
+    pub fn of(config: &Config) -> Result<Option<Self>, SettingsError> {
+        let Some(address) = config.remote.value.clone() else {
+            return Ok(None);
+        };
+        let mut key = config.remote_sign_key.value.clone();
+        if key.is_none()
+            && address.mode == Mode::Write
+            && let Some(path) = &config.remote_sign_key_file.value
+        {
+            let text = fs::read(path)?;
+            let read = std::str::from_utf8(&text).ok().and_then(SecretKey::parse);
+            key = Some(read.ok_or_else(|| SettingsError::NoKey(path.display().to_string()))?);
+        }
+        let mut keys = config.remote_trusted.value.clone();
+        // What was made here is trusted here.
+        keys.extend(key.as_ref().map(SecretKey::public));
+        Ok(Some(Self {
+            trust: if *config.remote_trust {
+                Trust::Bucket
+            } else {
+                Trust::Keys(keys)
+            },
+            address,
+            key,
+            room: *config.max_size / 4,
+        }))
+    }
+
+    /// What the place is called in the store: a few digits, whatever may be done there and for whom.
+    pub fn name(&self) -> String {
+        let mut place = self.address.clone();
+        (place.mode, place.namespace) = (Mode::Read, String::new());
+        let mut hex = Digest::of(place.to_string().as_bytes()).to_hex();
+        hex.truncate(16);
+        hex
+    }
+}
+
+/// A remote, reached through an engine, and the store that goes with it.
+pub struct Remote<'a> {
+    store: &'a Store,
+    engine: &'a dyn Engine,
+    settings: &'a Settings,
+    name: String,
+}
+
+/// What became of fetching.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Fetched {
+    /// It is in the store now; how long what came was, bytes.
+    Placed(u64),
+    /// The remote does not have it.
+    Missing,
+    /// What the remote has was not taken, and why.
+    Unfit(String),
+}
+
+/// What was sent.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct SentAll {
+    /// Results that the remote has now.
+    pub results: u64,
+    /// How long what was sent of them was, bytes.
+    pub bytes: u64,
+    /// Results that were left out: gone meanwhile, not for others, or too long.
+    pub dropped: u64,
+}
+
+/// What became of sending one result.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Sent {
+    /// It is there; how long what was sent is, bytes.
+    Yes(u64),
+    /// It is gone, not for others, or too long; the queue has it no more.
+    Dropped,
+    /// Others changed the same at the same time, again and again; it stays in the queue.
+    Later,
+}
+
+impl<'a> Remote<'a> {
+    /// A remote.
+    pub fn new(store: &'a Store, engine: &'a dyn Engine, settings: &'a Settings) -> Self {
+        Self {
+            store,
+            engine,
+            settings,
+            name: settings.name(),
+        }
+    }
+
+    /// Gets the offers for a key into the store; whether there are any that count.
+    pub fn fetch_offers(&self, manifest: ManifestKey) -> Result<bool, EngineError> {
+        if !self.settings.trust.admits_anybody() {
+            return Ok(false);
+        }
+        let object = self.guarded(|| {
+            self.engine
+                .get(&self.offers_name(manifest), offers::LONGEST)
+        })?;
+        let Some(object) = object else {
+            return Ok(false);
+        };
+        let namespace = &self.settings.address.namespace;
+        let mut found = Offers::decode(&object.bytes);
+        found.admit(&self.settings.trust, namespace, manifest);
+        if found.is_empty() {
+            return Ok(false);
+        }
+        let known = self.store.offers(manifest).unwrap_or_default();
+        let mut all = Offers::decode(&known);
+        all.merge(found);
+        let all = all.encode();
+        if all != known {
+            self.store.put_offers(manifest, &all).map_err(in_store)?;
+        }
+        Ok(true)
+    }
+
+    /// Gets a result into the store.
+    pub fn fetch_result(
+        &self,
+        manifest: ManifestKey,
+        result: ResultKey,
+    ) -> Result<Fetched, EngineError> {
+        if !self.settings.trust.admits_anybody() {
+            return Ok(Fetched::Missing);
+        }
+        let name = self.result_name(result);
+        let most = pack::LONGEST.min(self.settings.room);
+        let Some(pack) = self.guarded(|| self.engine.get(&name, most))? else {
+            return Ok(Fetched::Missing);
+        };
+        let wanted = Wanted {
+            manifest,
+            result,
+            namespace: &self.settings.address.namespace,
+            trust: &self.settings.trust,
+            room: self.settings.room,
+        };
+        match pack::unpack(&pack.bytes, &wanted, self.store) {
+            Ok(_) => Ok(Fetched::Placed(pack.bytes.len() as u64)),
+            Err(Unfit::Store(e)) => Err(in_store(e)),
+            Err(Unfit::Damaged(what)) => Ok(Fetched::Unfit(format!("{what} is damaged"))),
+            Err(Unfit::Untrusted) => Ok(Fetched::Unfit("signed by nobody who is trusted".into())),
+            Err(Unfit::TooLong) => Ok(Fetched::Unfit("too long".into())),
+        }
+    }
+
+    /// Sends what is in the queue, the oldest first, until nothing is left or there is trouble. Does nothing
+    /// while another process sends.
+    pub fn send_all(&self) -> Result<SentAll, EngineError> {
+        let mut all = SentAll::default();
+        // What is queued just before the lock is let go is seen by the look after it.
+        while self.store.is_anything_to_send() {
+            let Some(_lock) = self.store.lock_queue() else {
+                break;
+            };
+            let before = all;
+            for queued in self.store.queued() {
+                match self.send(&queued) {
+                    Ok(Sent::Yes(bytes)) => {
+                        all.results += 1;
+                        all.bytes += bytes;
+                        let amounts = [("remote.sent", 1), ("remote.sent_bytes", bytes)];
+                        let _ = self.store.count(&amounts);
+                    }
+                    Ok(Sent::Dropped) => all.dropped += 1,
+                    Err(e) if e.trouble.is_general() => return Err(e),
+                    // It stays, and the others go on.
+                    Ok(Sent::Later) | Err(_) => {}
+                }
+            }
+            if all == before {
+                break;
+            }
+        }
+        Ok(all)
+    }
+
+    /// Sends a result that is queued; it leaves the queue when it is there.
+    fn send(&self, queued: &Queued) -> Result<Sent, EngineError> {
+        let sent = self.send_pack(queued)?;
+        if sent != Sent::Dropped && !self.send_offer(queued)? {
+            return Ok(Sent::Later);
+        }
+        self.store.leave_queue(queued.result);
+        Ok(sent)
+    }
+
+    fn send_pack(&self, queued: &Queued) -> Result<Sent, EngineError> {
+        let name = self.result_name(queued.result);
+        if self.guarded(|| self.engine.has(&name))? {
+            return Ok(Sent::Yes(0));
+        }
+        let Settings { address, key, .. } = self.settings;
+        let contents = Contents {
+            manifest: queued.manifest,
+            result: queued.result,
+            questions: &queued.questions,
+        };
+        let pack = match pack::pack(self.store, &contents, &address.namespace, key.as_ref()) {
+            Ok(pack) => pack,
+            Err(Unpackable::Gone | Unpackable::Private | Unpackable::TooLong) => {
+                return Ok(Sent::Dropped);
+            }
+            Err(Unpackable::Store(e)) => return Err(in_store(e)),
+        };
+        self.guarded(|| self.engine.put(&name, &pack, Condition::Absent))?;
+        Ok(Sent::Yes(pack.len() as u64))
+    }
+
+    /// Adds what leads to a result to what is offered; `false`: others changed that each time.
+    fn send_offer(&self, queued: &Queued) -> Result<bool, EngineError> {
+        let name = self.offers_name(queued.manifest);
+        let author = Author {
+            namespace: &self.settings.address.namespace,
+            manifest: queued.manifest,
+            key: self.settings.key.as_ref(),
+            trust: &self.settings.trust,
+        };
+        let offer = Offer {
+            questions: queued.questions.clone(),
+            duration_us: queued.duration_us,
+        };
+        for _ in 0..TRIES {
+            let there = self.guarded(|| self.engine.get(&name, offers::LONGEST))?;
+            let (mut offers, condition) = match &there {
+                Some(object) => {
+                    let version = object.version.as_deref();
+                    let condition = version.map_or(Condition::Always, Condition::Version);
+                    (Offers::decode(&object.bytes), condition)
+                }
+                None => (Offers::default(), Condition::Absent),
+            };
+            if !offers.add(&offer, &author) {
+                return Ok(true);
+            }
+            self.guarded(|| self.engine.put(&name, &offers.encode(), condition))?;
+        }
+        Ok(false)
+    }
+
+    fn offers_name(&self, key: ManifestKey) -> String {
+        format!(
+            "cw1/{}/n/{}",
+            self.settings.address.namespace,
+            key.0.to_hex()
+        )
+    }
+
+    fn result_name(&self, key: ResultKey) -> String {
+        format!(
+            "cw1/{}/r/{}",
+            self.settings.address.namespace,
+            key.0.to_hex()
+        )
+    }
+
+    /// Asks the engine, unless it is known to be down; notes whether it is.
+    fn guarded<T>(&self, ask: impl FnOnce() -> Result<T, EngineError>) -> Result<T, EngineError> {
+        check_down(self.store, &self.name)?;
+        let answer = ask();
+        match &answer {
+            Ok(_) => self.store.set_down(&self.name, None),
+            Err(e) if e.trouble.is_general() => note_down(self.store, &self.name, e),
+            Err(_) => {}
+        }
+        answer
+    }
+}
+
+/// How what is said begins where a remote is not even asked.
+pub(crate) const LEFT_ALONE: &str = "left alone for ";
+
+/// Why a remote is not asked, if it is not.
+pub(crate) fn why_down(store: &Store, name: &str) -> Option<String> {
+    let down = store.down(name)?;
+    let left = down.until.duration_since(SystemTime::now()).ok()?;
+    // A clock that was set back is no reason to wait for ever.
+    let counts = left <= LONGEST_PAUSE;
+    counts.then(|| format!("{LEFT_ALONE}{}s: {}", left.as_secs(), down.why))
+}
+
+/// An error where a remote is not to be asked.
+pub(crate) fn check_down(store: &Store, name: &str) -> Result<(), EngineError> {
+    match why_down(store, name) {
+        Some(why) => Err(EngineError::new(Trouble::Unreachable, why)),
+        None => Ok(()),
+    }
+}
+
+/// Has everybody leave a remote alone for a while.
+pub(crate) fn note_down(store: &Store, name: &str, error: &EngineError) {
+    let times = store
+        .down(name)
+        .map_or(0, |down| down.times)
+        .saturating_add(1);
+    let pause = FIRST_PAUSE.saturating_mul(1 << times.min(16).saturating_sub(1));
+    let until = SystemTime::now() + pause.min(LONGEST_PAUSE);
+    let why = error.to_string().replace('\n', " ");
+    store.set_down(name, Some(&Down { until, times, why }));
+}
+
+fn in_store(error: StoreError) -> EngineError {
+    EngineError::new(Trouble::Store, error)
+}
+
+#[cfg(test)]
+mod tests;
