@@ -98,6 +98,12 @@ impl Shell {
         Self { cli }
     }
 
+    /// A remote, for the commands that need one.
+    fn remote(&self) -> String {
+        let dir = self.cli.path("remote");
+        format!("file://{}?mode=write", dir.display())
+    }
+
     #[track_caller]
     fn run(&self, commands: &str) {
         let path = std::env::var("PATH").unwrap();
@@ -109,6 +115,8 @@ impl Shell {
         let shell = shell.env("PATH", format!("{}:{path}", programs.display()));
         let shell = shell
             .env("CARGO_HOME", self.cli.path(".cargo"))
+            .env("CACHEWRAP_REMOTE", self.remote())
+            .env("CACHEWRAP_REMOTE_TRUST", "bucket")
             .env("CARGO_NET_OFFLINE", "true");
         let ran = ran(shell.output().unwrap());
         assert_eq!(ran.status, 0, "{commands}\n{}{}", ran.stdout, ran.stderr);

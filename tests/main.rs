@@ -33,6 +33,7 @@ mod odd_places;
 mod proc_macros;
 mod random_edits;
 mod relocate;
+mod remote;
 mod sharing;
 mod store_faults;
 mod stress;

@@ -130,7 +130,11 @@ impl Call<'_> {
         let waited = ("remote.waited_us", waited);
         match found {
             Ok(Some(status)) => {
-                self.engine.count(&[waited, ("remote.hit", 1)]);
+                let stored = self.stored.get();
+                let result = stored.and_then(|stored| self.engine.store.result(stored.key).ok()?);
+                let saved = result.map_or(0, |result| result.duration_us);
+                let saved = ("remote.saved_us", saved);
+                self.engine.count(&[waited, saved, ("remote.hit", 1)]);
                 Ok(status)
             }
             Ok(None) => {

@@ -150,11 +150,15 @@ fn in_time<T: Send + 'static>(
     let started = std::thread::Builder::new()
         .name("remote".into())
         .spawn(worker);
-    started.map_err(|e| EngineError::new(Trouble::Throttled, e))?;
+    let started = started.map_err(|e| EngineError::new(Trouble::Throttled, e))?;
     loop {
         match hear.recv_timeout(STEP) {
             Ok(Said::WentOn) => {}
-            Ok(Said::Done(done)) => return done,
+            Ok(Said::Done(done)) => {
+                // A process with threads cannot be split.
+                let _ = started.join();
+                return done;
+            }
             Err(RecvTimeoutError::Timeout) => {
                 let what = format!("the directory did not answer within {STEP:?}");
                 return Err(EngineError::new(Trouble::Slow, what));

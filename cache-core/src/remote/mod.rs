@@ -38,7 +38,7 @@ mod offers;
 mod pack;
 mod trust;
 
-use std::time::{Duration, SystemTime};
+use std::time::{Duration, Instant, SystemTime};
 
 pub use address::{Address, Mode, Scheme};
 pub use directory::Directory;
@@ -175,6 +175,30 @@ enum Sent {
     Later,
 }
 
+/// One thing that was tried with a remote.
+#[derive(Debug)]
+#[non_exhaustive]
+pub struct ProbeStep {
+    /// What it is called.
+    pub name: &'static str,
+    /// How long it took.
+    pub took: Duration,
+    /// What came of it, for people.
+    pub outcome: Result<String, EngineError>,
+}
+
+impl ProbeStep {
+    fn take(name: &'static str, step: impl FnOnce() -> Result<String, EngineError>) -> Self {
+        let started = Instant::now();
+        let outcome = step();
+        Self {
+            name,
+            took: started.elapsed(),
+            outcome,
+        }
+    }
+}
+
 impl<'a> Remote<'a> {
     /// A remote.
     pub fn new(store: &'a Store, engine: &'a dyn Engine, settings: &'a Settings) -> Self {
@@ -184,6 +208,54 @@ impl<'a> Remote<'a> {
             settings,
             name: settings.name(),
         }
+    }
+
+    /// Why the remote is left alone at present, if it is.
+    pub fn why_left_alone(store: &Store, settings: &Settings) -> Option<String> {
+        why_down(store, &settings.name())
+    }
+
+    /// Has the remote be asked, even if it was in trouble just now: somebody wants to know.
+    pub fn ask_again(&self) {
+        self.store.set_down(&self.name, None);
+    }
+
+    /// Tries what the remote is used for, as far as settings allow it, one after the other until something fails.
+    pub fn probe(&self) -> Vec<ProbeStep> {
+        self.ask_again();
+        let name = format!("cw1/{}/probe", self.settings.address.namespace);
+        let content = format!("{:?}", SystemTime::now());
+        let written = |written| match written {
+            Written::Yes => "written".to_owned(),
+            Written::No => "not written".to_owned(),
+        };
+        let mut steps = Vec::new();
+        if self.settings.address.mode == Mode::Write {
+            let put = || {
+                self.engine
+                    .put(&name, content.as_bytes(), Condition::Always)
+            };
+            steps.push(ProbeStep::take("write", || self.guarded(put).map(written)));
+            let has = || self.engine.has(&name);
+            let there = |there: bool| if there { "there" } else { "not there" }.to_owned();
+            steps.push(ProbeStep::take("look", || self.guarded(has).map(there)));
+        }
+        let get = || self.engine.get(&name, 1 << 10);
+        let read = |object: Option<Object>| match object {
+            Some(object) if object.bytes == content.as_bytes() => "as it was written".to_owned(),
+            Some(_) => "another machine's".to_owned(),
+            None => "nothing there".to_owned(),
+        };
+        steps.push(ProbeStep::take("read", || self.guarded(get).map(read)));
+        let absent = || self.engine.get(&format!("{name}-absent"), 1 << 10);
+        let read = |object: Option<Object>| match object {
+            Some(_) => "something is there".to_owned(),
+            None => "nothing there, as it should be".to_owned(),
+        };
+        steps.push(ProbeStep::take("miss", || self.guarded(absent).map(read)));
+        let failed = steps.iter().position(|step| step.outcome.is_err());
+        steps.truncate(failed.map_or(steps.len(), |n| n + 1));
+        steps
     }
 
     /// Gets the offers for a key into the store; whether there are any that count.

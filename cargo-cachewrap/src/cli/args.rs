@@ -113,6 +113,16 @@ pub(super) enum Subcommand {
     /// store. There is nothing else, and whoever reaches the address may read it. Ends at SIGTERM and
     /// SIGINT.
     Serve(ServeArgs),
+    /// Share results with other machines: keys, and how it goes
+    ///
+    /// Where results are shared is set by `CACHEWRAP_REMOTE` or in the configuration file; docs/remote.md says how.
+    #[command(subcommand)]
+    Remote(RemoteArgs),
+    /// Send to the remote what is still to be sent
+    ///
+    /// What was made here is sent while builds go on. A machine that ends with its build, as in continuous
+    /// integration, runs this last. The exit status is 1 if something is left.
+    Push,
     /// Check that everything is in place: wrapper, directory, toolchain, system
     ///
     /// The exit status is 1 if the cache cannot work as things are.
@@ -203,6 +213,35 @@ pub(super) struct ServeArgs {
     /// Where to listen; port 0 is any that is free
     #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1:9187", value_parser = address)]
     pub(super) listen: SocketAddr,
+}
+
+#[derive(Debug, clap::Subcommand)]
+pub(super) enum RemoteArgs {
+    /// Make a key that signs what is sent, and say what to set
+    ///
+    /// Results are taken only if they are signed by a key that is trusted. A machine that sends has the
+    /// secret key, in a file; those that read name the public one.
+    Keygen(KeygenArgs),
+    /// Show what is set, and what the remote was good for
+    ///
+    /// The exit status is 1 if nothing can be taken from it as things are.
+    Status(RemoteStatusArgs),
+    /// Write and read a small object, and show how long each step takes
+    Probe,
+}
+
+#[derive(Debug, Args)]
+pub(super) struct KeygenArgs {
+    /// The file for the secret key, which must not be there yet
+    /// [default: cachewrap/remote-sign.key in the directory of configurations]
+    pub(super) file: Option<PathBuf>,
+}
+
+#[derive(Debug, Args)]
+pub(super) struct RemoteStatusArgs {
+    /// Print JSON
+    #[arg(long)]
+    pub(super) json: bool,
 }
 
 #[derive(Debug, Args)]

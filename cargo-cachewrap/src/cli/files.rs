@@ -2,7 +2,7 @@
 
 use std::fs;
 use std::io::{self, Write as _};
-use std::os::unix::fs::PermissionsExt as _;
+use std::os::unix::fs::{OpenOptionsExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
 
 use cache_core::Environment;
@@ -33,6 +33,21 @@ pub(super) fn replace(path: &Path, text: &str) -> Result<(), Failure> {
         file.write_all(text.as_bytes())?;
         file.persist(path)?;
         Ok(())
+    };
+    write().map_err(|e: io::Error| failed("write", path, &e))
+}
+
+/// Makes a file that nobody else may read. One that is there stays as it is, which is an error.
+pub(super) fn create_private(path: &Path, text: &str) -> Result<(), Failure> {
+    let write = || {
+        fs::create_dir_all(path.parent().unwrap_or(Path::new(".")))?;
+        let mut options = fs::OpenOptions::new();
+        let mut file = options
+            .write(true)
+            .create_new(true)
+            .mode(0o600)
+            .open(path)?;
+        file.write_all(text.as_bytes())
     };
     write().map_err(|e: io::Error| failed("write", path, &e))
 }

@@ -21,6 +21,7 @@ mod files;
 mod output;
 mod progress;
 mod prune;
+mod remote;
 mod rustc_wrapper;
 mod serve;
 mod setup;
@@ -69,6 +70,8 @@ fn run(subcommand: &Subcommand) -> Result<(), Failure> {
         Subcommand::Config(args) => config::run(&mut cx, args),
         Subcommand::Verify(args) => verify::run(&mut cx, args),
         Subcommand::Serve(args) => serve::run(&mut cx, args),
+        Subcommand::Remote(args) => remote::run(&mut cx, args),
+        Subcommand::Push => remote::push(&mut cx),
         Subcommand::Doctor => doctor::run(&mut cx),
         Subcommand::Setup(args) => setup::run(&mut cx, args),
         Subcommand::Completions { shell } => {

@@ -46,7 +46,49 @@ pub(super) fn show(cx: &mut Context, stats: &Stats, config: &Config) -> Result<(
         row(cx, "scripts saved", &duration(SCRIPT_RUNS.saved_us))?;
         row(cx, "scripts run", &duration(SCRIPT_RUNS.took_us))?;
     }
+    show_remote(cx, counters)?;
     show_contents(cx, &stats.contents, config)
+}
+
+/// What a remote was good for, if one was asked.
+fn show_remote(cx: &mut Context, counters: &Counters) -> Result<(), Failure> {
+    if counters.reasons("remote").is_empty() {
+        return Ok(());
+    }
+    let get = |name: &str| counters.get(&format!("remote.{name}"));
+    let title = cx.out.bold("Remote");
+    writeln!(cx.out, "{title}")?;
+    let size = |name| format_size(get(name));
+    row(
+        cx,
+        "hits",
+        &format!(
+            "{} of {}, {} fetched",
+            get("hit"),
+            get("hit") + get("miss"),
+            size("fetched_bytes")
+        ),
+    )?;
+    let (waited, saved) = (
+        human_duration(get("waited_us")),
+        human_duration(get("saved_us")),
+    );
+    row(cx, "time", &format!("waited {waited}, saved {saved}"))?;
+    row(
+        cx,
+        "sent",
+        &format!("{}, {}", counted(get("sent"), "result"), size("sent_bytes")),
+    )?;
+    for (label, name) in [
+        ("not taken", "unfit"),
+        ("not offered", "not_offered"),
+        ("trouble", "error"),
+    ] {
+        if get(name) > 0 {
+            row(cx, label, &get(name).to_string())?;
+        }
+    }
+    show_reasons(cx, counters, "remote.error")
 }
 
 /// What a person wants to know first.

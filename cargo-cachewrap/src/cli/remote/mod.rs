@@ -1,0 +1,159 @@
+//! `remote`, `push`: what others share, and what is shared with them.
+//!
+//! A directory is spoken to by this program; engines on the network by `cachewrap-remote`, which is
+//! installed beside it.
+
+mod keygen;
+mod status;
+
+use std::ffi::OsStr;
+use std::io::Write as _;
+use std::path::PathBuf;
+use std::process::Command;
+use std::time::{Duration, Instant};
+
+use cache_core::config::format_size;
+use cache_core::remote::{Directory, Mode, Remote, Scheme, Settings};
+use cache_core::{Config, Store};
+
+use super::args::RemoteArgs;
+use super::context::{Context, store};
+use super::files;
+use super::output::{Failure, counted};
+
+/// The program that speaks to engines on the network.
+const HELPER: &str = "cachewrap-remote";
+
+/// For how long another process may be sending before `push` gives up.
+const SENDING: Duration = Duration::from_secs(300);
+
+pub(super) fn run(cx: &mut Context, args: &RemoteArgs) -> Result<(), Failure> {
+    match args {
+        RemoteArgs::Keygen(args) => keygen::run(cx, args),
+        RemoteArgs::Status(args) => status::run(cx, args.json),
+        RemoteArgs::Probe => probe(cx),
+    }
+}
+
+/// The remote that is set; an error if none is.
+fn settings(config: &Config) -> Result<Settings, Failure> {
+    let settings = Settings::of(config).map_err(|e| Failure::Failed(e.to_string()))?;
+    settings.ok_or_else(|| {
+        let hint = "set CACHEWRAP_REMOTE, such as file:///srv/cache?mode=write; see docs/remote.md";
+        Failure::Usage(format!("no remote is set: {hint}"))
+    })
+}
+
+fn helper(cx: &Context) -> Option<PathBuf> {
+    let beside = cx
+        .program
+        .as_ref()
+        .map(|program| program.with_file_name(HELPER));
+    let beside = beside.filter(|path| files::is_program(path));
+    beside.or_else(|| files::find_program(HELPER, &cx.env))
+}
+
+/// Has the helper do something in the foreground.
+fn have_helper(cx: &mut Context, what: &str) -> Result<(), Failure> {
+    let Some(helper) = helper(cx) else {
+        return Err(Failure::Failed(format!(
+            "{HELPER} is not installed, which speaks to remotes on the network: install it beside cachewrap"
+        )));
+    };
+    cx.out.flush()?;
+    let status = Command::new(&helper).arg(OsStr::new(what)).status();
+    match status {
+        Ok(status) if status.success() => Ok(()),
+        Ok(_) => Err(Failure::Reported),
+        Err(e) => Err(Failure::Failed(format!(
+            "failed to run {}: {e}",
+            helper.display()
+        ))),
+    }
+}
+
+/// Sends what is in the queue.
+pub(super) fn push(cx: &mut Context) -> Result<(), Failure> {
+    let config = cx.config()?;
+    let settings = settings(&config)?;
+    if settings.address.mode != Mode::Write {
+        let hint = "nothing is sent to a remote that is only read; add mode=write to its URL";
+        return Err(Failure::Usage(hint.to_owned()));
+    }
+    let store = store(&config);
+    if settings.address.scheme != Scheme::Directory {
+        return have_helper(cx, "push");
+    }
+    let engine = Directory::new(&settings.address.place);
+    let remote = Remote::new(&store, &engine, &settings);
+    remote.ask_again();
+    let until = Instant::now() + SENDING;
+    let (mut results, mut bytes, mut dropped) = (0, 0, 0);
+    loop {
+        let sent = remote
+            .send_all()
+            .map_err(|e| left(&store, &e.to_string()))?;
+        results += sent.results;
+        bytes += sent.bytes;
+        dropped += sent.dropped;
+        if store.queue_length() == 0 {
+            break;
+        }
+        // Another process sends.
+        if Instant::now() >= until {
+            return Err(left(
+                &store,
+                "another process has been sending all the time",
+            ));
+        }
+        std::thread::sleep(Duration::from_millis(20));
+    }
+    let (sent, size) = (counted(results, "result"), format_size(bytes));
+    writeln!(cx.out, "Sent {sent}, {size}; nothing is left to send")?;
+    if dropped > 0 {
+        let left_out = counted(dropped, "result");
+        writeln!(
+            cx.out,
+            "{left_out} left out: gone from the cache, private, or too large"
+        )?;
+    }
+    Ok(())
+}
+
+fn left(store: &Store, why: &str) -> Failure {
+    let left = counted(store.queue_length() as u64, "result");
+    Failure::Failed(format!("{left} could not be sent: {why}"))
+}
+
+/// Tries everything that a remote is used for.
+fn probe(cx: &mut Context) -> Result<(), Failure> {
+    let config = cx.config()?;
+    let settings = settings(&config)?;
+    writeln!(cx.out, "{}", settings.address)?;
+    if settings.address.scheme != Scheme::Directory {
+        return have_helper(cx, "probe");
+    }
+    let store = store(&config);
+    let engine = Directory::new(&settings.address.place);
+    for step in Remote::new(&store, &engine, &settings).probe() {
+        let took = format!("{:.1} ms", step.took.as_secs_f64() * 1000.0);
+        match step.outcome {
+            Ok(what) => writeln!(
+                cx.out,
+                "{} {:<8} {took:>10}  {what}",
+                cx.out.good("ok"),
+                step.name
+            )?,
+            Err(e) => {
+                writeln!(
+                    cx.out,
+                    "{} {:<8} {took:>10}  {e}",
+                    cx.out.bad("failed"),
+                    step.name
+                )?;
+                return Err(Failure::Reported);
+            }
+        }
+    }
+    Ok(())
+}
