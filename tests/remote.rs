@@ -49,7 +49,10 @@ fn command(case: &Case, args: &[&str]) -> Output {
             command.env(name, value);
         }
     }
-    command.output().expect("it should start")
+    command
+        .current_dir(case.path(""))
+        .output()
+        .expect("it should start")
 }
 
 #[track_caller]
@@ -450,4 +453,31 @@ fn results_that_are_gone_come_back() {
         fs::remove_dir_all(case.cache().join("v1").join(part)).expect("it should be removable");
         compare(&case, &["build"]).ok().compiles(&[]);
     }
+}
+
+#[test]
+fn what_a_build_needs_is_fetched_at_once() {
+    let mut case = team(Case::fixture("kinds"));
+    case.env("CACHEWRAP_SEED", "off");
+    at_machine(&mut case, "one", "write");
+    case.cargo(&["generate-lockfile"]).ok();
+    compare(&case, &["build"]).ok();
+    push(&case);
+    case.copy_project("elsewhere");
+    at_machine(&mut case, "two", "read");
+    let pulled = command(&case, &["pull"]);
+    assert!(pulled.status.success(), "{pulled:?}");
+    assert!(count(&case, "remote.pulled") > 0, "{pulled:?}");
+    // Nothing else is needed, so that the remote may be gone.
+    fs::remove_dir_all(remote(&case)).expect("it should be removable");
+    compare(&case, &["build"]).ok().compiles(&[]);
+    assert_eq!(count(&case, "remote.fetched_bytes"), 0);
+    // Where there is nothing, nothing comes.
+    at_machine(&mut case, "three", "read");
+    let pulled = command(&case, &["pull"]);
+    let said = String::from_utf8_lossy(&pulled.stdout).into_owned();
+    assert!(
+        pulled.status.success() && said.contains("of 0"),
+        "{pulled:?}"
+    );
 }

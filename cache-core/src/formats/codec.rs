@@ -5,7 +5,7 @@
 //! magic    = "cwrp"             4 bytes
 //! kind     = u8                 'M' manifest, 'R' result, 'S' counters, 'T' toolchain, 'N' names,
 //!                                 'G' collection, 'P' seed, 'I' session, 'K' pack, 'L' offers, 'O' offer,
-//!                                 'Q' queued, 'H' message
+//!                                 'Q' queued, 'H' message, 'X' and 'Y' index
 //! version  = u8                 version of the payload's layout for this kind
 //! reserved = u16 LE             zero
 //! length   = u64 LE             of the payload, bytes

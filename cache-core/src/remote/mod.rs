@@ -7,6 +7,7 @@
 //! <prefix>/cw1/<namespace>/n/<manifest key>   offers: lists of questions (`offers`, `inputs::question`)
 //! <prefix>/cw1/<namespace>/r/<result key>     a pack: a result and its blobs (`pack`); never changed
 //! ```
+//! <prefix>/cw1/<namespace>/i/<project>        what a project needed (`index`), to fetch it at once
 //! Looking up: get the offers for a manifest key, ask their questions here, get the pack of the result that the
 //! answers name. No value of a variable and no content of a file leaves the machine; what is asked
 //! for is the hash of all of them. Sending: the pack first, then the offer. What is to be sent waits in the store
@@ -34,8 +35,10 @@ mod address;
 mod directory;
 mod engine;
 mod helper;
+mod index;
 mod offers;
 mod pack;
+mod pull;
 mod trust;
 
 use std::time::{Duration, Instant, SystemTime};
@@ -44,9 +47,12 @@ pub use address::{Address, Mode, Scheme};
 pub use directory::Directory;
 pub use engine::{Condition, Engine, EngineError, Object, Trouble, Written};
 pub use helper::{Answer, Asked, Hello, read_message, socket_path, write_message};
+pub use index::Project;
+pub use pull::Pulled;
 pub use trust::{PublicKey, SecretKey, Trust};
 
 pub(crate) use helper::Helper;
+pub(crate) use index::Entry;
 pub(crate) use offers::{Offer, Offers};
 
 use crate::config::Config;
@@ -286,10 +292,18 @@ impl<'a> Remote<'a> {
         Ok(true)
     }
 
-    /// Gets a result into the store.
+    /// Gets a result into the store, with what leads to it.
     pub fn fetch_result(
         &self,
         manifest: ManifestKey,
+        result: ResultKey,
+    ) -> Result<Fetched, EngineError> {
+        self.fetch(Some(manifest), result)
+    }
+
+    fn fetch(
+        &self,
+        manifest: Option<ManifestKey>,
         result: ResultKey,
     ) -> Result<Fetched, EngineError> {
         if !self.settings.trust.admits_anybody() {
@@ -308,12 +322,36 @@ impl<'a> Remote<'a> {
             room: self.settings.room,
         };
         match pack::unpack(&pack.bytes, &wanted, self.store) {
-            Ok(_) => Ok(Fetched::Placed(pack.bytes.len() as u64)),
+            Ok(header) => {
+                self.remember(header).map_err(in_store)?;
+                Ok(Fetched::Placed(pack.bytes.len() as u64))
+            }
             Err(Unfit::Store(e)) => Err(in_store(e)),
             Err(Unfit::Damaged(what)) => Ok(Fetched::Unfit(format!("{what} is damaged"))),
             Err(Unfit::Untrusted) => Ok(Fetched::Unfit("signed by nobody who is trusted".into())),
             Err(Unfit::TooLong) => Ok(Fetched::Unfit("too long".into())),
         }
+    }
+
+    /// Notes in the store what leads to a result that came.
+    fn remember(&self, header: pack::Header) -> Result<(), StoreError> {
+        let known = self.store.offers(header.manifest).unwrap_or_default();
+        let mut offers = Offers::decode(&known);
+        let offer = Offer {
+            questions: header.questions,
+            duration_us: header.duration_us,
+        };
+        // In the store, all of them count.
+        let author = Author {
+            namespace: &self.settings.address.namespace,
+            manifest: header.manifest,
+            key: None,
+            trust: &Trust::Bucket,
+        };
+        if offers.add(&offer, &author) {
+            self.store.put_offers(header.manifest, &offers.encode())?;
+        }
+        Ok(())
     }
 
     /// Sends what is in the queue, the oldest first, until nothing is left or there is trouble. Does nothing

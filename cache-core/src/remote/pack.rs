@@ -178,7 +178,8 @@ impl From<StoreError> for Unfit {
 
 /// What a pack has to be to be taken.
 pub(crate) struct Wanted<'a> {
-    pub(crate) manifest: ManifestKey,
+    /// `None`: whatever leads to the result.
+    pub(crate) manifest: Option<ManifestKey>,
     pub(crate) result: ResultKey,
     pub(crate) namespace: &'a str,
     pub(crate) trust: &'a Trust,
@@ -236,7 +237,10 @@ fn open<'a>(pack: &'a [u8], wanted: &Wanted<'_>) -> Result<(Header, &'a [u8]), U
         return Err(Unfit::Untrusted);
     }
     let header: Header = codec::decode(HEADER, frame).map_err(|_| Unfit::Damaged("its header"))?;
-    if (header.manifest, header.result) != (wanted.manifest, wanted.result) {
+    let is_of_another = wanted
+        .manifest
+        .is_some_and(|manifest| manifest != header.manifest);
+    if is_of_another || header.result != wanted.result {
         return Err(Unfit::Damaged("what it is of"));
     }
     if header.plain > wanted.room.min(LONGEST) {

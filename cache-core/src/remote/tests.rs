@@ -402,3 +402,16 @@ fn many_who_offer_at_once_lose_nothing() {
     let offers = Offers::decode(&machine.store.offers(manifest).unwrap());
     assert_eq!(offers.iter().count(), 6);
 }
+
+#[test]
+fn what_a_pack_came_with_leads_to_it() {
+    let memory = filled(None);
+    let machine = Machine::new();
+    let (manifest, result) = keys();
+    let settings = settings(None, Trust::Bucket);
+    let remote = Remote::new(&machine.store, &memory, &settings);
+    assert!(matches!(remote.fetch(None, result), Ok(Fetched::Placed(_))));
+    let offers = Offers::decode(&machine.store.offers(manifest).unwrap());
+    let offered: Vec<_> = offers.iter().map(|offer| offer.questions).collect();
+    assert_eq!(offered, [queued(manifest, result).questions]);
+}

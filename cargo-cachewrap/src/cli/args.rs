@@ -123,6 +123,12 @@ pub(super) enum Subcommand {
     /// What was made here is sent while builds go on. A machine that ends with its build, as in continuous
     /// integration, runs this last. The exit status is 1 if something is left.
     Push,
+    /// Fetch from the remote what a build here will most likely need
+    ///
+    /// What builds with the same Cargo.lock needed, else builds of the same workspace, is known to the remote since
+    /// a machine that builds it ran `push`. A build does not need this: it asks for what it needs. Fetching
+    /// everything at once is faster where the remote is far away.
+    Pull(PullArgs),
     /// Check that everything is in place: wrapper, directory, toolchain, system
     ///
     /// The exit status is 1 if the cache cannot work as things are.
@@ -213,6 +219,13 @@ pub(super) struct ServeArgs {
     /// Where to listen; port 0 is any that is free
     #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1:9187", value_parser = address)]
     pub(super) listen: SocketAddr,
+}
+
+#[derive(Debug, Args)]
+pub(super) struct PullArgs {
+    /// How much to fetch at most, such as 2G; by default half of the cache's bound
+    #[arg(long, value_name = "SIZE", value_parser = size)]
+    pub(super) max: Option<u64>,
 }
 
 #[derive(Debug, clap::Subcommand)]

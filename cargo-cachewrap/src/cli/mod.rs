@@ -72,6 +72,7 @@ fn run(subcommand: &Subcommand) -> Result<(), Failure> {
         Subcommand::Serve(args) => serve::run(&mut cx, args),
         Subcommand::Remote(args) => remote::run(&mut cx, args),
         Subcommand::Push => remote::push(&mut cx),
+        Subcommand::Pull(args) => remote::pull(&mut cx, args),
         Subcommand::Doctor => doctor::run(&mut cx),
         Subcommand::Setup(args) => setup::run(&mut cx, args),
         Subcommand::Completions { shell } => {

@@ -13,7 +13,7 @@
 
 use std::ffi::OsString;
 use std::os::unix::ffi::OsStrExt as _;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::OnceLock;
 
 use serde::{Deserialize, Serialize};
@@ -124,6 +124,13 @@ impl Call {
                 .filter_map(|root| Some((letter(root), roots.get(root)?.to_str()?.to_owned())))
                 .collect(),
         })
+    }
+
+    /// Whether it was made for a package of a workspace.
+    pub(crate) fn is_of_workspace(&self, workspace: &Path) -> bool {
+        let letter = letter(Root::Workspace);
+        let root = self.roots.iter().find(|(known, _)| *known == letter);
+        root.is_some_and(|(_, root)| Path::new(root) == workspace)
     }
 
     /// The same with other roots left open: its own are filled in first.

@@ -34,10 +34,12 @@ mod call;
 mod differences;
 mod entry;
 
+use std::path::Path;
 use std::time::SystemTime;
 
 use crate::error::PathError;
-use crate::formats::digest::Digest;
+use crate::formats::digest::{Digest, ResultKey};
+use crate::remote::Entry;
 use crate::store::Store;
 
 pub(crate) use call::{Call, Caller, Filled};
@@ -51,6 +53,9 @@ pub(crate) const DIR: &str = "builds";
 /// More files than these, or larger ones together, are not kept, bytes.
 const MOST: usize = 200;
 const MOST_BYTES: u64 = 32 << 20;
+
+/// Of how many builds others are told.
+const BUILDS_OF_INDEX: usize = 4;
 
 /// What follows in a file that is longer than this, bytes, is not noted. A line has 1 to 5 KB; the
 /// records of everyday edits are a few lines long.
@@ -90,6 +95,46 @@ impl Store {
         let text = self.read_plain(&self.layout().part(DIR).join(build));
         let text = text.unwrap_or_default();
         text.split(|&b| b == b'\n').filter_map(parse).collect()
+    }
+
+    /// The results that the last builds of a workspace used, those of the newest first.
+    pub(crate) fn results_used_in(&self, workspace: &Path) -> Vec<Entry> {
+        let mut builds: Vec<(u64, Vec<UnitRecord>)> = Vec::new();
+        for listed in self.list(&self.layout().part(DIR)).unwrap_or_default() {
+            if let Some(name) = listed.name.to_str().filter(|name| is_name(name)) {
+                let units = self.record_of(name);
+                let is_of_it = |unit: &UnitRecord| {
+                    let call = unit.call.as_ref();
+                    call.is_some_and(|call| call.is_of_workspace(workspace))
+                };
+                if units.iter().any(is_of_it) {
+                    let started = units.first().map_or(0, |unit| unit.started_us);
+                    builds.push((started, units));
+                }
+            }
+        }
+        builds.sort_by_key(|(started, _)| std::cmp::Reverse(*started));
+        let units = builds
+            .into_iter()
+            .take(BUILDS_OF_INDEX)
+            .flat_map(|(_, units)| units);
+        let mut named = std::collections::HashSet::new();
+        units
+            .filter(|unit| unit.kind != UnitKind::Query)
+            .filter_map(|unit| {
+                let result = ResultKey(Digest::from_hex(unit.result.as_deref()?)?);
+                let took = unit.saved_us.max(unit.took_us);
+                named.insert(result).then_some(Entry {
+                    result,
+                    bytes: unit.bytes,
+                    duration_us: if unit.saved_us > 0 {
+                        unit.saved_us
+                    } else {
+                        took
+                    },
+                })
+            })
+            .collect()
     }
 
     /// Notes a unit. It is never worth a failure.

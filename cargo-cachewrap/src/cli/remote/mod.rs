@@ -1,4 +1,4 @@
-//! `remote`, `push`: what others share, and what is shared with them.
+//! `remote`, `push`, `pull`: what others share, and what is shared with them.
 //!
 //! A directory is spoken to by this program; engines on the network by `cachewrap-remote`, which is
 //! installed beside it.
@@ -6,17 +6,16 @@
 mod keygen;
 mod status;
 
-use std::ffi::OsStr;
 use std::io::Write as _;
 use std::path::PathBuf;
 use std::process::Command;
 use std::time::{Duration, Instant};
 
 use cache_core::config::format_size;
-use cache_core::remote::{Directory, Mode, Remote, Scheme, Settings};
+use cache_core::remote::{Directory, Mode, Project, Remote, Scheme, Settings};
 use cache_core::{Config, Store};
 
-use super::args::RemoteArgs;
+use super::args::{PullArgs, RemoteArgs};
 use super::context::{Context, store};
 use super::files;
 use super::output::{Failure, counted};
@@ -54,14 +53,17 @@ fn helper(cx: &Context) -> Option<PathBuf> {
 }
 
 /// Has the helper do something in the foreground.
-fn have_helper(cx: &mut Context, what: &str) -> Result<(), Failure> {
+fn have_helper(cx: &mut Context, what: &[&str]) -> Result<(), Failure> {
     let Some(helper) = helper(cx) else {
         return Err(Failure::Failed(format!(
             "{HELPER} is not installed, which speaks to remotes on the network: install it beside cachewrap"
         )));
     };
     cx.out.flush()?;
-    let status = Command::new(&helper).arg(OsStr::new(what)).status();
+    let status = Command::new(&helper)
+        .args(what)
+        .current_dir(&cx.cwd)
+        .status();
     match status {
         Ok(status) if status.success() => Ok(()),
         Ok(_) => Err(Failure::Reported),
@@ -82,7 +84,7 @@ pub(super) fn push(cx: &mut Context) -> Result<(), Failure> {
     }
     let store = store(&config);
     if settings.address.scheme != Scheme::Directory {
-        return have_helper(cx, "push");
+        return have_helper(cx, &["push"]);
     }
     let engine = Directory::new(&settings.address.place);
     let remote = Remote::new(&store, &engine, &settings);
@@ -108,6 +110,10 @@ pub(super) fn push(cx: &mut Context) -> Result<(), Failure> {
         }
         std::thread::sleep(Duration::from_millis(20));
     }
+    if let Some(project) = Project::around(&cx.cwd) {
+        let told = remote.publish_index(&project);
+        told.map_err(|e| Failure::Failed(format!("others are not told what is needed here: {e}")))?;
+    }
     let (sent, size) = (counted(results, "result"), format_size(bytes));
     writeln!(cx.out, "Sent {sent}, {size}; nothing is left to send")?;
     if dropped > 0 {
@@ -117,6 +123,33 @@ pub(super) fn push(cx: &mut Context) -> Result<(), Failure> {
             "{left_out} left out: gone from the cache, private, or too large"
         )?;
     }
+    Ok(())
+}
+
+/// Fetches what a build here will most likely need.
+pub(super) fn pull(cx: &mut Context, args: &PullArgs) -> Result<(), Failure> {
+    let config = cx.config()?;
+    let settings = settings(&config)?;
+    let Some(project) = Project::around(&cx.cwd) else {
+        let hint = "there is no Cargo.toml here or above, so it is not known what is needed";
+        return Err(Failure::Usage(hint.to_owned()));
+    };
+    let most = args.max.unwrap_or(*config.max_size / 2);
+    if settings.address.scheme != Scheme::Directory {
+        return have_helper(cx, &["pull", &most.to_string()]);
+    }
+    let store = store(&config);
+    let engine = Directory::new(&settings.address.place);
+    let remote = Remote::new(&store, &engine, &settings);
+    remote.ask_again();
+    let pulled = remote.pull(&project, most);
+    let pulled = pulled.map_err(|e| Failure::Failed(e.to_string()))?;
+    let (came, size) = (counted(pulled.results, "result"), format_size(pulled.bytes));
+    let known = pulled.known;
+    writeln!(
+        cx.out,
+        "Fetched {came}, {size}, of {known} that builds here have needed"
+    )?;
     Ok(())
 }
 
@@ -131,7 +164,7 @@ fn probe(cx: &mut Context) -> Result<(), Failure> {
     let settings = settings(&config)?;
     writeln!(cx.out, "{}", settings.address)?;
     if settings.address.scheme != Scheme::Directory {
-        return have_helper(cx, "probe");
+        return have_helper(cx, &["probe"]);
     }
     let store = store(&config);
     let engine = Directory::new(&settings.address.place);
