@@ -23,7 +23,7 @@ const HANDLES_SIGNALS: &[u8] = b"sigaction\0";
 
 /// Programs that look at many files, or start those that do, as the last part of their names is
 /// without versions (`x86_64-linux-gnu-gcc-12`).
-const NAMES: [&[u8]; 24] = [
+const NAMES: [&[u8]; 25] = [
     b"bash",
     b"c++",
     b"cc",
@@ -47,6 +47,7 @@ const NAMES: [&[u8]; 24] = [
     b"ninja",
     b"perl",
     b"python",
+    b"rustc",
     b"sh",
 ];
 

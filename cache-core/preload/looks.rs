@@ -504,10 +504,14 @@ fn flags_of(mode: &[u8]) -> Option<c_int> {
 }
 
 /// Where a path leads, as the kernel says of an open file. The C library would read each part of the path
-/// as a link.
+/// as a link; that is left to do so with a relative path, whose answer tells the current directory: who is told, and
+/// asks nothing else, shows by the call that it makes for that.
 unsafe fn real_path(path: Path, to: *mut c_char) -> *mut c_char {
     // SAFETY: as the function of that name.
     unsafe {
+        if path.is_null() || bytes(path, 1) != b"/" {
+            return other_real_path(path, to);
+        }
         if !to.is_null() {
             // There is room for as much as a path may have.
             let room = core::slice::from_raw_parts_mut(to.cast::<u8>(), 4096);

@@ -25,7 +25,6 @@ use crate::error::PathError;
 use crate::formats::digest::BlobRef;
 use crate::inputs::input::Input;
 use crate::inputs::names::{self, Code};
-use crate::inputs::record;
 use crate::os::env::Environment;
 use crate::os::fs;
 use crate::scene::Scene;
@@ -121,7 +120,7 @@ pub(crate) fn facts(
 /// The file that is really executed: the interpreter of a script.
 fn program_of(path: &Path, memo: &Memo) -> Option<(PathBuf, BlobRef)> {
     let start = fs::read_start(path, 256).ok()?;
-    let program = record::interpreter(&start).unwrap_or_else(|| path.to_owned());
+    let program = fs::interpreter(&start).unwrap_or_else(|| path.to_owned());
     let program = fs::canonicalize(&program).ok()?;
     let (_, blob) = memo.digest(&program).ok()?;
     Some((program, blob))

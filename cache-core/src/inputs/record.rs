@@ -7,7 +7,7 @@
 //! it, and is treated the same way.
 
 use std::collections::{BTreeSet, HashSet};
-use std::ffi::{OsStr, OsString};
+use std::ffi::OsStr;
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -274,7 +274,7 @@ impl Recorder<'_> {
         }
         let start = fs::read_start(&seen.path, 256)?;
         code.push((blob, seen.path.clone()));
-        if let Some(interpreter) = interpreter(&start) {
+        if let Some(interpreter) = fs::interpreter(&start) {
             // The kernel opened it; no system call named it.
             let input = match Stamp::at(&interpreter) {
                 Ok(stamp) => self.file(&interpreter, &stamp)?,
@@ -402,15 +402,6 @@ fn end_of_links(path: &Path) -> PathBuf {
     path
 }
 
-/// The program in the first line of a script.
-pub(crate) fn interpreter(start: &[u8]) -> Option<PathBuf> {
-    let line = start.strip_prefix(b"#!")?.split(|&b| b == b'\n').next()?;
-    let line = line.trim_ascii_start();
-    let program = line.split(u8::is_ascii_whitespace).next()?;
-    let program = PathBuf::from(OsString::from(OsStr::from_bytes(program)));
-    program.is_absolute().then_some(program)
-}
-
 /// Inputs in an order that does not depend on how threads took turns, so that the same
 /// inputs always name the same result.
 #[derive(PartialEq, Eq)]
@@ -448,17 +439,5 @@ impl PartialOrd for Sorted {
 impl Ord for Sorted {
     fn cmp(&self, other: &Self) -> std::cmp::Ordering {
         self.rank().cmp(&other.rank())
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn the_interpreter_of_a_script_is_found() {
-        assert_eq!(interpreter(b"#! /bin/sh -e\nx"), Some("/bin/sh".into()));
-        assert_eq!(interpreter(b"\x7fELF"), None);
-        assert_eq!(interpreter(b"#!relative"), None);
     }
 }

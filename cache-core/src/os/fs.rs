@@ -2,9 +2,10 @@
 //! [`proc`](crate::os::proc): every error carries its path. What lies in the store is reached by
 //! descriptor instead, see [`dir`](crate::os::dir).
 
-use std::ffi::OsString;
+use std::ffi::{OsStr, OsString};
 use std::fs::{File, Metadata, OpenOptions};
 use std::io::{self, Read as _};
+use std::os::unix::ffi::OsStrExt as _;
 use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -53,6 +54,15 @@ pub(crate) fn read_start(path: &Path, len: u64) -> Result<Vec<u8>, PathError> {
     let mut file = open(path)?.take(len);
     file.read_to_end(&mut bytes).context("read", path)?;
     Ok(bytes)
+}
+
+/// The program in the first line of a script.
+pub(crate) fn interpreter(start: &[u8]) -> Option<PathBuf> {
+    let line = start.strip_prefix(b"#!")?.split(|&b| b == b'\n').next()?;
+    let line = line.trim_ascii_start();
+    let program = line.split(u8::is_ascii_whitespace).next()?;
+    let program = PathBuf::from(OsString::from(OsStr::from_bytes(program)));
+    program.is_absolute().then_some(program)
 }
 
 /// Hashes a file's content.
@@ -252,3 +262,15 @@ pub(crate) fn fresh_name() -> OsString {
 }
 
 static NEXT: AtomicU32 = AtomicU32::new(0);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_interpreter_of_a_script_is_found() {
+        assert_eq!(interpreter(b"#! /bin/sh -e\nx"), Some("/bin/sh".into()));
+        assert_eq!(interpreter(b"\x7fELF"), None);
+        assert_eq!(interpreter(b"#!relative"), None);
+    }
+}

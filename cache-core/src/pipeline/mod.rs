@@ -29,7 +29,6 @@ use crate::formats::digest::ResultKey;
 use crate::formats::manifest::InputManifest;
 use crate::inputs::check::World;
 use crate::kinds;
-use crate::observe::Depth;
 use crate::os::proc;
 use crate::outcome::{MissReason, Outcome, Refusal};
 use crate::outputs::result::CompileResult;
@@ -278,8 +277,7 @@ impl Call<'_> {
         let is_for_others = self.is_for_others();
         self.unit.place_state();
         let mut process = self.unit.process(is_writable);
-        // Not into compilers: of a macro that asks for its directory (`canonicalize(".")`) it tells only the path.
-        if process.depth == Some(Depth::Tree) {
+        if process.depth.is_some() {
             process.command.preload = self.engine.preloaded_object(self.request.config);
         }
         let execution = once::Execution {

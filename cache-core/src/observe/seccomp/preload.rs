@@ -40,8 +40,11 @@ pub(super) fn is_taken_by(command: &Command) -> bool {
     !has_other && takes_object(Path::new(command.get_program()))
 }
 
+/// Of a script, it is its interpreter that does, or not.
 fn takes_object(program: &Path) -> bool {
-    dynamic::needs(program).is_some_and(|needs| {
+    let start = fs::read_start(program, 256).unwrap_or_default();
+    let interpreter = fs::interpreter(&start);
+    dynamic::needs(interpreter.as_deref().unwrap_or(program)).is_some_and(|needs| {
         let loader = needs.loader.unwrap_or_default();
         loader.ends_with(LOADER) && !needs.libraries.iter().any(|name| is_sanitizer(name))
     })
@@ -55,6 +58,15 @@ mod tests {
     fn programs_of_other_kinds_do_not_take_it() {
         let own = std::env::current_exe().unwrap();
         assert_eq!(takes_object(&own), cfg!(target_env = "gnu"));
+        let script = tempfile::NamedTempFile::new().unwrap();
+        for (interpreter, takes) in [
+            (own.as_path(), cfg!(target_env = "gnu")),
+            (Path::new("/x"), false),
+        ] {
+            let line = format!("#!{} -x\n", interpreter.display());
+            std::fs::write(script.path(), line).unwrap();
+            assert_eq!(takes_object(script.path()), takes);
+        }
         for other in ["/dev/null", "/etc/passwd", "/nonexistent", "/"] {
             assert!(!takes_object(Path::new(other)), "{other}");
         }
