@@ -136,6 +136,34 @@ impl Call {
         Self::split(&marked(text.as_bytes(), roots)?, self.argv.len(), roots)
     }
 
+    /// The words of the call, as templates.
+    pub(super) fn argv(&self) -> &[String] {
+        &self.argv
+    }
+
+    /// The value of a variable that cargo set, as a template.
+    pub(super) fn variable(&self, name: &str) -> Option<&str> {
+        let mut set = self.env.iter().filter_map(|pair| pair.split_once('='));
+        set.find(|(known, _)| *known == name)
+            .map(|(_, value)| value)
+    }
+
+    /// The package that it is of, with its version.
+    pub(super) fn package(&self) -> Option<String> {
+        let name = self
+            .variable("CARGO_PKG_NAME")
+            .filter(|name| !name.is_empty())?;
+        let version = self.variable("CARGO_PKG_VERSION").unwrap_or_default();
+        Some(format!("{name} {version}").trim_end().to_owned())
+    }
+
+    /// Where the workspace was, if that was known.
+    pub(super) fn workspace(&self) -> Option<&str> {
+        let workspace = letter(Root::Workspace);
+        let (_, path) = self.roots.iter().find(|(known, _)| *known == workspace)?;
+        Some(path)
+    }
+
     /// The variables that cargo set or unset.
     pub(crate) fn names(&self) -> impl Iterator<Item = &str> {
         self.env
