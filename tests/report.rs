@@ -162,6 +162,7 @@ fn whatever_records_hold_is_told_as_far_as_it_can_be_read() {
     );
     assert_eq!(of("2-1")["took_us"], u64::MAX);
     assert!(page(&cli).len() > 1000);
+    assert!(cli.ok(&["stats"]).starts_with("Last build: "));
 }
 
 #[test]
