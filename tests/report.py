@@ -115,7 +115,7 @@ class Browser:
         for event in self.events:
             method, params = event.get("method"), event.get("params", {})
             if method in ("Runtime.exceptionThrown", "Runtime.consoleAPICalled", "Log.entryAdded"):
-                found.append(json.dumps(params)[:400])
+                found.append(json.dumps(params)[:900])
             if method == "Network.requestWillBeSent" and not params["request"]["url"].startswith(("file:", "data:")):
                 found.append(params["request"]["url"])
         return found
@@ -180,6 +180,8 @@ def look(browser, page, data, picture):
     browser.picture(picture and picture / f"{page.stem}-dark.png")
     browser.scheme("dark", "print")
     check(browser.run("getComputedStyle(document.body).backgroundColor") == "rgb(255, 255, 255)", "paper is white")
+    browser.open(page, width=720)
+    check(browser.run("document.documentElement.scrollWidth <= innerWidth"), "it is wider than paper")
     browser.scheme("light")
     browser.open(page, width=380)
     check(browser.run("document.documentElement.scrollWidth <= innerWidth"), "it is wider than a telephone")
@@ -225,7 +227,16 @@ def use_keyboard(browser, page, data):
     check(browser.run("document.getElementById('build').selectedIndex") > 0, "another build can be chosen")
 
 
-def many(page, data, scratch, n=3000):
+def with_builds(page, data, builds, name):
+    """The same page with other builds."""
+    text = json.dumps(dict(data, builds=builds)).replace("<", "\\u003c")
+    block = re.compile(r'(<script type="application/json" id="data">).*?(</script>)', re.S)
+    other = page.with_name(name)
+    other.write_text(block.sub(lambda found: found[1] + text + found[2], page.read_text()))
+    return other
+
+
+def many(page, data, n):
     """The same page with data of a large build."""
     kinds, units = ["hit", "miss", "ahead", "bypass"], []
     for i in range(n):
@@ -235,11 +246,37 @@ def many(page, data, scratch, n=3000):
             unit.update(reason="no-entry", why="</script><b>")
         units.append(unit)
     build = dict(data["builds"][0], units=units, took_us=n * 90000 // 16, critical_path=list(range(0, n, 16)))
-    text = json.dumps(dict(data, builds=[build])).replace("<", "\\u003c")
-    large = scratch / "many.html"
-    block = re.compile(r'(<script type="application/json" id="data">).*?(</script>)', re.S)
-    large.write_text(block.sub(lambda found: found[1] + text + found[2], page.read_text()))
-    return large
+    return with_builds(page, data, [build], "many.html")
+
+
+def look_at_odd(browser, page, data, picture):
+    """A build that goes on, with units of every kind and numbers that no build has, and one of which only sums are told."""
+    miss = {"outcome": "miss", "reason": "no-entry", "why": ""}
+    outcomes = [
+        {"outcome": "hit", "waited_us": 4000}, {"outcome": "ahead"}, dict(miss, differs=["--cfg"], needs=[77]),
+        dict(miss, not_stored={"reason": "failed", "why": "it failed: exit status 1"}),
+        {"outcome": "bypass", "reason": "unheard-of", "why": "?"}, {"outcome": "hit", "kind": "query"},
+        dict(miss, reason="file", change={"what": "libx-1.rmeta", "old": "", "new": ""}, needs=[6]),
+        dict(miss, took_us=2**64 - 1, ran_us=2**64 - 1),
+    ]
+    numbers = {"start_us": 0, "took_us": 8000, "waited_us": 0, "ran_us": 0, "saved_us": 0, "bytes": 0}
+    units = [{"name": "", "kind": "compilation", **numbers, **told} for told in outcomes]
+    build = dict(data["builds"][0], units=units, dir=None, running=True, unread=2, took_us=2**64 - 1, critical_path=[])
+    sums = dict(build, units=None, running=False, critical_path=[], started_us=2**64 - 1)
+    browser.open(with_builds(page, data, [build, sums], "odd.html"))
+    check(browser.run("document.querySelectorAll('#chart .unit').length") == len(units), "not all odd units are there")
+    notes = browser.run("document.getElementById('notes').innerText")
+    check("still going on" in notes and "2 lines" in notes, f"notes: {notes}")
+    legend = browser.run("document.getElementById('legend').innerText")
+    for word in ("served (1)", "served ahead (1)", "failed (1)", "not for the cache (1)", "waited for another process (1)"):
+        check(word in legend, f"{word}: {legend}")
+    for n in range(len(units)):
+        browser.run(f"document.querySelector('[data-unit=\"{n}\"]').focus()")
+    browser.picture(picture and picture / "odd.png")
+    browser.run("document.getElementById('build').value = 1; document.getElementById('build').dispatchEvent(new Event('change'))")
+    check("only sums" in browser.run("document.getElementById('notes').innerText"), "that units are not told is not said")
+    complaints = browser.complaints()
+    check(not complaints, f"complaints of odd units: {complaints}")
 
 
 def look_at_many(browser, page, n, picture):
@@ -285,7 +322,8 @@ def main(options, browser, scratch):
     for page, data in pages:
         look(browser, page, data, options.pictures)
         use_keyboard(browser, page, data) if len(data["builds"]) > 1 else None
-    look_at_many(browser, many(*pages[0], scratch), 3000, options.pictures)
+    look_at_many(browser, many(*pages[0], 3000), 3000, options.pictures)
+    look_at_odd(browser, *pages[0], options.pictures)
     if not options.project:
         browser.open(pages[-1][0])
         why = browser.run("document.getElementById('why').innerText")

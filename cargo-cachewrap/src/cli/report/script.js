@@ -70,7 +70,7 @@
     lines.push(`At ${time(unit.start_us)}${unit.bytes ? `, ${size(unit.bytes)}` : ""}`);
     return lines.map(clean);
   };
-  const chip = (unit) => el("span", { class: `chip is-${style(unit)}` }, failed(unit) ? "failed" : word(unit));
+  const chip = (unit) => el("span", { class: `chip is-${failed(unit) ? "failed" : style(unit)}` }, failed(unit) ? "failed" : word(unit));
 
   let build = null, zoom = 1, bars = [];
 
@@ -126,11 +126,11 @@
       const x = unit.start_us * scale, y = top + lane * row, tall = row - 4;
       const wide = Math.max(1.5, unit.took_us * scale - (unit.took_us * scale > 6 ? 1 : 0));
       const bar = svg("g", { class: `unit${only && !critical.has(n) ? " dim" : ""}`, role: "img", "aria-label": explain(unit).join(". "), "data-unit": n },
-        svg("rect", { class: style(unit) + (failed(unit) ? " failed" : ""), x, y, width: wide, height: tall, rx: Math.min(3, wide / 3) }));
+        svg("rect", { class: failed(unit) ? "failed" : style(unit), x, y, width: wide, height: tall, rx: Math.min(3, wide / 3) }));
       if (unit.waited_us) bar.append(svg("rect", { class: "waited", x, y, width: Math.min(wide, unit.waited_us * scale), height: tall }));
       if (critical.has(n)) bar.append(svg("rect", { class: "linked", x, y: y + tall, width: wide, height: 2.5 }));
-      const room = Math.floor((wide - 8) / 6.4), name = label(unit).replace(/ \((lib|bin)\)$/, "");
-      if (room >= 3 && row > 20) bar.append(svg("text", { x: x + 4, y: y + tall / 2 + 4, "aria-hidden": true }, name.length > room ? `${name.slice(0, room - 1)}…` : name));
+      const begin = 4 + Math.min(wide, unit.waited_us * scale), room = Math.floor((wide - begin - 4) / 6.4), name = label(unit).replace(/ \((lib|bin)\)$/, "");
+      if (room >= 3 && row > 20) bar.append(svg("text", { x: x + begin, y: y + tall / 2 + 4, "aria-hidden": true }, name.length > room ? `${name.slice(0, room - 1)}…` : name));
       chart.append(bar);
       return bar;
     });
@@ -143,7 +143,7 @@
       return there.sort((a, b) => Math.abs(middle(a) - middle(n)) - Math.abs(middle(b) - middle(n)))[0];
     });
     hideTip();
-    if (held) (chart.querySelector(`[data-unit="${held.dataset.unit}"]`) || bars[0]).focus();
+    if (held) (chart.querySelector(`[data-unit="${held.dataset.unit}"]`) || bars[0])?.focus();
   }
 
   function showTip(bar) {
@@ -166,8 +166,9 @@
     const waited = units.filter((unit) => unit.waited_us).length;
     const entry = (shape, text) => el("li", {}, svg("svg", { viewBox: "0 0 18 12", "aria-hidden": true }, shape), text);
     const box = (kind) => svg("rect", { class: kind, width: 18, height: 12, rx: 3 });
-    const known = Object.entries(OUTCOMES).map(([outcome, text]) => [outcome, text, units.filter((unit) => unit.outcome === outcome).length]);
-    $("legend").replaceChildren(...known.filter(([, , n]) => n).map(([outcome, text, n]) => entry(box(outcome), `${text} (${n})`)),
+    const kinds = [...Object.entries(OUTCOMES), ["failed", "failed"]];
+    const known = kinds.map(([kind, text]) => [kind, text, units.filter((unit) => (failed(unit) ? "failed" : unit.outcome) === kind).length]);
+    $("legend").replaceChildren(...known.filter(([, , n]) => n).map(([kind, text, n]) => entry(box(kind), `${text} (${n})`)),
       ...(waited ? [entry(box("waited"), `waited for another process (${waited})`)] : []),
       ...(build.critical_path.length ? [entry(svg("rect", { class: "linked", y: 4, width: 18, height: 3 }), `critical path (${build.critical_path.length})`)] : []));
   }
@@ -181,7 +182,8 @@
   function drawReasons() {
     const groups = new Map();
     for (const run of build.units || []) {
-      if (run.kind === "query" || !run.reason) continue;
+      // What failed could not have been served.
+      if (run.kind === "query" || !run.reason || failed(run)) continue;
       const unit = origin(run), title = unit.outcome === "bypass" ? `Not for the cache: ${unit.reason}` : REASONS[unit.reason] || unit.reason;
       const group = groups.get(title) || groups.set(title, { units: [], inputs: new Map() }).get(title);
       group.units.push(run);
@@ -189,7 +191,8 @@
       const what = unit.reason === "no-entry" ? differs : unit.why;
       group.inputs.set(what, [...(group.inputs.get(what) || []), run]);
     }
-    const notStored = (build.units || []).filter((unit) => unit.not_stored);
+    const notStored = new Map();
+    for (const unit of build.units || []) if (unit.not_stored) notStored.set(unit.not_stored.why, [...(notStored.get(unit.not_stored.why) || []), unit]);
     const list = (units) => units.slice(0, 12).map(label).join(", ") + (units.length > 12 ? ` and ${units.length - 12} more` : "");
     const names = (units) => {
       const own = units.filter((unit) => origin(unit) === unit), followed = units.filter((unit) => origin(unit) !== unit);
@@ -200,8 +203,8 @@
       el("summary", {}, title, el("span", { class: "of" }, ` – ${count(units.length, "unit")}${sum(units, "ran_us") ? `, ${time(sum(units, "ran_us"))} that would have been saved` : ""}`)),
       el("ul", {}, [...inputs].sort((a, b) => b[1].length - a[1].length).slice(0, 30).map(([what, units]) => el("li", {}, what && origin(units[0]).reason === "no-entry" ? "other than the time before: " : null,
         what ? [el("span", { class: "path" }, what), el("br")] : null, names(units))))));
-    if (notStored.length) shown.push(el("details", { open: "" }, el("summary", {}, "Not stored either", el("span", { class: "of" }, ` – ${count(notStored.length, "unit")}`)),
-      el("ul", {}, notStored.slice(0, 30).map((unit) => el("li", {}, `${label(unit)}: `, el("span", { class: "path" }, unit.not_stored.why))))));
+    if (notStored.size) shown.push(el("details", { open: "" }, el("summary", {}, "Not stored, so not to be served next time", el("span", { class: "of" }, ` – ${count([...notStored.values()].flat().length, "unit")}`)),
+      el("ul", {}, [...notStored].slice(0, 30).map(([why, units]) => el("li", {}, el("span", { class: "path" }, why), el("br"), list(units))))));
     $("why").replaceChildren(...(shown.length ? shown : [none(build.units ? "All of them were served." : "Units of this build are not in the report.")]));
   }
 
