@@ -206,6 +206,7 @@ fn it_is_written_where_people_look_for_it() {
     record(&cli, "1-1", &[line(&hit("a (lib)", 5))]);
     let project = cli.path("a project");
     fs::create_dir_all(project.join("src")).unwrap();
+    fs::create_dir(project.join("target")).unwrap();
     fs::write(
         project.join("Cargo.toml"),
         "[package]\nname = \"p\"\n[workspace]\n",
@@ -244,6 +245,19 @@ fn it_is_written_where_people_look_for_it() {
         "is a directory; --out names a file",
     );
     cli.fails(&["report", "--last", "0"], 2, "--last");
+    cli.fails(
+        &["report", "--open", "--out", "-"],
+        2,
+        "--open shows a file",
+    );
+    // Cargo makes the target directory itself.
+    fs::remove_dir_all(project.join("target")).unwrap();
+    assert!(
+        run(&[])
+            .stdout
+            .ends_with("/a project/src/cachewrap-report.html'\n")
+    );
+    assert!(!project.join("target").exists());
     let nowhere = Path::new("/proc/nothing/x.html");
     cli.fails(
         &["report", "--out", nowhere.to_str().unwrap()],

@@ -182,7 +182,7 @@ pub(super) struct ReportArgs {
     #[arg(long, value_name = "N", default_value_t = 50, value_parser = clap::value_parser!(u16).range(1..))]
     pub(super) last: u16,
     /// Where to write it; - is standard output [default: cachewrap/report.html in the target directory, or
-    /// cachewrap-report.html where there is no project; of JSON, standard output]
+    /// cachewrap-report.html where there is none; of JSON, standard output]
     #[arg(long, value_name = "FILE")]
     pub(super) out: Option<PathBuf>,
     /// Print JSON with the same content; docs/report.schema.json describes it

@@ -43,6 +43,10 @@ pub(super) fn run(cx: &mut Context, args: &ReportArgs) -> Result<(), Failure> {
         Some(file) => file.as_os_str() == "-",
         None => args.json,
     };
+    if to_stdout && args.open {
+        let message = "--open shows a file, which --out - does not write";
+        return Err(Failure::Usage(message.into()));
+    }
     if to_stdout {
         return Ok(cx.out.write_all(text.as_bytes())?);
     }
@@ -67,9 +71,10 @@ pub(super) fn run(cx: &mut Context, args: &ReportArgs) -> Result<(), Failure> {
     Ok(())
 }
 
-/// In the target directory, as cargo's own report of a build, or else right here.
+/// In the target directory, as cargo's own report of a build, or else right here. A target directory is not
+/// made: cargo marks for backups only one that it makes itself.
 fn default_file(cx: &Context) -> PathBuf {
-    match target_dir(cx) {
+    match target_dir(cx).filter(|target| files::is_dir(target)) {
         Some(target) => target.join("cachewrap/report.html"),
         None => cx.cwd.join("cachewrap-report.html"),
     }
