@@ -167,6 +167,7 @@ def look(browser, page, data, picture):
     check(browser.run("document.images.length") == 0, "there is an image")
     bars = browser.run("document.querySelectorAll('#chart .unit').length")
     check(bars == len(build["units"]), f"{bars} bars for {len(build['units'])} units")
+    browser.run("document.querySelector('#table .more')?.click()")
     rows = browser.run("document.querySelectorAll('#table tbody tr').length")
     check(rows == len(build["units"]), f"{rows} rows for {len(build['units'])} units")
     sums = build["sums"]
@@ -217,6 +218,7 @@ def use_keyboard(browser, page, data):
     browser.press("Escape")
     check(browser.run("document.getElementById('tip').hidden"), "Escape hides the reason")
     order = "[...document.querySelectorAll('#table tbody tr')].map(row => row.cells[0].textContent)"
+    browser.run("document.querySelector('#table .more')?.click()")
     names = browser.run(order)
     browser.run("document.querySelector('#table th button').focus()")
     browser.press("Enter")
