@@ -131,6 +131,20 @@ def check(holds, said):
         sys.exit(f"FAILED: {said}")
 
 
+# The least contrast of the names on bars, as https://www.w3.org/TR/WCAG21/#dfn-contrast-ratio has it.
+CONTRAST = """(() => {
+  const light = (color) => {
+    const [r, g, b] = color.match(/\\d+/g).slice(0, 3).map((c) => c / 255).map((c) => (c <= 0.03928 ? c / 12.92 : ((c + 0.055) / 1.055) ** 2.4));
+    return 0.2126 * r + 0.7152 * g + 0.0722 * b;
+  };
+  const ratios = [...document.querySelectorAll('.unit text')].map((text) => {
+    const [a, b] = [text, text.parentNode.firstChild].map((node) => light(getComputedStyle(node).fill));
+    return (Math.max(a, b) + 0.05) / (Math.min(a, b) + 0.05);
+  });
+  return Math.min(21, ...ratios);
+})()"""
+
+
 class Project:
     """A project, built with a cache of its own."""
 
@@ -175,9 +189,11 @@ def look(browser, page, data, picture):
     check(headline.startswith(f"{sums['served']} of {sums['units']} unit"), headline)
     check(browser.run("document.documentElement.scrollWidth <= innerWidth"), "it is wider than the window")
     light = browser.run("getComputedStyle(document.body).backgroundColor")
+    check(browser.run(CONTRAST) >= 4.5, "names on bars are hard to read in light")
     browser.picture(picture and picture / f"{page.stem}.png")
     browser.scheme("dark")
     check(light != browser.run("getComputedStyle(document.body).backgroundColor"), "dark is as light is")
+    check(browser.run(CONTRAST) >= 4.5, "names on bars are hard to read in dark")
     browser.picture(picture and picture / f"{page.stem}-dark.png")
     browser.scheme("dark", "print")
     check(browser.run("getComputedStyle(document.body).backgroundColor") == "rgb(255, 255, 255)", "paper is white")
