@@ -50,6 +50,11 @@ deny:
 action: release
     tests/action.py '{{ target }}/release'
 
+# Look at reports of builds with chromium (needs jsonschema); `--pictures DIR` leaves screenshots
+[group("checks")]
+report *ARGUMENTS: release
+    tests/report.py '{{ target }}/release' "$@"
+
 # Everything that must hold before a change is merged
 [group("checks")]
 ci:

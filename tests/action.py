@@ -148,14 +148,14 @@ def main(programs, scratch):
     first.use("1", finish="true")
     saved = [file.name for file in archives.iterdir()]
     check(saved == ["cachewrap-Linux-X64-build-1-1"], f"saved: {saved}", first)
-    check("### cachewrap: build\n\nServed " in first.summary, "no summary", first)
+    check("### cachewrap: build\n\n- Last build: 0 of " in first.summary, "no summary", first)
     check("not compiled before" in first.summary, "no reasons", first)
 
     second = Job(work, archives, inputs)
     second.use("2")
     second.build()
     second.use("2", finish="true")
-    served = re.search(r"Served (\d+) of (\d+) compilations", second.summary)
+    served = re.search(r"- All builds: (\d+) of (\d+) compilations", second.summary)
     check(served and served[1] == served[2] != "0", "not all was served", second)
     check(len(list(archives.iterdir())) == 1, "what had not changed was saved", second)
 

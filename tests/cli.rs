@@ -16,6 +16,7 @@ use serde_json::Value;
 
 mod documents;
 mod monitoring;
+mod report;
 mod serve;
 mod snapshots;
 mod synthetic;

@@ -7,6 +7,8 @@ use std::process::{Child, Command, Stdio};
 use std::thread;
 use std::time::{Duration, Instant};
 
+use cache_core::Store;
+
 use crate::harness::{Case, Mode, bin_manifest, lib_manifest, macro_manifest, quote};
 
 /// A program on top of a library.
@@ -161,6 +163,12 @@ fn eight_builds_of_one_project_compile_each_unit_once() {
     }
     assert_eq!(compiled(&case), ["app", "base"]);
     nothing_is_left(&case);
+    // Who waited, and who ran for all, is in the records.
+    let records = Store::new(case.cache(), true).records().expect("records");
+    let base = || records.iter().filter(|unit| unit.unit == "base (lib)");
+    let waited = base().filter(|unit| unit.waited_us > 0 && unit.ran_us == 0);
+    let ran = base().filter(|unit| unit.waited_us == 0 && unit.ran_us > 0);
+    assert_eq!((waited.count(), ran.count()), (7, 1));
 }
 
 #[test]

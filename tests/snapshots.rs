@@ -24,7 +24,7 @@ const FILTERS: [(&str, &str); 14] = [
     (r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ", "[time]"),
     (r#""time": \d+"#, r#""time": [time]"#),
     (r#""build": "\d+-\d+""#, r#""build": "[process]""#),
-    (r#""(started|took)_us": \d+"#, r#""$1_us": [time]"#),
+    (r#""(started|took|ran)_us": \d+"#, r#""${1}_us": [time]"#),
     (r#""bytes": \d+"#, r#""bytes": [bytes]"#),
     (r#""(manifest|result)": "[0-9a-f]{64}""#, r#""$1": "[key]""#),
     (r"\b\d+(\.\d+)? [kMGT]?B (free|of)\b", "[size] $2"),
@@ -169,6 +169,7 @@ fn stats() {
         (stats::SCRIPT_US, 7_500_000),
     ];
     cli.cache.store.count(&counts).unwrap();
+    super::report::build(&cli);
     check("stats_json", &shown(&cli, &[&["stats", "--json"]]));
     // What is told to Prometheus goes on where it was.
     let prometheus: &[&[&str]] = &[&["stats", "--format", "prometheus"]];
@@ -235,6 +236,8 @@ fn wrong_arguments() {
         &[],
         &["nonsense"],
         &["stats", "--jsn"],
+        &["report", "--last", "many"],
+        &["report", "--open", "--json"],
         &["explain", "--all", "unit"],
         &["prune", "--max", "much"],
         &["prune", "--max", "10Q"],

@@ -78,6 +78,7 @@ use crate::request::Request;
 use crate::roots::{Root, Roots};
 use crate::scene::Scene;
 use crate::store::builds::AheadUnit;
+use crate::store::builds::micros;
 use crate::store::memo::Memo;
 use crate::store::stats;
 
@@ -173,12 +174,11 @@ fn sow(request: &Request<'_>, scene: &Scene<'_>, log: &Log) -> Option<()> {
         memo,
         time: ground.time - BEFORE,
     };
-    let started = SystemTime::now();
     let done = place_all(&site, &seed)?;
     if done.is_empty() {
         store.discard(&path);
     }
-    report(&site, &around.build, started, &done);
+    report(&site, &around.build, &done);
     Some(())
 }
 
@@ -354,7 +354,7 @@ fn worker(site: &Site<'_>, work: &Mutex<Work>, changed: &Condvar, dependents: &[
 }
 
 /// Counts what was placed, and notes it in the record of the build.
-fn report(site: &Site<'_>, build: &str, started: SystemTime, done: &HashMap<usize, Done>) {
+fn report(site: &Site<'_>, build: &str, done: &HashMap<usize, Done>) {
     site.log.say(LogLevel::Info, || {
         format!(
             "served ahead: {} of {} units",
@@ -379,10 +379,12 @@ fn report(site: &Site<'_>, build: &str, started: SystemTime, done: &HashMap<usiz
         Some(AheadUnit {
             name: &unit.name,
             kind: done.events.kind,
+            started_us: micros(done.started),
+            took_us: done.took_us,
             saved_us: done.saved_us,
             bytes: done.bytes,
             result: unit.result,
         })
     });
-    site.store.note_ahead(build, started, units);
+    site.store.note_ahead(build, units);
 }

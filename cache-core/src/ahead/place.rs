@@ -3,7 +3,7 @@
 use std::ffi::{OsStr, OsString};
 use std::os::unix::ffi::OsStrExt as _;
 use std::path::{Component, Path, PathBuf};
-use std::time::{Duration, SystemTime};
+use std::time::{Duration, Instant, SystemTime};
 
 use crate::config::Config;
 use crate::error::PathError;
@@ -51,6 +51,8 @@ pub(super) struct Site<'a> {
 /// A unit that was placed.
 pub(super) struct Done {
     pub(super) events: &'static Events,
+    pub(super) started: SystemTime,
+    pub(super) took_us: u64,
     pub(super) saved_us: u64,
     pub(super) bytes: u64,
 }
@@ -96,6 +98,7 @@ impl Site<'_> {
 
     /// Places a unit, if what it read is as it was. All units that it depends on have been placed.
     pub(super) fn place(&self, position: usize) -> Option<Done> {
+        let (started, begun) = (SystemTime::now(), Instant::now());
         let seed_unit = self.seed.units.get(position)?;
         let files = self.files(seed_unit)?;
         let call = seed_unit.call.fill(self.roots)?;
@@ -133,6 +136,8 @@ impl Site<'_> {
         self.write_fingerprint(seed_unit, files, time).ok()?;
         Some(Done {
             events: kind.events(),
+            started,
+            took_us: u64::try_from(begun.elapsed().as_micros()).unwrap_or(u64::MAX),
             saved_us: result.duration_us,
             bytes: result.blobs().map(|blob| blob.len).sum(),
         })

@@ -45,16 +45,25 @@ pub(crate) struct Parent {
 
 /// The process that started this one.
 pub(crate) fn parent() -> Parent {
-    let parent = std::os::unix::process::parent_id();
-    let stat = fs::read(format!("/proc/{parent}/stat")).unwrap_or_default();
+    by_number(&std::os::unix::process::parent_id().to_string())
+}
+
+/// Whether the process with this [id](Parent::id) is there; not where another system or container gave the id.
+pub(crate) fn is_running(id: &str) -> bool {
+    let number = id.split_once('-').map(|(number, _)| number);
+    number.is_some_and(|number| by_number(number).id == id)
+}
+
+fn by_number(number: &str) -> Parent {
+    let stat = fs::read(format!("/proc/{number}/stat")).unwrap_or_default();
     // The name, in parentheses, may contain anything; the start is the 20th word after it.
     let stat = String::from_utf8_lossy(&stat);
     let (before, after) = stat.rsplit_once(") ").unwrap_or_default();
     let program = before.split_once(" (").map_or("", |(_, name)| name);
     Parent {
         id: match after.split(' ').nth(19) {
-            Some(started) => format!("{parent}-{started}"),
-            None => parent.to_string(),
+            Some(started) => format!("{number}-{started}"),
+            None => number.to_owned(),
         },
         program: program.to_owned(),
     }

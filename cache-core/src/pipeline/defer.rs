@@ -90,7 +90,10 @@ impl Call<'_> {
                 let mut checker = Checker::new(world, &manifest);
                 manifest.sets().iter().any(|set| checker.check(set).is_ok())
             });
-            holds && keeper.wait(Instant::now() + PATIENCE)
+            let begun = Instant::now();
+            let is_done = holds && keeper.wait(begun + PATIENCE);
+            self.has_waited(holds.then_some(begun));
+            is_done
         })
     }
 
@@ -100,6 +103,8 @@ impl Call<'_> {
         reason: &MissReason,
         keep: impl FnOnce() -> Result<(), Refusal>,
     ) {
+        // The build goes on now, whenever this is done.
+        self.ended.set(Some(SystemTime::now()));
         let not_stored = keep().err();
         let (engine, config) = (self.engine, self.request.config);
         engine.report_miss(self, reason, not_stored.as_ref());

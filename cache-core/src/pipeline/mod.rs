@@ -22,7 +22,7 @@ mod share;
 
 use std::cell::{Cell, OnceCell};
 use std::io;
-use std::time::SystemTime;
+use std::time::{Instant, SystemTime};
 
 use crate::ahead;
 use crate::formats::digest::ResultKey;
@@ -71,6 +71,9 @@ pub fn run(request: &Request<'_>, stdout: Sink<'_>, stderr: Sink<'_>) -> io::Res
             events,
             unit: &*unit,
             started,
+            ended: Cell::default(),
+            waited_us: Cell::default(),
+            ran_us: Cell::default(),
             stored: Cell::default(),
             sharing: OnceCell::new(),
             has_queued: Cell::default(),
@@ -87,6 +90,11 @@ struct Call<'a> {
     events: &'static Events,
     unit: &'a dyn Unit,
     started: SystemTime,
+    /// When the build went on, if something is done after that.
+    ended: Cell<Option<SystemTime>>,
+    /// How long it waited for others, and how long its process ran.
+    waited_us: Cell<u64>,
+    ran_us: Cell<u64>,
     /// What is known of its result, served or stored.
     stored: Cell<Option<Stored>>,
     /// The remote, if there is one, once it was asked for.
@@ -213,13 +221,25 @@ impl Call<'_> {
         let Some(work) = work else {
             return Turn::Anybody;
         };
-        engine.store.take_turn(work, || {
+        let since = Cell::new(None);
+        let turn = engine.store.take_turn(work, || {
             let waits = !is_nested();
             if waits {
                 engine.report_waiting(unit);
+                since.set(Some(Instant::now()));
             }
             waits
-        })
+        });
+        self.has_waited(since.get());
+        turn
+    }
+
+    /// Notes for how long it was waited.
+    fn has_waited(&self, since: Option<Instant>) {
+        let waited = since.map_or(0, |since| since.elapsed().as_micros());
+        let waited = u64::try_from(waited).unwrap_or(u64::MAX);
+        self.waited_us
+            .set(self.waited_us.get().saturating_add(waited));
     }
 
     /// Serves the unit from the store, or says why not.
@@ -287,6 +307,7 @@ impl Call<'_> {
             process: &process,
             is_writable,
             time: self.events.took_us,
+            ran_us: &self.ran_us,
         };
         let keep = |ran: &Ran| {
             #[cfg(test)]

@@ -13,6 +13,7 @@
 //! What is left is a panic of the [`Runner`] itself. It goes on to the caller, who alone may
 //! know what has become of the process.
 
+use std::cell::Cell;
 use std::io;
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -68,6 +69,8 @@ pub(super) struct Execution<'a> {
     pub(super) is_writable: bool,
     /// The counter of the time that processes of the kind take.
     pub(super) time: &'a str,
+    /// Where to note how long it ran, microseconds.
+    pub(super) ran_us: &'a Cell<u64>,
 }
 
 impl Engine<'_> {
@@ -142,6 +145,7 @@ impl Engine<'_> {
             });
         }
         let duration_us = u64::try_from(run.duration.as_micros()).unwrap_or(u64::MAX);
+        execution.ran_us.set(duration_us);
         self.count(&[(execution.time, duration_us)]);
         let status = run.status;
         let kept = if status != Status::Code(0) {

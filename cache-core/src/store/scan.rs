@@ -155,7 +155,7 @@ impl Store {
         Ok(scan)
     }
 
-    fn blobs(&self) -> Result<HashMap<Digest, StoredBlob>, PathError> {
+    pub(super) fn blobs(&self) -> Result<HashMap<Digest, StoredBlob>, PathError> {
         let mut blobs: HashMap<Digest, StoredBlob> = HashMap::new();
         for (digest, compressed, file) in self.each_sharded("blobs", |dir, listed| {
             let (digest, compressed) = blob_name(&listed.path)?;
@@ -177,7 +177,6 @@ impl Store {
         Ok(blobs)
     }
 
-    /// Runs `look` on every file of a part with two-digit subdirectories, in parallel.
     /// Runs `look` on every file of a part with two-digit subdirectories, in parallel. What
     /// is no directory holds nothing.
     pub(crate) fn each_sharded<T: Send>(
@@ -215,6 +214,33 @@ enum Found {
 }
 
 fn read_result(dir: &Dir, listed: &Listed) -> Option<Found> {
+    let (file, key, result) = match decode(dir, listed)? {
+        Decoded::Result(file, key, result) => (file, key, result),
+        Decoded::Damaged(file) => return Some(Found::Damaged(file)),
+        Decoded::Foreign(file) => return Some(Found::Foreign(file)),
+    };
+    let mut blobs: Vec<Digest> = result.blobs().map(|blob| blob.digest).collect();
+    blobs.sort_unstable();
+    blobs.dedup();
+    Some(Found::Entry(Entry {
+        key,
+        size: file.size,
+        blobs,
+        last_use: file.modified,
+        hit: is_hit(&file, &result),
+        toolchain: result.toolchain,
+    }))
+}
+
+/// The file of a result.
+pub(super) enum Decoded {
+    Result(FileEntry, ResultKey, Box<CompileResult>),
+    Damaged(FileEntry),
+    Foreign(FileEntry),
+}
+
+/// Reads the file of a result. `None`: it is gone, or something else.
+pub(super) fn decode(dir: &Dir, listed: &Listed) -> Option<Decoded> {
     let file = file_entry(dir, listed)?;
     let key = ResultKey(Digest::from_hex(listed.name.to_str()?)?);
     let bytes = dir
@@ -225,26 +251,19 @@ fn read_result(dir: &Dir, listed: &Listed) -> Option<Found> {
         Err(e) if e.is_not_found() => return None,
         Err(_) => Err(DecodeError::Corrupt),
     };
-    let result = match result {
-        Ok(result) => result,
-        Err(DecodeError::Corrupt) => return Some(Found::Damaged(file)),
-        Err(DecodeError::UnknownVersion { .. }) => return Some(Found::Foreign(file)),
-    };
+    Some(match result {
+        Ok(result) => Decoded::Result(file, key, Box::new(result)),
+        Err(DecodeError::Corrupt) => Decoded::Damaged(file),
+        Err(DecodeError::UnknownVersion { .. }) => Decoded::Foreign(file),
+    })
+}
+
+/// Whether a result was served since it was stored.
+pub(super) fn is_hit(file: &FileEntry, result: &CompileResult) -> bool {
     let created = SystemTime::UNIX_EPOCH.checked_add(Duration::from_secs(result.created));
-    let hit = created
+    created
         .and_then(|created| file.modified.duration_since(created).ok())
-        .is_some_and(|later| later > HIT_MARGIN);
-    let mut blobs: Vec<Digest> = result.blobs().map(|blob| blob.digest).collect();
-    blobs.sort_unstable();
-    blobs.dedup();
-    Some(Found::Entry(Entry {
-        key,
-        size: file.size,
-        blobs,
-        last_use: file.modified,
-        hit,
-        toolchain: result.toolchain,
-    }))
+        .is_some_and(|later| later > HIT_MARGIN)
 }
 
 /// The digest that a blob's file is named after, and whether it is the compressed one.

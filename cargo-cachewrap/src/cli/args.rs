@@ -84,6 +84,12 @@ pub(super) enum Subcommand {
     /// The last build is the last one in which cargo asked for a unit. With UNIT, units of any build
     /// whose name contains it; the reasons are those that `stats` counts.
     Explain(ExplainArgs),
+    /// Write a page that shows the last builds: what was served or run, when and why
+    ///
+    /// One HTML file that asks for nothing else, so that it can be kept, sent and printed: units over time, the
+    /// critical path, why units were not served, what cost most, how builds compare, and what is in the cache. It
+    /// holds names, paths and reasons of the builds, and values of variables where one changed.
+    Report(ReportArgs),
     /// Remove entries until the cache is small enough
     ///
     /// Entries that were never hit go first, then those not used for the longest time.
@@ -179,6 +185,23 @@ pub(super) struct ExplainArgs {
     #[arg(long)]
     pub(super) diff: bool,
     /// Print JSON
+    #[arg(long)]
+    pub(super) json: bool,
+}
+
+#[derive(Debug, Args)]
+pub(super) struct ReportArgs {
+    /// Show the page in a browser, if the system has a program for that
+    #[arg(long, conflicts_with = "json")]
+    pub(super) open: bool,
+    /// How many builds to show, the newest ones; 200 are remembered
+    #[arg(long, value_name = "N", default_value_t = 50, value_parser = clap::value_parser!(u16).range(1..))]
+    pub(super) last: u16,
+    /// Where to write it; - is standard output [default: cachewrap/report.html in the target directory, or
+    /// cachewrap-report.html where there is none; of JSON, standard output]
+    #[arg(long, value_name = "FILE")]
+    pub(super) out: Option<PathBuf>,
+    /// Print JSON with the same content; docs/report.schema.json describes it
     #[arg(long)]
     pub(super) json: bool,
 }

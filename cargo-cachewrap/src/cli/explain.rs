@@ -8,6 +8,7 @@ use cache_core::store::{RecordedOutcome, UnitKind, UnitRecord};
 use super::args::ExplainArgs;
 use super::context::{Context, store};
 use super::output::Failure;
+use super::sums::Sums;
 
 pub(super) fn run(cx: &mut Context, args: &ExplainArgs) -> Result<(), Failure> {
     let config = cx.config()?;
@@ -64,7 +65,8 @@ fn show(
         humantime::format_rfc3339_seconds(time).to_string()
     });
     let title = cx.out.bold(format!("Build of {time}"));
-    writeln!(cx.out, "{title}{}", served(build))?;
+    let sums = Sums::of(build.iter().copied());
+    writeln!(cx.out, "{title}: {sums}")?;
     for unit in build {
         // A unit that was asked for by name is told of whatever became of it.
         if is_served(unit) && args.unit.is_none() {
@@ -93,26 +95,6 @@ fn show(
 
 fn is_served(unit: &UnitRecord) -> bool {
     matches!(unit.outcome, RecordedOutcome::Hit | RecordedOutcome::Ahead)
-}
-
-/// How many units of a build were served, after its title.
-fn served(build: &[&UnitRecord]) -> String {
-    let units = build.iter().filter(|unit| unit.kind != UnitKind::Query);
-    let (mut all, mut hits, mut saved) = (0, 0, 0);
-    for unit in units {
-        all += 1;
-        hits += u64::from(is_served(unit));
-        saved += unit.saved_us;
-    }
-    let saved = match Duration::from_micros(saved).as_millis() {
-        0 => String::new(),
-        millis => {
-            let millis = u64::try_from(millis).unwrap_or(u64::MAX);
-            let saved = humantime::format_duration(Duration::from_millis(millis));
-            format!(", {saved} saved")
-        }
-    };
-    format!(": {hits} of {all} units served{saved}")
 }
 
 /// More names than this say less than their number.

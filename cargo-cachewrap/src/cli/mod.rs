@@ -22,10 +22,12 @@ mod output;
 mod progress;
 mod prune;
 mod remote;
+mod report;
 mod rustc_wrapper;
 mod serve;
 mod setup;
 mod stats;
+mod sums;
 mod verify;
 
 use std::ffi::OsString;
@@ -65,6 +67,7 @@ fn run(subcommand: &Subcommand) -> Result<(), Failure> {
     match subcommand {
         Subcommand::Stats(args) => stats::run(&mut cx, args),
         Subcommand::Explain(args) => explain::run(&mut cx, args),
+        Subcommand::Report(args) => report::run(&mut cx, args),
         Subcommand::Prune(args) => prune::run(&mut cx, args),
         Subcommand::Clear => clear::run(&mut cx),
         Subcommand::Config(args) => config::run(&mut cx, args),

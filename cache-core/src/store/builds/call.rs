@@ -13,7 +13,7 @@
 
 use std::ffi::OsString;
 use std::os::unix::ffi::OsStrExt as _;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::OnceLock;
 
 use serde::{Deserialize, Serialize};
@@ -126,13 +126,6 @@ impl Call {
         })
     }
 
-    /// Whether it was made for a package of a workspace.
-    pub(crate) fn is_of_workspace(&self, workspace: &Path) -> bool {
-        let letter = letter(Root::Workspace);
-        let root = self.roots.iter().find(|(known, _)| *known == letter);
-        root.is_some_and(|(_, root)| Path::new(root) == workspace)
-    }
-
     /// The same with other roots left open: its own are filled in first.
     pub(crate) fn with_roots(&self, roots: &Roots) -> Option<Self> {
         let mut text = self.fill_in_text(&self.cwd)?;
@@ -141,6 +134,34 @@ impl Call {
             text.push_str(&self.fill_in_text(word)?);
         }
         Self::split(&marked(text.as_bytes(), roots)?, self.argv.len(), roots)
+    }
+
+    /// The words of the call, as templates.
+    pub(super) fn argv(&self) -> &[String] {
+        &self.argv
+    }
+
+    /// The value of a variable that cargo set, as a template.
+    pub(super) fn variable(&self, name: &str) -> Option<&str> {
+        let mut set = self.env.iter().filter_map(|pair| pair.split_once('='));
+        set.find(|(known, _)| *known == name)
+            .map(|(_, value)| value)
+    }
+
+    /// The package that it is of, with its version.
+    pub(super) fn package(&self) -> Option<String> {
+        let name = self
+            .variable("CARGO_PKG_NAME")
+            .filter(|name| !name.is_empty())?;
+        let version = self.variable("CARGO_PKG_VERSION").unwrap_or_default();
+        Some(format!("{name} {version}").trim_end().to_owned())
+    }
+
+    /// Where the workspace was, if that was known.
+    pub(super) fn workspace(&self) -> Option<&str> {
+        let workspace = letter(Root::Workspace);
+        let (_, path) = self.roots.iter().find(|(known, _)| *known == workspace)?;
+        Some(path)
     }
 
     /// The variables that cargo set or unset.

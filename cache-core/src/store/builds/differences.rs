@@ -25,7 +25,7 @@ const SUBJECT: [&str; 2] = [key::SOURCE, "CARGO_PKG_NAME"];
 
 /// Says of each entry with a key in what it differs from earlier ones of the unit, and takes
 /// the keys out.
-pub(super) fn tell(entries: &mut [UnitRecord]) {
+pub(super) fn tell<'a>(entries: impl Iterator<Item = &'a mut UnitRecord>) {
     let mut earlier: HashMap<String, Vec<KeyParts>> = HashMap::new();
     for entry in entries {
         let key = std::mem::take(&mut entry.parts);

@@ -30,6 +30,12 @@ pub struct UnitRecord {
     pub started_us: u64,
     /// How long it took, with looking for it, microseconds.
     pub took_us: u64,
+    /// For how long of that it waited for another process that was making the same, microseconds.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub waited_us: u64,
+    /// For how long of that its own process ran, if it was run, microseconds.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub ran_us: u64,
     /// Which process asked for it (cargo): its id and when it was started. In the file it is that
     /// file's name.
     #[serde(default, skip_serializing_if = "String::is_empty")]
@@ -38,6 +44,9 @@ pub struct UnitRecord {
     pub dir: String,
     /// The unit, as the log calls it.
     pub unit: String,
+    /// The package and its version, if cargo said them. In the file they are a part of the call.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub package: Option<String>,
     /// What kind of unit it is.
     pub kind: UnitKind,
     /// What became of it.
@@ -109,6 +118,10 @@ pub(crate) struct Noted<'a> {
     pub(crate) roots: &'a Roots,
     pub(crate) outcome: RecordedOutcome,
     pub(crate) started: SystemTime,
+    /// When it ended, if that is not now.
+    pub(crate) ended: Option<SystemTime>,
+    pub(crate) waited_us: u64,
+    pub(crate) ran_us: u64,
     pub(crate) saved_us: u64,
     pub(crate) bytes: u64,
     pub(crate) manifest: Option<ManifestKey>,
@@ -120,22 +133,25 @@ pub(crate) struct Noted<'a> {
 pub(crate) struct AheadUnit<'a> {
     pub(crate) name: &'a str,
     pub(crate) kind: UnitKind,
+    pub(crate) started_us: u64,
+    pub(crate) took_us: u64,
     pub(crate) saved_us: u64,
     pub(crate) bytes: u64,
     pub(crate) result: Digest,
 }
 
 impl AheadUnit<'_> {
-    /// All of them are placed at once, in the time since `started_us`.
-    pub(super) fn record(&self, started_us: u64, dir: &str) -> UnitRecord {
-        let now = micros(SystemTime::now());
+    pub(super) fn record(&self) -> UnitRecord {
         UnitRecord {
-            time: now / 1_000_000,
-            started_us,
-            took_us: now.saturating_sub(started_us),
+            time: self.started_us.saturating_add(self.took_us) / 1_000_000,
+            started_us: self.started_us,
+            took_us: self.took_us,
+            waited_us: 0,
+            ran_us: 0,
             build: String::new(),
-            dir: dir.to_owned(),
+            dir: String::new(),
             unit: self.name.to_owned(),
+            package: None,
             kind: self.kind,
             outcome: RecordedOutcome::Ahead,
             saved_us: self.saved_us,
@@ -152,17 +168,21 @@ impl AheadUnit<'_> {
 
 impl Noted<'_> {
     pub(super) fn record(self, caller: &Caller) -> UnitRecord {
-        let (now, started_us) = (micros(SystemTime::now()), micros(self.started));
+        let ended = micros(self.ended.unwrap_or_else(SystemTime::now));
+        let started_us = micros(self.started);
         // Questions are asked anew in each build.
         let is_asked = self.kind == UnitKind::Query;
         let call = (!is_asked).then(|| Call::of(self.request, self.roots, caller));
         UnitRecord {
-            time: now / 1_000_000,
+            time: ended / 1_000_000,
             started_us,
-            took_us: now.saturating_sub(started_us),
+            took_us: ended.saturating_sub(started_us),
+            waited_us: self.waited_us,
+            ran_us: self.ran_us,
             build: String::new(),
             dir: self.request.cwd.to_string_lossy().into_owned(),
             unit: shortened(self.unit),
+            package: None,
             kind: self.kind,
             outcome: self.outcome,
             saved_us: self.saved_us,

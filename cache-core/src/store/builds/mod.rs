@@ -33,19 +33,19 @@
 mod call;
 mod differences;
 mod entry;
+mod needs;
+mod read;
 
-use std::path::Path;
 use std::time::SystemTime;
 
-use crate::error::PathError;
-use crate::formats::digest::{Digest, ResultKey};
-use crate::remote::Entry;
+use crate::formats::digest::Digest;
 use crate::store::Store;
 
 pub(crate) use call::{Call, Caller, Filled};
 pub use differences::KeyDifference;
 pub(crate) use entry::{AheadUnit, Noted};
 pub use entry::{RecordedChange, RecordedOutcome, UnitKind, UnitRecord};
+pub use read::Build;
 
 /// The directory of records.
 pub(crate) const DIR: &str = "builds";
@@ -54,87 +54,16 @@ pub(crate) const DIR: &str = "builds";
 const MOST: usize = 200;
 const MOST_BYTES: u64 = 32 << 20;
 
-/// Of how many builds others are told.
-const BUILDS_OF_INDEX: usize = 4;
-
 /// What follows in a file that is longer than this, bytes, is not noted. A line has 1 to 5 KB; the
 /// records of everyday edits are a few lines long.
 const LONGEST: u64 = 8 << 20;
 
 impl Store {
-    /// The units that builds asked for lately: the builds one after the other, the oldest first, and
-    /// those of a build in the order in which they ended.
-    pub fn records(&self) -> Result<Vec<UnitRecord>, PathError> {
-        let mut builds = Vec::new();
-        for listed in self.list(&self.layout().part(DIR))? {
-            let Some(name) = listed.name.to_str().filter(|name| is_name(name)) else {
-                continue;
-            };
-            let text = match self.read_plain(&listed.path) {
-                Ok(text) => text,
-                // Gone meanwhile, or somebody else's.
-                Err(e) if e.is_not_found() || e.is_no_file() || e.is_denied() => continue,
-                Err(e) => return Err(e),
-            };
-            let mut units: Vec<UnitRecord> =
-                text.split(|&b| b == b'\n').filter_map(parse).collect();
-            for unit in &mut units {
-                name.clone_into(&mut unit.build);
-                unit.call = None;
-            }
-            builds.push(units);
-        }
-        builds.sort_by_key(|units| units.first().map(|unit| unit.started_us));
-        let mut units: Vec<UnitRecord> = builds.into_iter().flatten().collect();
-        differences::tell(&mut units);
-        Ok(units)
-    }
-
     /// The units that one process has asked for so far, with their calls.
     pub(crate) fn record_of(&self, build: &str) -> Vec<UnitRecord> {
         let text = self.read_plain(&self.layout().part(DIR).join(build));
         let text = text.unwrap_or_default();
         text.split(|&b| b == b'\n').filter_map(parse).collect()
-    }
-
-    /// The results that the last builds of a workspace used, those of the newest first.
-    pub(crate) fn results_used_in(&self, workspace: &Path) -> Vec<Entry> {
-        let mut builds: Vec<(u64, Vec<UnitRecord>)> = Vec::new();
-        for listed in self.list(&self.layout().part(DIR)).unwrap_or_default() {
-            if let Some(name) = listed.name.to_str().filter(|name| is_name(name)) {
-                let units = self.record_of(name);
-                let is_of_it = |unit: &UnitRecord| {
-                    let call = unit.call.as_ref();
-                    call.is_some_and(|call| call.is_of_workspace(workspace))
-                };
-                if units.iter().any(is_of_it) {
-                    let started = units.first().map_or(0, |unit| unit.started_us);
-                    builds.push((started, units));
-                }
-            }
-        }
-        builds.sort_by_key(|(started, _)| std::cmp::Reverse(*started));
-        let units = builds
-            .into_iter()
-            .take(BUILDS_OF_INDEX)
-            .flat_map(|(_, units)| units);
-        let mut named = std::collections::HashSet::new();
-        units
-            .filter(|unit| unit.kind != UnitKind::Query)
-            .filter_map(|unit| {
-                let result = ResultKey(Digest::from_hex(unit.result.as_deref()?)?);
-                let took = unit.saved_us.max(unit.took_us);
-                named.insert(result).then_some(Entry {
-                    result,
-                    bytes: unit.bytes,
-                    duration_us: if unit.saved_us > 0 {
-                        unit.saved_us
-                    } else {
-                        took
-                    },
-                })
-            })
-            .collect()
     }
 
     /// Notes a unit. It is never worth a failure.
@@ -162,15 +91,9 @@ impl Store {
     }
 
     /// Notes units that were placed before cargo asked for them, with one write.
-    pub(crate) fn note_ahead<'a>(
-        &self,
-        build: &str,
-        started: SystemTime,
-        units: impl Iterator<Item = AheadUnit<'a>>,
-    ) {
-        let started_us = micros(started);
+    pub(crate) fn note_ahead<'a>(&self, build: &str, units: impl Iterator<Item = AheadUnit<'a>>) {
         let lines = units.filter_map(|unit| {
-            let json = serde_json::to_string(&unit.record(started_us, "")).ok()?;
+            let json = serde_json::to_string(&unit.record()).ok()?;
             Some(line(&json))
         });
         let lines: String = lines.collect();
@@ -241,7 +164,7 @@ mod tests {
     use crate::roots::Roots;
     use crate::run::SystemRunner;
 
-    fn store(dir: &Path) -> Store {
+    pub(super) fn store(dir: &Path) -> Store {
         let store = Store::new(dir, false);
         store.prepare().unwrap();
         store
@@ -256,6 +179,9 @@ mod tests {
             roots: &Roots::default(),
             outcome,
             started: SystemTime::now(),
+            ended: None,
+            waited_us: 0,
+            ran_us: 0,
             saved_us: 7,
             bytes: 0,
             manifest: None,
@@ -264,7 +190,7 @@ mod tests {
         });
     }
 
-    fn note(store: &Store, unit: &str) {
+    pub(super) fn note(store: &Store, unit: &str) {
         let outcome = RecordedOutcome::bypass(&BypassReason::Help.of("--help"));
         note_outcome(store, unit, outcome, KeyParts::new());
     }

@@ -8,7 +8,7 @@ use std::collections::BTreeMap;
 use std::io::Write as _;
 
 use cache_core::store::stats::Events;
-use cache_core::store::{LastCollection, Usage};
+use cache_core::store::{Build, LastCollection, Usage};
 use cache_core::{Config, KnownToolchain, Store};
 
 use super::args::{Format, StatsArgs};
@@ -62,6 +62,7 @@ impl Contents {
 
 /// What a person is shown.
 struct Stats {
+    last: Option<Build>,
     counters: Counters,
     contents: Contents,
 }
@@ -69,6 +70,7 @@ struct Stats {
 impl Stats {
     fn read(store: &Store) -> Result<Self, Failure> {
         Ok(Self {
+            last: store.last_build()?,
             counters: Counters(store.counters()?),
             contents: Contents::read(store)?,
         })

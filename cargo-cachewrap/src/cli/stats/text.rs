@@ -12,12 +12,30 @@ use cache_core::{Config, Digest};
 use super::super::context::Context;
 use super::super::output::{Failure, counted, human_duration};
 use super::super::prune::SHORT_DIGEST;
+use super::super::sums::Sums;
 use super::{Contents, Counters, Stats};
 
 pub(super) fn show(cx: &mut Context, stats: &Stats, config: &Config) -> Result<(), Failure> {
     let counters = &stats.counters;
+    if let Some(build) = &stats.last {
+        let which = if build.is_running {
+            "Build under way"
+        } else {
+            "Last build"
+        };
+        let last = format!("{which}: {}", Sums::of(&build.units));
+        writeln!(cx.out, "{}", cx.out.bold(last))?;
+    }
     writeln!(cx.out, "{}\n", cx.out.bold(summary(counters)))?;
-    show_units(cx, counters, "Compilations", &COMPILATIONS)?;
+    show_events(cx, counters)?;
+    show_contents(cx, &stats.contents, config)
+}
+
+/// What has been counted, if anything has.
+fn show_events(cx: &mut Context, counters: &Counters) -> Result<(), Failure> {
+    if KINDS.iter().any(|events| counters.any(events)) {
+        show_units(cx, counters, "Compilations", &COMPILATIONS)?;
+    }
     let queries = counters.get("hit.query") + counters.get("miss.query");
     if queries > 0 {
         let asked = format!("{} to the compiler", counted(queries, "question"));
@@ -37,6 +55,9 @@ pub(super) fn show(cx: &mut Context, stats: &Stats, config: &Config) -> Result<(
     if any_script {
         show_units(cx, counters, "Runs of build scripts", &SCRIPT_RUNS)?;
     }
+    if !KINDS.iter().any(|events| counters.looked_up(events) > 0) {
+        return Ok(());
+    }
     let title = cx.out.bold("Time");
     writeln!(cx.out, "{title}")?;
     let duration = |name| human_duration(counters.get(name));
@@ -46,8 +67,7 @@ pub(super) fn show(cx: &mut Context, stats: &Stats, config: &Config) -> Result<(
         row(cx, "scripts saved", &duration(SCRIPT_RUNS.saved_us))?;
         row(cx, "scripts run", &duration(SCRIPT_RUNS.took_us))?;
     }
-    show_remote(cx, counters)?;
-    show_contents(cx, &stats.contents, config)
+    show_remote(cx, counters)
 }
 
 /// What a remote was good for, if one was asked.
@@ -110,7 +130,7 @@ fn summary(counters: &Counters) -> String {
     }
     let saved = KINDS.iter().map(|events| counters.get(events.saved_us));
     let saved = human_duration(saved.sum());
-    format!("Served {}; saved {saved}", served.join(", "))
+    format!("All builds: {} served, {saved} saved", served.join(" and "))
 }
 
 fn show_units(
