@@ -76,7 +76,7 @@ pub fn run(request: &Request<'_>, stdout: Sink<'_>, stderr: Sink<'_>) -> io::Res
             ran_us: Cell::default(),
             stored: Cell::default(),
             sharing: OnceCell::new(),
-            has_queued: Cell::default(),
+            queued: Cell::default(),
         };
         call.make(stdout, stderr)
     })
@@ -99,8 +99,8 @@ struct Call<'a> {
     stored: Cell<Option<Stored>>,
     /// The remote, if there is one, once it was asked for.
     sharing: OnceCell<Option<Sharing>>,
-    /// Whether a result waits to be sent there.
-    has_queued: Cell<bool>,
+    /// The result that waits to be sent there.
+    queued: Cell<Option<ResultKey>>,
 }
 
 /// A result in the store, and how long its outputs are, bytes.

@@ -6,9 +6,8 @@
 //! the remote's offers. What is found is put into the store and then served, checks and all, as if it
 //! had been there.
 //!
-//! What is made is queued when it has been stored, if asking its questions gives its inputs. The directory of a remote
-//! that is a directory is written to by a copy of this process that nobody waits for; everything else is the
-//! helper's. Either sends what is in the queue, whoever put it there.
+//! What is made is queued when it has been stored, if asking its questions gives its inputs. To a directory it is sent
+//! at once, so that all is there when the build has ended; everything else is left to the helper.
 //!
 //! Neither edits nor questions to the compiler are shared. A checkout's own configuration does not say where results come from:
 //! what cargo sets for us (`[env]`) and was not started with itself is left out of account.
@@ -24,7 +23,6 @@ use crate::formats::manifest::result_key;
 use crate::inputs::check::Checker;
 use crate::inputs::input::Input;
 use crate::inputs::question::{self, Asker};
-use crate::os::detach::{self, Side, detach};
 use crate::os::env::Environment;
 use crate::os::proc;
 use crate::outcome::MissReason;
@@ -245,11 +243,15 @@ impl Call<'_> {
     /// Says what is wrong with the remote, once a build, and counts it.
     fn report_trouble(&self, error: &EngineError) {
         let (engine, kind) = (self.engine, error.trouble.name());
-        engine.count_with_reason("remote.error", kind);
         engine
             .log
             .say(LogLevel::Debug, || format!("remote: {error}"));
-        if error.trouble.is_general() && !error.what.starts_with(remote::LEFT_ALONE) {
+        if error.what.starts_with(remote::LEFT_ALONE) {
+            engine.count(&[("remote.left_alone", 1)]);
+            return;
+        }
+        engine.count_with_reason("remote.error", kind);
+        if error.trouble.is_general() {
             engine.log.warn_once(&format!("remote {kind}"), || {
                 format!("the remote is not used for a while: {error}")
             });
@@ -289,17 +291,17 @@ impl Call<'_> {
             duration_us,
         };
         match self.engine.store.enqueue(&queued) {
-            Ok(()) => self.has_queued.set(true),
+            Ok(()) => self.queued.set(Some(result)),
             Err(e) => drop(self.engine.fault(&e)),
         }
     }
 
-    /// Has what was queued sent. Nothing may be locked: a copy of this process would hold it, too.
+    /// Sends what was queued. Nobody need wait for that who waits for the unit.
     pub(super) fn send_offered(&self) {
-        if self.has_queued.get()
+        if let Some(result) = self.queued.get()
             && let Some(sharing) = self.sharing()
         {
-            sharing.send(self);
+            sharing.send(self, result);
         }
     }
 }
@@ -322,33 +324,15 @@ impl Sharing {
         self.ask(call, &Asked::Result(key, result))
     }
 
-    /// Has what is queued sent. Nobody waits for that but a process that cannot be split.
-    fn send(&self, call: &Call<'_>) {
-        if self.settings.address.scheme != Scheme::Directory {
-            if remote::why_down(call.engine.store, &self.name).is_none()
-                && let Err(e) = self.tell(call, &Asked::Send)
-            {
-                call.report_trouble(&e);
-            }
-            return;
-        }
-        if !call.engine.store.is_anything_to_send() {
-            return;
-        }
-        let send = || {
-            let engine = Directory::new(&self.settings.address.place);
-            let sent = Remote::new(call.engine.store, &engine, &self.settings).send_all();
-            if let Err(e) = sent {
-                call.report_trouble(&e);
-            }
+    /// Sends what was queued to a directory, or has the helper send it.
+    fn send(&self, call: &Call<'_>, result: ResultKey) {
+        let sent = if self.settings.address.scheme == Scheme::Directory {
+            self.directory(call, |remote| remote.send_one(result))
+        } else {
+            self.tell(call, &Asked::Send)
         };
-        if !call.request.may_detach {
-            return send();
-        }
-        match detach() {
-            Ok(Side::Caller) => {}
-            Ok(Side::Detached) => detach::end_with(send),
-            Err(_) => send(),
+        if let Err(e) = sent {
+            call.report_trouble(&e);
         }
     }
 

@@ -369,8 +369,7 @@ impl<'a> Remote<'a> {
                     Ok(Sent::Yes(bytes)) => {
                         all.results += 1;
                         all.bytes += bytes;
-                        let amounts = [("remote.sent", 1), ("remote.sent_bytes", bytes)];
-                        let _ = self.store.count(&amounts);
+                        self.count_sent(bytes);
                     }
                     Ok(Sent::Dropped) => all.dropped += 1,
                     Err(e) if e.trouble.is_general() => return Err(e),
@@ -383,6 +382,21 @@ impl<'a> Remote<'a> {
             }
         }
         Ok(all)
+    }
+
+    /// Sends one result that is queued, if it still is.
+    pub(crate) fn send_one(&self, result: ResultKey) -> Result<(), EngineError> {
+        if let Some(queued) = self.store.queued_result(result)
+            && let Sent::Yes(bytes) = self.send(&queued)?
+        {
+            self.count_sent(bytes);
+        }
+        Ok(())
+    }
+
+    fn count_sent(&self, bytes: u64) {
+        let amounts = [("remote.sent", 1), ("remote.sent_bytes", bytes)];
+        let _ = self.store.count(&amounts);
     }
 
     /// Sends a result that is queued; it leaves the queue when it is there.

@@ -67,6 +67,12 @@ impl Store {
         Ok(self.replace(&self.queue_place(queued.result), &frame)?)
     }
 
+    /// One result that is to be sent.
+    pub(crate) fn queued_result(&self, result: ResultKey) -> Option<Queued> {
+        let frame = self.read_plain(&self.queue_place(result)).ok()?;
+        codec::decode(KIND, &frame).ok()
+    }
+
     /// What is to be sent, in the order in which it was made.
     pub(crate) fn queued(&self) -> Vec<Queued> {
         let mut found = Vec::new();
