@@ -54,6 +54,38 @@ fn they_agree_from_edit_to_edit() {
     }
 }
 
+/// Each step at one of three machines, which have stores of their own and a remote in common. One of them loses its
+/// store now and then.
+#[test]
+fn they_agree_from_machine_to_machine() {
+    let steps = setting("CACHEWRAP_TEST_STEPS", 12);
+    let seed = setting("CACHEWRAP_TEST_SEED", 20) + 3;
+    let mut random = Random::new(seed);
+    let mut case = Case::new();
+    let url = format!("file://{}?mode=write", case.root().join("remote").display());
+    case.env("CACHEWRAP_REMOTE", url)
+        .env("CACHEWRAP_REMOTE_TRUST", "bucket");
+    let mut workspace = Workspace::generate(&mut random);
+    println!("seed {seed}: {workspace:#?}");
+    for step in 1..=steps {
+        let machine = random.below(3);
+        let store = case.root().join(format!("machine-{machine}"));
+        if random.below(4) == 0 {
+            let _ = std::fs::remove_dir_all(&store);
+        }
+        case.env("CACHEWRAP_DIR", store);
+        workspace.write(&mut case);
+        let cached = compare(&case, &["build"]);
+        if cached.status.success() {
+            // Whatever one machine has built, an empty one takes from it.
+            case.env("CACHEWRAP_DIR", case.root().join(format!("new-{step}")));
+            compare(&case, &["build"]).ok().compiles(&[]);
+        }
+        let edit = workspace.edit(&mut random);
+        println!("seed {seed}, step {step}, machine {machine}, then: {edit}");
+    }
+}
+
 fn agree_after_every_edit(mut case: Case, seed: u64) {
     let steps = setting("CACHEWRAP_TEST_STEPS", 12);
     let mut random = Random::new(seed);
