@@ -21,6 +21,7 @@ mod explain;
 mod fail_open;
 mod failing_io;
 mod file_systems;
+mod homes;
 mod hostile_store;
 mod incremental;
 mod interrupted;

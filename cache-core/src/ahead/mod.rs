@@ -153,7 +153,9 @@ fn sow(request: &Request<'_>, scene: &Scene<'_>, log: &Log) -> Option<()> {
         let now = memo.digest(&around.workspace.join(path));
         now.is_ok_and(|(_, blob)| blob.digest == *digest)
     };
-    let is_usable = (is_here || (seed.portable && around.portable))
+    // Where packages are unpacked is part of what cargo knows of each: it would find none of them fresh.
+    let has_packages = there.get(Root::CargoHome) == roots.get(Root::CargoHome);
+    let is_usable = (is_here || (has_packages && seed.portable && around.portable))
         && seed.manifests.iter().all(is_current)
         && seed.before.iter().all(fits)
         && seed.units.len() <= MOST_UNITS;

@@ -6,6 +6,7 @@
 //! | workspace | the current directory when the source is given relative to it: cargo does so for all packages in the workspace's directory. Of other packages only vendored ones are taken to be the workspace's, which is then the nearest directory above with a `Cargo.lock`. Any other, a path dependency outside of it, stands alone |
 //! | cargo home | what lies above `registry/src/` or `git/checkouts/` in the current directory; otherwise `CARGO_HOME`, `$HOME/.cargo` |
 //! | sysroot | from the toolchain |
+//! | home | `HOME`, if its path is the same in every language |
 //!
 //! Workspaces nest (`fuzz/`, what trybuild writes, what `cargo package` unpacks), and several of
 //! them may share a target directory that lies in one of them. So neither a `Cargo.lock` above a
@@ -19,7 +20,7 @@ use std::path::{Path, PathBuf};
 
 use crate::os::env::Environment;
 use crate::os::fs;
-use crate::roots::{Root, Roots};
+use crate::roots::{self, Root, Roots};
 
 /// What is compiled, as far as it tells where.
 pub(crate) struct Compiled<'a> {
@@ -55,6 +56,7 @@ pub(crate) fn roots(
         );
     }
     roots.add(Root::Sysroot, sysroot);
+    add_user(&mut roots, env);
     roots
 }
 
@@ -83,6 +85,7 @@ pub(crate) fn script_roots(
         add(&mut roots, Root::Workspace, workspace);
     }
     roots.add(Root::Sysroot, sysroot);
+    add_user(&mut roots, env);
     roots
 }
 
@@ -100,6 +103,14 @@ pub(crate) fn add(roots: &mut Roots, root: Root, path: &Path) {
     roots.add(root, path);
     if let Ok(canonical) = fs::canonicalize(path) {
         roots.add(root, canonical);
+    }
+}
+
+/// Adds the user's home, if what comes out shows its path as it is.
+fn add_user(roots: &mut Roots, env: &Environment) {
+    let home = env.get_nonempty("HOME").map(Path::new);
+    if let Some(home) = home.filter(|home| roots::is_plain(home)) {
+        add(roots, Root::Home, home);
     }
 }
 

@@ -38,7 +38,7 @@ use crate::formats::codec::{self, Kind};
 use crate::formats::digest::{BlobRef, Digest};
 use crate::formats::key::KeyHasher;
 use crate::inputs::input::FileType;
-use crate::inputs::names::{self, Code, Variables};
+use crate::inputs::names::{self, Code, Variable};
 use crate::inputs::search;
 use crate::observe::{Access, Depth, Event, Observation};
 use crate::os::fs;
@@ -265,9 +265,9 @@ pub(crate) fn identify(
     if let Some(variables) = decided_by {
         let mut hasher = KeyHasher::new("driver");
         hasher.bytes("compiler", toolchain.digest.as_bytes());
-        for (name, value) in &variables {
-            hasher.bytes("name", name);
-            hasher.bytes("value", value);
+        for variable in &variables {
+            hasher.bytes("name", &variable.name);
+            hasher.bytes("value", &variable.value);
         }
         toolchain.key = hasher.finish();
     }
@@ -275,7 +275,7 @@ pub(crate) fn identify(
 }
 
 /// The variables that a driver which is not the compiler itself names, with their values.
-fn named_by(driver: &Path, around: &Surroundings<'_>) -> Result<Variables, PathError> {
+fn named_by(driver: &Path, around: &Surroundings<'_>) -> Result<Vec<Variable>, PathError> {
     let blob = around.memo.digest(driver)?.1;
     let code = Code { blob, path: driver };
     names::variables(around.store, around.request.env, &[code], &|_| false)
@@ -349,7 +349,7 @@ fn proxy_of(found: &Path) -> Option<PathBuf> {
 fn memo_name(
     driver: &Path,
     wanted: Wanted<'_>,
-    decided_by: Option<&[(Vec<u8>, Vec<u8>)]>,
+    decided_by: Option<&[Variable]>,
     around: &Surroundings<'_>,
 ) -> Digest {
     let mut hasher = KeyHasher::new("toolchain memo");
@@ -366,9 +366,9 @@ fn memo_name(
     hasher.optional("sysroot", sysroot.map(OsStrExt::as_bytes));
     if let Some(variables) = decided_by {
         // It starts the real compiler, chosen by whatever it likes.
-        for (name, value) in variables {
-            hasher.bytes("name", name);
-            hasher.bytes("value", value);
+        for variable in variables {
+            hasher.bytes("name", &variable.name);
+            hasher.bytes("value", &variable.value);
         }
         for name in ["PATH", "RUSTUP_TOOLCHAIN", "RUSTUP_HOME"] {
             hasher.optional(name, around.request.env.get(name).map(OsStrExt::as_bytes));

@@ -325,6 +325,17 @@ impl fmt::Display for UnknownName {
     }
 }
 
+impl Config {
+    /// How paths are trimmed, all settings taken together.
+    ///
+    /// `all` is no default for everybody: the compiler finds no source by the name that it gives a package, so
+    /// diagnostics of dependents lose the lines that they show of it, and debuggers and links in
+    /// terminals lose the file.
+    pub fn trim_paths_effective(&self) -> TrimPaths {
+        self.trim_paths.value
+    }
+}
+
 /// A value and where it came from. Derefs to the value.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Setting<T> {

@@ -21,7 +21,9 @@ use crate::inputs::input::{EnvValue, FileType, Input};
 use crate::roots::{RootedPath, Segment, Template};
 
 /// Version of what enters keys. Raise it whenever the meaning of a key changes.
-const KEY_VERSION: u32 = 1;
+///
+/// History: 1, the first; 2, the user's home is a root, and `CARGO` enters the keys of scripts.
+const KEY_VERSION: u32 = 2;
 
 /// Collects the fields of a key.
 pub struct KeyHasher {
@@ -226,7 +228,7 @@ impl KeyHasher {
                 self.bytes("variables", &(variables.len() as u64).to_le_bytes());
                 for (name, value) in variables {
                     self.bytes("name", name);
-                    self.bytes("value", value);
+                    self.template("value", value);
                 }
                 for name in write_only {
                     self.bytes("write-only", name);
@@ -247,7 +249,7 @@ impl KeyHasher {
             }
             Input::RootValue { root, value } => {
                 self.str("root", root.name());
-                self.bytes("value", value);
+                self.path("value", value);
             }
         }
     }
@@ -287,7 +289,7 @@ mod tests {
         // Changing this digest empties every user's cache: raise KEY_VERSION and say so.
         assert_eq!(
             key(&[("a", b"1"), ("b", b"")]).to_hex(),
-            "20155fff102732f31d0d625961ebf9f4cc0ed1b151945c109c2a76512ab37f0b"
+            "7315b6a7fd0a873e8f3b6396b35d1d9d337e8e88ef1107bc7974c673ba306f9b"
         );
     }
 

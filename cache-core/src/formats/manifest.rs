@@ -1,11 +1,12 @@
 //! The input manifest: for one manifest key, the input sets seen so far.
 //!
 //! ```text
-//! file  = frame 'M' version 2 (see codec)
+//! file  = frame 'M' version 3 (see codec)
 //! body  = inputs: [Input]            each distinct input once
 //!         sets:   [(result key, [index into inputs])]   newest first
 //! ```
-//! Version history: 1, the first; 2, inputs say which names macros were told.
+//! Version history: 1, the first; 2, inputs say which names macros were told; 3, values of variables have
+//! roots, of which a user's home is one.
 //!
 //! A manifest is small and replaced as a whole. Two processes that add a set at the
 //! same time may lose one of the two; that costs a compile later, never a wrong hit.
@@ -19,7 +20,7 @@ use crate::inputs::input::Input;
 
 pub(crate) const KIND: Kind = Kind {
     tag: b'M',
-    version: 2,
+    version: 3,
 };
 
 /// How many input sets a manifest keeps; the oldest are dropped.
@@ -174,7 +175,7 @@ mod tests {
         // Other bytes mean another layout: raise the version of KIND.
         assert_eq!(
             Digest::of(&bytes).to_hex(),
-            "4678a1eb408fd7ea9228cebe424d257f09bd6095cf092ad442ad54d018e2e725"
+            "268d92793b0d4486008a499b007438ef0266f46403bc4533bc796571e4a6beb0"
         );
     }
 

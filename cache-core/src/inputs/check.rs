@@ -6,7 +6,7 @@
 
 use std::collections::HashMap;
 use std::os::unix::ffi::OsStrExt as _;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use crate::formats::digest::BlobRef;
 use crate::formats::manifest::{InputManifest, InputSet};
@@ -19,7 +19,7 @@ use crate::inputs::search;
 use crate::os::fs;
 use crate::os::stamp::Stamp;
 use crate::outcome::Change;
-use crate::roots::RootedPath;
+use crate::roots::{Root, RootedPath, Template};
 use crate::scene::Scene;
 
 /// The world that inputs are checked against.
@@ -75,10 +75,12 @@ impl<'a> Checker<'a> {
                 compare("existence", path, "gone or of another type", same)
             }
             Input::Absent { path } => {
-                // A link is something, even one that leads nowhere.
-                let gone = self
-                    .at(path)
-                    .is_none_or(|p| fs::symlink_metadata(&p).is_err());
+                // A link is something, even one that leads nowhere. Who has no home may have one that is
+                // found otherwise.
+                let gone = match self.at(path) {
+                    Some(place) => fs::symlink_metadata(&place).is_err(),
+                    None => path.root != Some(Root::Home),
+                };
                 compare("appeared", path, "there", gone)
             }
             Input::Permission {
@@ -151,13 +153,9 @@ impl<'a> Checker<'a> {
                 different("argument", name, value.as_deref(), now.as_deref())
             }
             Input::RootValue { root, value } => {
-                let now = self
-                    .world
-                    .scene
-                    .roots
-                    .get(*root)
-                    .map(|p| p.as_os_str().as_bytes());
-                different("place", root.name(), Some(value), now)
+                let now = self.world.scene.roots.get(*root).map(path_bytes);
+                let old = self.at(value);
+                different("place", root.name(), old.as_deref().map(path_bytes), now)
             }
         }
     }
@@ -198,7 +196,7 @@ impl<'a> Checker<'a> {
         let now = now.map(std::ffi::OsStr::as_bytes);
         let old = match value {
             EnvValue::Unset => None,
-            EnvValue::Set(template) => template.fill(&self.world.scene.roots),
+            EnvValue::Set(template) => Some(self.filled("env", name, template)?),
         };
         different("env", &String::from_utf8_lossy(name), old.as_deref(), now)
     }
@@ -206,7 +204,7 @@ impl<'a> Checker<'a> {
     fn code_env(
         &self,
         code: &[BlobRef],
-        variables: &[(Vec<u8>, Vec<u8>)],
+        variables: &[(Vec<u8>, Template)],
         write_only: &[Vec<u8>],
         set: &InputSet,
     ) -> Result<(), Change> {
@@ -235,9 +233,34 @@ impl<'a> Checker<'a> {
             self.world.in_key,
         )
         .map_err(|e| change("code", "a program or library", "readable", &e.to_string()))?;
-        now.retain(|(name, _)| !write_only.contains(name));
-        compare_variables(variables, &now)
+        now.retain(|variable| !write_only.contains(&variable.name));
+        let mut recorded = Vec::with_capacity(variables.len());
+        for (name, value) in variables {
+            let is_own = now.iter().any(|v| v.is_own && v.name == *name);
+            if is_own && value.names_a_root() {
+                // The same code was a tool of the system's where it was recorded.
+                let name = String::from_utf8_lossy(name);
+                return Err(change("code-env", &name, "of a tool", "of a package's own"));
+            }
+            recorded.push((name.clone(), self.filled("code-env", name, value)?));
+        }
+        let now = now.into_iter().map(|v| (v.name, v.value));
+        compare_variables(&recorded, &now.collect::<Vec<_>>())
     }
+
+    /// A value with the places of roots, all of which must be known here.
+    fn filled(&self, kind: &'static str, name: &[u8], value: &Template) -> Result<Vec<u8>, Change> {
+        let filled = value.fill(&self.world.scene.roots);
+        let unknown = || {
+            let name = String::from_utf8_lossy(name);
+            change(kind, &name, "below a root", "no such root")
+        };
+        filled.ok_or_else(unknown)
+    }
+}
+
+fn path_bytes(path: &Path) -> &[u8] {
+    path.as_os_str().as_bytes()
 }
 
 fn compare_variables(

@@ -21,7 +21,7 @@
 //! | `Modes` | the files have these permissions | any of them may have been copied with them |
 //! | `Permission` | the path may be used so, or not | it was asked for, and not everybody gets the same answer |
 //! | `Attributes` | the path has these extended attributes | they were asked for |
-//! | `RootValue` | the root is at this path | an output contains the path |
+//! | `RootValue` | the root is at this path | an output contains the path, or something was reached from it |
 
 use serde::{Deserialize, Serialize};
 
@@ -108,8 +108,9 @@ pub enum Input {
     CodeEnv {
         /// Contents of the files of code.
         code: Vec<BlobRef>,
-        /// Names and values, ordered by name.
-        variables: Vec<(Vec<u8>, Vec<u8>)>,
+        /// Names and values, ordered by name; roots are left open where only tools of the system name the
+        /// variable (see `record`).
+        variables: Vec<(Vec<u8>, Template)>,
         /// Variables that name a place where the process only wrote; any value of
         /// theirs is accepted.
         write_only: Vec<Vec<u8>>,
@@ -125,8 +126,8 @@ pub enum Input {
     RootValue {
         /// Which root.
         root: Root,
-        /// Its path, bytes.
-        value: Vec<u8>,
+        /// Its path: absolute, or below another root.
+        value: RootedPath,
     },
     /// Searching `PATH` for the name finds nothing.
     NoProgram {
@@ -161,4 +162,34 @@ pub enum Input {
         /// Names and values, ordered by name.
         variables: Vec<(Vec<u8>, Vec<u8>)>,
     },
+}
+
+impl Input {
+    /// Whether the fact is told relative to a root.
+    pub(crate) fn names(&self, root: Root) -> bool {
+        let is_below = |path: &RootedPath| path.root == Some(root);
+        match self {
+            Self::File { path, .. }
+            | Self::Dir { path, .. }
+            | Self::Exists { path, .. }
+            | Self::Absent { path }
+            | Self::Program { path, .. }
+            | Self::Permission { path, .. }
+            | Self::Attributes { path, .. }
+            | Self::RootValue { value: path, .. } => is_below(path),
+            Self::Link { path, target } => is_below(path) || is_below(target),
+            Self::Env { value, .. } => match value {
+                EnvValue::Unset => false,
+                EnvValue::Set(value) => value.roots().any(|named| named == root),
+            },
+            Self::CodeEnv { variables, .. } => {
+                let mut named = variables.iter().flat_map(|(_, value)| value.roots());
+                named.any(|named| named == root)
+            }
+            Self::Argument { .. }
+            | Self::NoProgram { .. }
+            | Self::Modes { .. }
+            | Self::Told { .. } => false,
+        }
+    }
 }

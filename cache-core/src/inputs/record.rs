@@ -5,6 +5,23 @@
 //! hashed, and nothing is stored. A file whose last change was within a tick of the
 //! kernel's clock before it was opened could have been changed once more without showing
 //! it, and is treated the same way.
+//!
+//! **Values that name places.** Where a variable's value is a path below a root, the value is recorded
+//! with the root left open, so that another place of that root can use the result, if nothing can have come of the
+//! path but what is found by it, or a copy of it:
+//! - If a package's own code names the variable, the value is recorded as it is. Who names it may hash it,
+//!   measure it, or take it apart. (Cargo's own variables for scripts are another matter: they are in the key, and what
+//!   a script makes of its own directories is taken for the same everywhere.)
+//! - If only tools of the system name it (a compiler, a shell, `git`), roots are left open. What they
+//!   look for below the path is an input by itself, relative to the same root. What they write of it
+//!   is found when outputs are searched for the paths of roots, and binds the result.
+//! - `HOME` can be meant without being named: `~`, a `cd` to nowhere, what other languages have. Where a package's own
+//!   scripts, or texts of its programs, hold that, its own code names `HOME` (`names::home`).
+//!
+//! A user's home is a root for inputs alone. Where no input is told relative to it, nobody can have known it, and what
+//! contains its path is nobody's trace; else the result is bound ([`Recorder::bind`]). A path below the home that
+//! was reached in another way, given as it is in a source for one, is recorded relative to the home all the
+//! same, as with other roots.
 
 use std::collections::{BTreeSet, HashSet};
 use std::ffi::OsStr;
@@ -15,13 +32,13 @@ use std::sync::Arc;
 use crate::formats::digest::BlobRef;
 use crate::inputs::input::{FileType, Input};
 use crate::inputs::listing;
-use crate::inputs::names::{self, Content};
+use crate::inputs::names::{self, Content, Variable};
 use crate::inputs::search;
 use crate::inputs::sort::{Code, Seen, Summary, Use};
 use crate::os::fs;
 use crate::os::stamp::Stamp;
 use crate::outcome::{NotStored, Refusal};
-use crate::roots::{Root, RootedPath, Roots};
+use crate::roots::{Root, RootedPath, Roots, Template};
 use crate::scene::Scene;
 
 /// What recording needs to know.
@@ -88,12 +105,10 @@ impl Recorder<'_> {
             links.follow(path);
         }
         for (path, file_type) in &summary.met {
-            // What holds a root is there wherever that is.
+            // What holds a root is there wherever that is; a user's home has nothing to do with most of them.
             let holds_root = |root| {
-                self.scene
-                    .roots
-                    .get(root)
-                    .is_some_and(|r| r.starts_with(path))
+                let place = self.scene.roots.get(root);
+                root != Root::Home && place.is_some_and(|r| r.starts_with(path))
             };
             if !Root::ALL.into_iter().any(holds_root) {
                 inputs.insert(Input::Exists {
@@ -134,9 +149,13 @@ impl Recorder<'_> {
         Ok(inputs)
     }
 
-    /// Binds a result to the places of some roots.
+    /// Binds a result to the places of some roots, when all its other inputs are known: to the user's home
+    /// only if one of them is told relative to it.
     pub(crate) fn bind(&self, roots: impl Iterator<Item = Root>, inputs: &mut Facts) {
-        bind(&self.scene.roots, roots, inputs);
+        let knows_home = || inputs.0.iter().any(|input| input.0.names(Root::Home));
+        for binding in bindings_to(&self.scene.roots, roots, knows_home) {
+            inputs.insert(binding);
+        }
     }
 
     fn input(&self, seen: &Seen) -> Result<Option<Input>, Refusal> {
@@ -302,19 +321,49 @@ impl Recorder<'_> {
             .map(|(blob, path)| names::Code { blob: *blob, path })
             .collect();
         let variables = names::variables(self.scene.store, self.scene.env, &files, self.in_key)?;
+        let variables = self.with_open_roots(variables, &files)?;
         // A variable that says where a compiler wrapper writes its log.
         let is_log = |value: &[u8]| {
             let value = Path::new(OsStr::from_bytes(value));
             value.is_absolute() && written_before.iter().any(|path| path.starts_with(value))
         };
-        let (write_only, variables): (Vec<_>, Vec<_>) =
-            variables.into_iter().partition(|(_, value)| is_log(value));
+        let (write_only, variables): (Vec<_>, Vec<_>) = variables
+            .into_iter()
+            .partition(|(variable, _)| is_log(&variable.value));
         let blobs: BTreeSet<BlobRef> = code.iter().map(|(blob, _)| *blob).collect();
         Ok(Input::CodeEnv {
             code: blobs.into_iter().collect(),
-            variables,
-            write_only: write_only.into_iter().map(|(name, _)| name).collect(),
+            variables: variables
+                .into_iter()
+                .map(|(v, open)| (v.name, open))
+                .collect(),
+            write_only: write_only.into_iter().map(|(v, _)| v.name).collect(),
         })
+    }
+
+    /// The values of variables, roots left open where only tools of the system name them.
+    fn with_open_roots(
+        &self,
+        variables: Vec<Variable>,
+        code: &[names::Code<'_>],
+    ) -> Result<Vec<(Variable, Template)>, Refusal> {
+        let mut open = Vec::with_capacity(variables.len());
+        for variable in variables {
+            let exact = || Template::literal(variable.value.clone());
+            let value = if variable.is_own {
+                exact()
+            } else {
+                let value = self.scene.roots.value(&variable.value);
+                let is_home = variable.name == b"HOME" && value.names_a_root();
+                if is_home && names::stands_for_home(code)? {
+                    exact()
+                } else {
+                    value
+                }
+            };
+            open.push((variable, value));
+        }
+        Ok(open)
     }
 
     /// The search for a program, if a search in `PATH` finds this one, or tries this
@@ -335,20 +384,36 @@ impl Recorder<'_> {
     }
 }
 
-fn bind(known: &Roots, roots: impl Iterator<Item = Root>, inputs: &mut Facts) {
-    for root in roots {
-        if let Some(path) = known.get(root) {
-            let value = path.as_os_str().as_bytes().to_vec();
-            inputs.insert(Input::RootValue { root, value });
-        }
+/// Inputs that bind a result with some inputs to the places of some roots.
+pub(crate) fn bindings(known: &Roots, roots: &[Root], inputs: &[Input]) -> Vec<Input> {
+    let mut bindings = Facts::default();
+    let knows_home = || inputs.iter().any(|input| input.names(Root::Home));
+    for binding in bindings_to(known, roots.iter().copied(), knows_home) {
+        bindings.insert(binding);
     }
+    bindings.into_inputs()
 }
 
-/// Inputs that bind a result to the places of some roots.
-pub(crate) fn bindings(known: &Roots, roots: &[Root]) -> Vec<Input> {
-    let mut inputs = Facts::default();
-    bind(known, roots.iter().copied(), &mut inputs);
-    inputs.into_inputs()
+/// One input for each root, but for the user's home where nobody knew it.
+fn bindings_to(
+    known: &Roots,
+    roots: impl Iterator<Item = Root>,
+    knows_home: impl FnOnce() -> bool,
+) -> Vec<Input> {
+    let roots: BTreeSet<Root> = roots.collect();
+    let left_out = roots.contains(&Root::Home) && !knows_home();
+    let roots = roots
+        .iter()
+        .filter(|root| **root != Root::Home || !left_out);
+    roots
+        .filter_map(|root| {
+            let value = RootedPath {
+                root: None,
+                rest: known.get(*root)?.as_os_str().as_bytes().to_vec(),
+            };
+            Some(Input::RootValue { root: *root, value })
+        })
+        .collect()
 }
 
 /// Whether a file is code, by who used it and by its content.
@@ -411,7 +476,7 @@ impl Sorted {
     fn rank(&self) -> (u8, &[u8], u8) {
         let root = |path: &crate::roots::RootedPath| path.root.map_or(0, |r| 1 + r as u8);
         match &self.0 {
-            Input::RootValue { value, root } => (0, value, *root as u8),
+            Input::RootValue { value, root } => (0, &value.rest, *root as u8),
             Input::Argument { name, .. } => (1, name.as_bytes(), 0),
             Input::Env { name, .. } => (2, name, 0),
             Input::Link { path, .. } => (9, &path.rest, root(path)),

@@ -14,6 +14,10 @@
 //! - `/` would match everything: it is never a root.
 //! - Text escapes: dep-info escapes spaces, JSON escapes quotes and backslashes, so
 //!   [`Template`]s are made and filled in a given [`Escaping`].
+//! - A user's home is the beginning of many paths that have nothing to do with `HOME`, and few things
+//!   that come out name it on purpose. So it is no root of what comes out: [`Roots::template`] leaves it
+//!   as it is, and a result that contains it is bound to it (see `record`). Only inputs are relative to it:
+//!   where tools looked for their settings, and variables whose value nobody but a tool asked for.
 
 mod scanner;
 mod template;
@@ -39,15 +43,19 @@ pub enum Root {
     CargoHome,
     /// The compiler's sysroot.
     Sysroot,
+    /// The user's home, `HOME`: a place to find inputs by, which nothing that comes out is made
+    /// relative to.
+    Home,
 }
 
 impl Root {
     /// Every root, in the order in which they are tried when they are equally long.
-    pub const ALL: [Self; 4] = [
+    pub const ALL: [Self; 5] = [
         Self::Target,
         Self::Workspace,
         Self::CargoHome,
         Self::Sysroot,
+        Self::Home,
     ];
 
     /// The name shown to users and hashed into keys.
@@ -57,6 +65,7 @@ impl Root {
             Self::Workspace => "workspace",
             Self::CargoHome => "cargo-home",
             Self::Sysroot => "sysroot",
+            Self::Home => "home",
         }
     }
 }
@@ -78,6 +87,12 @@ impl std::fmt::Display for RootedPath {
         }
         write!(f, "{}", String::from_utf8_lossy(&self.rest))
     }
+}
+
+/// Whether a path stands in any language as it is.
+pub(crate) fn is_plain(path: &Path) -> bool {
+    let is_plain = |b: &u8| b.is_ascii_alphanumeric() || b"/_-.+".contains(b);
+    path.as_os_str().as_bytes().iter().all(is_plain)
 }
 
 /// The roots of one invocation.

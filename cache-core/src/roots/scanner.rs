@@ -25,8 +25,14 @@ pub(crate) struct Scanner {
 
 impl Scanner {
     pub(crate) fn new(roots: &Roots) -> Self {
+        Self::of(roots, |_| true)
+    }
+
+    /// Looks for some of them.
+    pub(crate) fn of(roots: &Roots, wanted: fn(Root) -> bool) -> Self {
         let needles: Vec<_> = roots
             .spellings()
+            .filter(|(root, _)| wanted(*root))
             .map(|(root, path)| {
                 let needle = path.as_os_str().as_bytes();
                 (root, memmem::Finder::new(needle).into_owned())

@@ -137,10 +137,21 @@ impl Template {
 }
 
 impl Roots {
-    /// Replaces every path of a root in `text` that starts and ends at a path boundary.
+    /// Replaces every path of a root in `text` that starts and ends at a path boundary, but for that of the
+    /// user's home: who gets the text elsewhere is to find there what was written.
     pub fn template(&self, text: &[u8], escaping: Escaping) -> Template {
+        self.replace(text, escaping, |root| root != Root::Home)
+    }
+
+    /// The same for the value of a variable, with the user's home.
+    pub(crate) fn value(&self, value: &[u8]) -> Template {
+        self.replace(value, Escaping::Raw, |_| true)
+    }
+
+    fn replace(&self, text: &[u8], escaping: Escaping, wanted: fn(Root) -> bool) -> Template {
         let needles = self
             .spellings()
+            .filter(|(root, _)| wanted(*root))
             .map(|(root, path)| (root, path.as_os_str()));
         // To prepare a search takes longer than to make it.
         let needles = needles.filter(|(_, path)| path.len() <= text.len());

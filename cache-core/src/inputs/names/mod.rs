@@ -11,6 +11,10 @@
 //! besides whole names is in `patterns`; which names mean nothing, in `noise`, `excuse`
 //! and `libc`. Macros may be told names by the code that calls them (`told`).
 //!
+//! Who names a variable decides what its value may have become. A package's own code may make anything of
+//! it. The tools of a system were not written for this package: they find files by a path that a variable holds, or
+//! write it down as it is. See `record` for what follows.
+//!
 //! Which of the names asked for so far occur in a file is memoised by the file's digest
 //! (`memo`).
 
@@ -18,6 +22,7 @@ mod content;
 mod elf;
 mod excuse;
 mod file;
+mod home;
 mod libc;
 pub(crate) mod memo;
 mod noise;
@@ -54,6 +59,15 @@ pub(crate) struct Code<'a> {
 
 /// Names and values of variables.
 pub(crate) type Variables = Vec<(Vec<u8>, Vec<u8>)>;
+
+/// A variable that code names.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Variable {
+    pub(crate) name: Vec<u8>,
+    pub(crate) value: Vec<u8>,
+    /// Whether other code than the system's names it.
+    pub(crate) is_own: bool,
+}
 
 /// How a name occurs in a file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
@@ -114,41 +128,58 @@ impl Found {
     }
 }
 
-/// The variables that are set and whose names occur in any of the files, with their
-/// values, ordered by name. Those that are `in_key` are left out.
+/// The variables that are set and whose names occur in any of the files, ordered by name. Those that are
+/// `in_key` are left out.
 pub(crate) fn variables(
     store: &Store,
     env: &Environment,
     code: &[Code<'_>],
     in_key: &dyn Fn(&OsStr) -> bool,
-) -> Result<Variables, PathError> {
+) -> Result<Vec<Variable>, PathError> {
     let candidates: Vec<(&OsStr, &OsStr)> = env
         .iter()
         .filter(|(name, _)| !noise::is_meaningless(name.as_bytes()) && !in_key(name))
         .collect();
     let names: Vec<&[u8]> = candidates.iter().map(|(name, _)| name.as_bytes()).collect();
-    let mut read = vec![false; names.len()];
+    // Whether each is read, and by a package's own code.
+    let mut read = vec![(false, false); names.len()];
     let all_known = memo::all_known(store, code, &names)?;
     for (code, known) in code.iter().zip(all_known) {
         let is_of_system = noise::is_of_system(code.path);
         let speaks = is_of_system && noise::speaks_for_others(code.path);
-        for (read, name) in read.iter_mut().zip(&names) {
-            *read = *read
-                || match known.naming(name) {
-                    Naming::No => false,
-                    _ if speaks && libc::is_of_locale(name) => false,
-                    Naming::InText => !is_of_system,
-                    Naming::Alone => !is_of_system || !noise::is_of_tools(name),
-                };
+        for ((is_read, is_own), name) in read.iter_mut().zip(&names) {
+            let counts = match known.naming(name) {
+                Naming::No => false,
+                _ if speaks && libc::is_of_locale(name) => false,
+                Naming::InText => !is_of_system,
+                Naming::Alone => !is_of_system || !noise::is_of_tools(name),
+            };
+            *is_read |= counts;
+            *is_own |= counts && !is_of_system;
         }
     }
-    let read = candidates.iter().zip(read).filter(|(_, read)| *read);
+    let read = candidates.iter().zip(read);
     Ok(read
-        .filter_map(|((name, value), _)| {
+        .filter(|(_, (is_read, _))| *is_read)
+        .filter_map(|((name, value), (_, is_own))| {
             let name = name.as_bytes();
-            Some((name.to_vec(), noise::what_counts(name, value.as_bytes())?))
+            Some(Variable {
+                name: name.to_vec(),
+                value: noise::what_counts(name, value.as_bytes())?,
+                is_own,
+            })
         })
         .collect())
+}
+
+/// Whether any file of a package's own may name the user's home without naming the variable.
+pub(crate) fn stands_for_home(code: &[Code<'_>]) -> Result<bool, PathError> {
+    for code in code.iter().filter(|code| !is_of_system(code.path)) {
+        if home::is_named_in(code.path)? {
+            return Ok(true);
+        }
+    }
+    Ok(false)
 }
 
 /// Which of some names occur in any of the files.

@@ -54,7 +54,7 @@ impl Scene {
         let blob = BlobRef::of(&std::fs::read(path).unwrap());
         let code = [Code { blob, path }];
         let variables = variables(&self.store, &env, &code, &|_| false).unwrap();
-        let names = variables.into_iter().map(|(name, _)| name);
+        let names = variables.into_iter().map(|variable| variable.name);
         names.map(|name| String::from_utf8(name).unwrap()).collect()
     }
 }

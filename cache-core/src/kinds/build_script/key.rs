@@ -8,7 +8,7 @@
 //! | processor | model and features: compilers are told to use what is there |
 //! | the package's directory, `OUT_DIR` | relative to their roots |
 //! | umask | the permissions of what it leaves, and of copies of it |
-//! | `CARGO_*`, `DEP_*`, `RUSTC*`, `TARGET`, … | name and value, roots left open |
+//! | `CARGO`, `CARGO_*`, `DEP_*`, `RUSTC*`, `TARGET`, … | name and value, roots left open |
 //! | `LD_LIBRARY_PATH`, `LD_PRELOAD` | likewise, but for cargo's own directories: tools load what they find there |
 //! | variables that choose tools: `CC`, `CFLAGS_<target>`, `PKG_CONFIG*`, `CMAKE*`, … | likewise |
 //! | descriptors that it inherits | which are open for reading, and whether for a file |
@@ -54,6 +54,7 @@ const ADDRESSED_TO_CARGO: &[&str] = &[
 
 /// Variables that say what is built.
 const SAYS_WHAT: &[&str] = &[
+    "CARGO",
     "TARGET",
     "HOST",
     "PROFILE",
@@ -315,7 +316,7 @@ mod tests {
         // A change here empties every cache: raise KEY_VERSION in `key` and say so.
         assert_eq!(
             key(|_| ()).0.to_hex(),
-            "13be4dab3f778c3953abc39b31a0dcc28d993a97000b1ccf3a2a8fa7cc307a2b"
+            "90c4be8841e1df38d9104b500ae9798056ca2bc05183307fa7f30cf651bd8305"
         );
     }
 

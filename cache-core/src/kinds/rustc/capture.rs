@@ -172,6 +172,14 @@ impl Pinned {
             content,
         })
     }
+
+    /// Text with its roots left open, if it is that.
+    pub(super) fn text(&self) -> Option<&Template> {
+        match &self.content {
+            Pin::Text(text) => Some(text),
+            Pin::File(_) | Pin::Named => None,
+        }
+    }
 }
 
 fn open(path: &Path) -> Result<File, Refusal> {

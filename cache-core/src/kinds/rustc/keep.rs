@@ -21,7 +21,7 @@ use crate::os::fs;
 use crate::outcome::{NOT_OBSERVED, NotStored, Refusal};
 use crate::outputs::result::{Content, Output};
 use crate::outputs::watch::Watch;
-use crate::roots::{Escaping, Root, Template};
+use crate::roots::{Escaping, Root, Roots, Scanner, Template};
 use crate::unit::{Kept, Ran, Rest, Unit as _};
 
 use super::capture::Pinned;
@@ -69,7 +69,7 @@ impl Rest for Recorded<'_> {
         let mut bound = self.unit.contained(&captured.contained);
         bound.extend(self.bound);
         let mut inputs = self.inputs;
-        for binding in record::bindings(&scene.roots, &bound) {
+        for binding in record::bindings(&scene.roots, &bound, &inputs) {
             if !inputs.contains(&binding) {
                 inputs.insert(0, binding);
             }
@@ -161,16 +161,25 @@ impl Compilation<'_> {
         if let Some(summary) = &summary {
             said.extend(asks::facts(None, &summary.executed, scene)?);
         }
+        let stdout = scene.roots.template(&ran.stdout, Escaping::Raw);
+        let stderr = self.message_template(&ran.stderr);
+        let outputs = capture::pin(&places, &outputs, &scene.roots)?;
+        let texts = outputs.iter().filter_map(Pinned::text);
+        let names_home = texts
+            .chain([&stdout, &stderr])
+            .any(|text| names_home(text, &scene.roots));
+        // Of all roots, only the user's home is left in text as it is.
+        bound.extend(names_home.then_some(Root::Home));
         Ok(Recorded {
             unit: self,
             inputs,
             said,
             bound,
             included,
-            outputs: capture::pin(&places, &outputs, &scene.roots)?,
+            outputs,
             watch: None,
-            stdout: scene.roots.template(&ran.stdout, Escaping::Raw),
-            stderr: self.message_template(&ran.stderr),
+            stdout,
+            stderr,
         })
     }
 
@@ -362,6 +371,16 @@ impl Compilation<'_> {
         }
         whole
     }
+}
+
+/// Whether text names the user's home.
+fn names_home(text: &Template, roots: &Roots) -> bool {
+    let mut scanner = Scanner::of(roots, |root| root == Root::Home);
+    for literal in text.literals() {
+        scanner.next_content();
+        scanner.scan(literal);
+    }
+    !scanner.found().is_empty()
 }
 
 fn is_library(path: &Path) -> bool {

@@ -83,7 +83,7 @@ fn prefixes(
             Root::Target if !by_cargo => continue,
             Root::Target if names_files => path.into(),
             Root::Target => TARGET_NAME.into(),
-            Root::CargoHome | Root::Sysroot => continue,
+            Root::CargoHome | Root::Sysroot | Root::Home => continue,
         };
         prefixes.push((path.to_owned(), name));
     }
@@ -147,7 +147,8 @@ pub(crate) fn shown(
     // The last prefix that matches is applied. What one in a root leaves of a path is in the key.
     let theirs_is_in_root = |path: &Path| {
         let theirs = by_user.iter().rev().find(|from| path.starts_with(from))?;
-        Some(roots.relativize(theirs).root.is_some())
+        let root = roots.relativize(theirs).root;
+        Some(root.is_some_and(|root| root != Root::Home))
     };
     let is_named = |source: &&Path| {
         let ours = ours.iter().rev().find(|(from, _)| source.starts_with(from));

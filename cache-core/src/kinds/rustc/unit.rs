@@ -162,7 +162,7 @@ impl<'a> Compilation<'a> {
             },
             script: script.filter(|_| package::is_wanted(env, config)),
             out_dir,
-            trim: *config.trim_paths,
+            trim: config.trim_paths_effective(),
             config,
             log,
             wrapper: request.wrapper,

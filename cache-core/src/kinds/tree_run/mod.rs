@@ -8,6 +8,7 @@
 mod subject;
 
 use std::ffi::OsStr;
+use std::os::unix::ffi::OsStrExt as _;
 use std::path::{Path, PathBuf};
 
 use crate::cargo::toolchain::Toolchain;
@@ -30,7 +31,7 @@ use crate::outputs::restore::{Messages, RestoreError};
 use crate::outputs::result::CompileResult;
 use crate::outputs::tree;
 use crate::request::Request;
-use crate::roots::Root;
+use crate::roots::{Root, RootedPath};
 use crate::run::Command;
 use crate::scene::Scene;
 use crate::unit::{Kept, Process, Ran};
@@ -68,6 +69,15 @@ impl OutDir {
         let spellings = is_same.then(|| [&*self.path, &*self.real]);
         spellings.ok_or_else(|| NotStored::UnknownOutput.at(&self.path))
     }
+}
+
+/// What was looked at above the target directory.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+enum Climb {
+    No,
+    /// Only what lies in the user's home, as the target directory does.
+    BelowHome,
+    Anywhere,
 }
 
 /// A run that leaves a tree.
@@ -152,8 +162,10 @@ impl TreeRun<'_> {
         let (stdout, in_stdout) = tree::open_roots(&ran.stdout, &scene.roots);
         let (stderr, in_stderr) = tree::open_roots(&ran.stderr, &scene.roots);
         let mut bound = [captured.contained, in_stdout, in_stderr].concat();
-        if self.climbs_above_target(&summary) {
-            bound.push(Root::Target);
+        match self.climb(&summary) {
+            Climb::No => {}
+            Climb::BelowHome => inputs.insert(self.target_below_home()),
+            Climb::Anywhere => bound.push(Root::Target),
         }
         recorder.bind(bound.into_iter(), &mut inputs);
         Ok(Kept {
@@ -200,21 +212,46 @@ impl TreeRun<'_> {
 
     /// Whether something was looked at above the target directory and outside of every
     /// root: a path that was made from `OUT_DIR`, perhaps, and is another one elsewhere.
-    fn climbs_above_target(&self, summary: &Summary) -> bool {
+    fn climb(&self, summary: &Summary) -> Climb {
         let roots = &self.scene.roots;
         let Some(target) = roots.get(Root::Target) else {
-            return true;
+            return Climb::Anywhere;
         };
         let by_search: Vec<PathBuf> = self.search_path().collect();
-        summary.seen.iter().any(|seen| {
+        let climbs = summary.seen.iter().filter(|seen| {
             let path = &seen.path;
-            let known = roots.relativize(path).root.is_some()
-                || roots.spellings().any(|(_, root)| root.starts_with(path))
+            // Whoever looks into the user's home may have got there either way.
+            let mut known = roots.spellings().filter(|(root, _)| *root != Root::Home);
+            let is_known = known.any(|(_, root)| path.starts_with(root) || root.starts_with(path))
                 || by_search
                     .iter()
                     .any(|dir| path == dir || path.parent() == Some(dir));
             let mut above = target.ancestors().skip(1);
-            !known && above.any(|dir| dir.parent().is_some() && path.starts_with(dir))
+            !is_known && above.any(|dir| dir.parent().is_some() && path.starts_with(dir))
+        });
+        let is_in_home = |path: &Path| roots.get(Root::Home).is_some_and(|h| path.starts_with(h));
+        climbs.fold(Climb::No, |so_far, seen| {
+            let is_below_home = is_in_home(&seen.path) && is_in_home(target);
+            so_far.max(if is_below_home {
+                Climb::BelowHome
+            } else {
+                Climb::Anywhere
+            })
         })
+    }
+
+    /// Where the target directory lies in the user's home. Where it lies so in another one, a path from it up into the
+    /// home leads to the same as one from the home down.
+    fn target_below_home(&self) -> Input {
+        let roots = &self.scene.roots;
+        let (target, home) = (roots.get(Root::Target), roots.get(Root::Home));
+        let inside = target.zip(home).and_then(|(t, h)| t.strip_prefix(h).ok());
+        Input::RootValue {
+            root: Root::Target,
+            value: RootedPath {
+                root: Some(Root::Home),
+                rest: inside.map_or(vec![], |path| path.as_os_str().as_bytes().to_vec()),
+            },
+        }
     }
 }

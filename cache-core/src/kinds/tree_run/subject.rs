@@ -98,8 +98,11 @@ impl Subject for Known<'_> {
     }
 
     fn is_covered(&self, event: &Event) -> bool {
-        self.toolchain
-            .is_some_and(|toolchain| toolchain.settles(event))
+        // Which wrapper there is, and where, changes nothing that comes out.
+        self.wrapper == Some(&*event.real)
+            || self
+                .toolchain
+                .is_some_and(|toolchain| toolchain.settles(event))
             || crate::inputs::sort::is_look_at_pwd(event, self.env)
     }
 

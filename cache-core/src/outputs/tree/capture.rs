@@ -242,7 +242,13 @@ impl Capturer<'_> {
         }
         let (template, left) = open_roots(&bytes, self.roots);
         let plain = template.roots().all(|root| is_plain(self.roots, root));
-        Ok((template.names_a_root() && left.is_empty() && plain).then_some(template))
+        // The user's home stays as it is.
+        let is_open = left.iter().all(|root| *root == Root::Home);
+        let is_wanted = template.names_a_root() && is_open && plain;
+        if is_wanted {
+            self.contained.extend(left);
+        }
+        Ok(is_wanted.then_some(template))
     }
 }
 

@@ -19,12 +19,10 @@ mod restore;
 #[cfg(test)]
 mod tests;
 
-use std::os::unix::ffi::OsStrExt as _;
-
 pub(crate) use capture::capture;
 pub(crate) use restore::restore;
 
-use crate::roots::{Escaping, Root, Roots, Scanner, Template};
+use crate::roots::{self, Escaping, Root, Roots, Scanner, Template};
 
 /// Text with its roots left open, and the roots that it is bound to: those that it still
 /// contains, those whose path is so short that it may mean something else, and all where
@@ -62,7 +60,5 @@ fn is_short(roots: &Roots, root: Root) -> bool {
 
 /// Whether a root's path stands in any language as it is.
 fn is_plain(roots: &Roots, root: Root) -> bool {
-    let is_plain = |b: &u8| b.is_ascii_alphanumeric() || b"/_-.+".contains(b);
-    let path = roots.get(root).map(|path| path.as_os_str().as_bytes());
-    path.is_some_and(|path| path.iter().all(is_plain))
+    roots.get(root).is_some_and(roots::is_plain)
 }

@@ -281,6 +281,7 @@ fn letter(root: Root) -> char {
         Root::Workspace => 'w',
         Root::CargoHome => 'c',
         Root::Sysroot => 's',
+        Root::Home => 'h',
     }
 }
 
