@@ -189,11 +189,30 @@ fn settings_that_are_the_same_in_both_homes() {
         let settings = homes.home(name).join(".gitconfig");
         fs::write(settings, "[a]\nb = same\n").expect("it should be writable");
     }
+    // As long as both are there: nobody knows whether they were looked for in the home or by that path.
     homes.are_one();
     let settings = homes.home("b/longer").join(".gitconfig");
     fs::write(settings, "[a]\nb = other\n").expect("it should be writable");
     assert!(!homes.builds());
     assert_eq!(homes.case.printed("debug/app"), "other");
+}
+
+/// A path that was given as it is leads to the one home whoever asks.
+#[test]
+fn a_path_that_only_happens_to_lie_in_a_home() {
+    let mut homes = Homes::new("let path = env!(\"SETTINGS\"); leave(&run(\"cat\", &[path]));");
+    for name in ["a", "b/longer"] {
+        let file = homes.home(name).join("settings");
+        fs::write(file, "same").expect("it should be writable");
+    }
+    let settings = homes.home("a").join("settings");
+    homes.case.env("SETTINGS", &settings);
+    assert!(!homes.builds(), "the first build");
+    homes.enter("b/longer");
+    let _ = homes.builds();
+    fs::write(settings, "changed").expect("it should be writable");
+    assert!(!homes.builds(), "another content");
+    assert_eq!(homes.case.printed("debug/app"), "changed");
 }
 
 /// From the target directory upwards, another place in the home leads elsewhere.

@@ -330,9 +330,13 @@ impl Config {
     ///
     /// `all` is no default for everybody: the compiler finds no source by the name that it gives a package, so
     /// diagnostics of dependents lose the lines that they show of it, and debuggers and links in
-    /// terminals lose the file.
+    /// terminals lose the file. Where a remote is set and nothing else is said, it is: without it, nothing of what is
+    /// there could be used by anybody with another home.
     pub fn trim_paths_effective(&self) -> TrimPaths {
-        self.trim_paths.value
+        match (&self.trim_paths.origin, &self.remote.value) {
+            (Origin::Default, Some(_)) => TrimPaths::All,
+            _ => self.trim_paths.value,
+        }
     }
 }
 

@@ -24,7 +24,7 @@ use serde::{Deserialize, Serialize};
 use super::check::World;
 use super::input::{EnvValue, FileType, Input};
 use super::names::{self, Code};
-use super::{asks, kernel, listing, search};
+use super::{asks, kernel, listing, record, search};
 use crate::formats::digest::BlobRef;
 use crate::os::fs;
 use crate::os::stamp::Stamp;
@@ -49,7 +49,8 @@ pub(crate) enum Question {
         write_only: Vec<Vec<u8>>,
     },
     Argument(String),
-    RootValue(Root),
+    /// Below which other root its path is told, if below one.
+    RootValue(Root, Option<Root>),
     Modes,
     Permission {
         path: RootedPath,
@@ -76,7 +77,7 @@ pub(crate) fn questions(inputs: &[Input]) -> Vec<Question> {
                 code, write_only, ..
             } => code_question(inputs, code, write_only),
             Input::Argument { name, .. } => Question::Argument(name.clone()),
-            Input::RootValue { root, .. } => Question::RootValue(*root),
+            Input::RootValue { root, value } => Question::RootValue(*root, value.root),
             Input::Modes { .. } => Question::Modes,
             Input::Permission { path, asked, .. } => Question::Permission {
                 path: path.clone(),
@@ -207,9 +208,9 @@ impl<'a> Asker<'a> {
                     .or_else(|| asks::value(name, scene.env))
                     .or_else(|| (self.world.argument)(name)),
             },
-            Question::RootValue(root) => Input::RootValue {
+            Question::RootValue(root, below) => Input::RootValue {
                 root: *root,
-                value: scene.roots.get(*root)?.as_os_str().as_bytes().to_vec(),
+                value: self.root_value(*root, *below)?,
             },
             Question::Permission { path, asked } => Input::Permission {
                 path: path.clone(),
@@ -230,6 +231,19 @@ impl<'a> Asker<'a> {
 
     fn at(&self, path: &RootedPath) -> Option<PathBuf> {
         self.world.scene.roots.resolve(path)
+    }
+
+    fn root_value(&self, root: Root, below: Option<Root>) -> Option<RootedPath> {
+        let roots = &self.world.scene.roots;
+        let path = roots.get(root)?;
+        let rest = match below {
+            Some(below) => path.strip_prefix(roots.get(below)?).ok()?,
+            None => path,
+        };
+        Some(RootedPath {
+            root: below,
+            rest: rest.as_os_str().as_bytes().to_vec(),
+        })
     }
 
     fn program(&self, name: &[u8]) -> Option<PathBuf> {
@@ -274,7 +288,12 @@ impl<'a> Asker<'a> {
             .collect();
         let found = names::variables(scene.store, scene.env, &named, self.world.in_key);
         let mut variables = found.ok()?;
-        variables.retain(|(name, _)| !write_only.contains(name));
+        variables.retain(|variable| !write_only.contains(&variable.name));
+        let variables = record::with_open_roots(scene, variables, &named).ok()?;
+        let variables = variables
+            .into_iter()
+            .map(|(variable, open)| (variable.name, open));
+        let variables = variables.collect();
         let mut code: Vec<BlobRef> = code.into_iter().map(|(blob, _)| blob).collect();
         code.sort_unstable();
         code.dedup();

@@ -19,9 +19,10 @@
 //!   scripts, or texts of its programs, hold that, its own code names `HOME` (`names::home`).
 //!
 //! A user's home is a root for inputs alone. Where no input is told relative to it, nobody can have known it, and what
-//! contains its path is nobody's trace; else the result is bound ([`Recorder::bind`]). A path below the home that
-//! was reached in another way, given as it is in a source for one, is recorded relative to the home all the
-//! same, as with other roots.
+//! contains its path is nobody's trace; else the result is bound ([`Recorder::bind`]). A path below the home may have
+//! been reached in another way, given as it is in a source or a variable for one. That does not show, so each fact that is
+//! told relative to the home is told of the path as it is, too ([`Facts::tell_as_they_are`]): where nothing is there, which is
+//! what tools that look for settings mostly find, both hold in any home; what is there binds.
 
 use std::collections::{BTreeSet, HashSet};
 use std::ffi::OsStr;
@@ -29,6 +30,7 @@ use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use crate::error::PathError;
 use crate::formats::digest::BlobRef;
 use crate::inputs::input::{FileType, Input};
 use crate::inputs::listing;
@@ -69,6 +71,13 @@ impl Facts {
             Input::File { path, blob } => Some((path, blob)),
             _ => None,
         })
+    }
+
+    /// Adds what is told relative to the user's home as it is told of the path itself.
+    pub(crate) fn tell_as_they_are(&mut self, roots: &Roots) {
+        let told = self.0.iter();
+        let told: Vec<Input> = told.filter_map(|fact| as_it_is(&fact.0, roots)).collect();
+        self.0.extend(told.into_iter().map(Sorted));
     }
 
     /// The inputs in an order that is the same each time.
@@ -321,7 +330,7 @@ impl Recorder<'_> {
             .map(|(blob, path)| names::Code { blob: *blob, path })
             .collect();
         let variables = names::variables(self.scene.store, self.scene.env, &files, self.in_key)?;
-        let variables = self.with_open_roots(variables, &files)?;
+        let variables = with_open_roots(self.scene, variables, &files)?;
         // A variable that says where a compiler wrapper writes its log.
         let is_log = |value: &[u8]| {
             let value = Path::new(OsStr::from_bytes(value));
@@ -341,31 +350,6 @@ impl Recorder<'_> {
         })
     }
 
-    /// The values of variables, roots left open where only tools of the system name them.
-    fn with_open_roots(
-        &self,
-        variables: Vec<Variable>,
-        code: &[names::Code<'_>],
-    ) -> Result<Vec<(Variable, Template)>, Refusal> {
-        let mut open = Vec::with_capacity(variables.len());
-        for variable in variables {
-            let exact = || Template::literal(variable.value.clone());
-            let value = if variable.is_own {
-                exact()
-            } else {
-                let value = self.scene.roots.value(&variable.value);
-                let is_home = variable.name == b"HOME" && value.names_a_root();
-                if is_home && names::stands_for_home(code)? {
-                    exact()
-                } else {
-                    value
-                }
-            };
-            open.push((variable, value));
-        }
-        Ok(open)
-    }
-
     /// The search for a program, if a search in `PATH` finds this one, or tries this
     /// path in vain and finds none.
     pub(crate) fn program(&self, path: &Path) -> Option<Input> {
@@ -382,6 +366,57 @@ impl Recorder<'_> {
         let sought = dirs.any(|dir| Some(dir.as_path()) == path.parent());
         sought.then_some(Input::NoProgram { name: named })
     }
+}
+
+/// The values of variables, roots left open where only tools of the system name them.
+pub(crate) fn with_open_roots(
+    scene: &Scene<'_>,
+    variables: Vec<Variable>,
+    code: &[names::Code<'_>],
+) -> Result<Vec<(Variable, Template)>, PathError> {
+    let mut open = Vec::with_capacity(variables.len());
+    for variable in variables {
+        let exact = || Template::literal(variable.value.clone());
+        let value = if variable.is_own {
+            exact()
+        } else {
+            let value = scene.roots.value(&variable.value);
+            let is_home = variable.name == b"HOME" && value.names_a_root();
+            if is_home && names::stands_for_home(code)? {
+                exact()
+            } else {
+                value
+            }
+        };
+        open.push((variable, value));
+    }
+    Ok(open)
+}
+
+/// A fact about something below the user's home, told of the path as it is.
+fn as_it_is(input: &Input, roots: &Roots) -> Option<Input> {
+    let plain = |path: &RootedPath| {
+        let full = roots
+            .resolve(path)
+            .filter(|_| path.root == Some(Root::Home))?;
+        Some(RootedPath {
+            root: None,
+            rest: full.into_os_string().into_encoded_bytes(),
+        })
+    };
+    let mut told = input.clone();
+    let (Input::File { path, .. }
+    | Input::Dir { path, .. }
+    | Input::Exists { path, .. }
+    | Input::Absent { path }
+    | Input::Link { path, .. }
+    | Input::Permission { path, .. }
+    | Input::Attributes { path, .. }) = &mut told
+    else {
+        return None;
+    };
+    *path = plain(path)?;
+    Some(told)
 }
 
 /// Inputs that bind a result with some inputs to the places of some roots.

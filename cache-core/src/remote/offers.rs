@@ -130,7 +130,7 @@ mod tests {
     fn offer(n: u64) -> Offer {
         Offer {
             questions: vec![
-                Question::RootValue(Root::Target),
+                Question::RootValue(Root::Target, None),
                 Question::Argument(n.to_string()),
             ],
             duration_us: n,

@@ -126,7 +126,7 @@ fn queued(manifest: ManifestKey, result: ResultKey) -> Queued {
         unit: "x (lib)".into(),
         manifest,
         result,
-        questions: vec![Question::RootValue(Root::Target)],
+        questions: vec![Question::RootValue(Root::Target, None)],
         duration_us: 1_000,
     }
 }

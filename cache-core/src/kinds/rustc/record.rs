@@ -143,6 +143,7 @@ impl CompilerRecorder<'_> {
         dep_info: &DepInfo,
         is_observed: bool,
     ) -> Result<Vec<Input>, Refusal> {
+        inputs.tell_as_they_are(&self.base.scene.roots);
         // Variables with paths of this build that its sources only find files with.
         let mut included = Vec::new();
         for (name, value) in &dep_info.env {

@@ -156,6 +156,7 @@ impl TreeRun<'_> {
         for fact in asks::facts(Some(Code { blob, path }), &summary.executed, scene)? {
             inputs.insert(fact);
         }
+        inputs.tell_as_they_are(&scene.roots);
         let modes = listing::modes(inputs.files().map(|(path, _)| path), &scene.roots);
         inputs.insert(Input::Modes { modes });
         let captured = tree::capture(&self.out_dir.path, &scene.roots, scene.store)?;
