@@ -186,6 +186,11 @@ impl<'a> Remote<'a> {
         }
     }
 
+    /// Forgets that the remote was found to be down: somebody wants to know.
+    pub fn try_again(&self) {
+        self.store.set_down(&self.name, None);
+    }
+
     /// Gets the offers for a key into the store; whether there are any that count.
     pub fn fetch_offers(&self, manifest: ManifestKey) -> Result<bool, EngineError> {
         if !self.settings.trust.admits_anybody() {
@@ -369,6 +374,11 @@ impl<'a> Remote<'a> {
 
 /// How what is said begins where a remote is not even asked.
 pub(crate) const LEFT_ALONE: &str = "left alone for ";
+
+/// Whether an error only says that a remote is not asked, because of an earlier one.
+pub fn is_left_alone(error: &EngineError) -> bool {
+    error.what.starts_with(LEFT_ALONE)
+}
 
 /// Why a remote is not asked, if it is not.
 pub(crate) fn why_down(store: &Store, name: &str) -> Option<String> {
