@@ -2,7 +2,7 @@
 //!
 //! | seen | trouble |
 //! |---|---|
-//! | an exchange that broke a limit, or broke off | what `transport` made of it |
+//! | an exchange that broke a limit, or broke off | what `transport` made of it; denied if it was for credentials |
 //! | 401, 403, 407 | denied |
 //! | 429, 503 | throttled |
 //! | any other status of failure, a redirection | confused |
@@ -12,7 +12,7 @@ use cache_core::remote::{EngineError, Trouble};
 use opendal_core::{Error, ErrorKind};
 
 use super::chain;
-use super::transport::Seen;
+use super::transport::{EXCHANGE, Seen};
 
 /// A call that failed.
 pub(super) struct Failed {
@@ -37,7 +37,13 @@ impl Failed {
             ..
         } = self.seen;
         if let Some(trouble) = trouble {
-            return trouble;
+            // The library passes on what `transport` says of an exchange for an object, and adds its own words where it was one
+            // for credentials.
+            if self.error.message() == EXCHANGE {
+                return trouble;
+            }
+            let what = format!("{}: {}", self.error.message(), trouble.what);
+            return EngineError::new(Trouble::Denied, what);
         }
         let Some(status) = status.filter(|status| !status.is_success()) else {
             let kind = match self.error.kind() {

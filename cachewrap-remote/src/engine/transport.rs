@@ -24,6 +24,9 @@ const EXPLANATION: u64 = 64 << 10;
 /// How much of what is sent is handed over at a time, bytes.
 const PIECE: usize = 64 << 10;
 
+/// The message of the error that stands for one that is in what was seen.
+pub(super) const EXCHANGE: &str = "exchange";
+
 /// The client of all exchanges.
 pub(super) fn client() -> Result<reqwest::Client, EngineError> {
     let client = reqwest::Client::builder()
@@ -117,7 +120,7 @@ async fn exchange(
     seen.trouble = answered.as_ref().err().cloned();
     call.see(seen);
     // The text stays here: what is said is made of what was seen.
-    answered.map_err(|_| Error::new(ErrorKind::Unexpected, "exchange"))
+    answered.map_err(|_| Error::new(ErrorKind::Unexpected, EXCHANGE))
 }
 
 async fn answer(

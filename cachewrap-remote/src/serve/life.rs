@@ -91,7 +91,7 @@ impl Build {
                 };
                 poll(&mut ended, Some(&at_once)).is_ok_and(|ended| ended == 0)
             }
-            Self::Named(pid) => test_kill_process(*pid).is_ok_and(|()| true),
+            Self::Named(pid) => test_kill_process(*pid).is_ok(),
         }
     }
 }
@@ -110,8 +110,8 @@ pub(super) fn wait_until_over(server: &Server) {
         if life.quiet() >= IDLE && !is_connected {
             return;
         }
-        let is_sent = !sender::is_busy(server) || last_build.elapsed() >= SENDING;
-        if !is_any_build && !is_connected && life.quiet() >= BETWEEN && is_sent {
+        let is_left = !is_any_build && !is_connected && life.quiet() >= BETWEEN;
+        if is_left && (last_build.elapsed() >= SENDING || !sender::is_busy(server)) {
             return;
         }
     }
