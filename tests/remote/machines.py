@@ -53,6 +53,16 @@ class Failure(Exception):
     """What a test found wrong."""
 
 
+class Skipped(Exception):
+    """Why a case cannot be run here."""
+
+
+def needs(program):
+    """A program, or a file, of the system."""
+    if not shutil.which(program) and not Path(program).exists():
+        raise Skipped(f"{program} is not installed")
+
+
 def check(holds, what):
     if not holds:
         raise Failure(what)

@@ -10,7 +10,7 @@ import subprocess
 import time
 from pathlib import Path
 
-from machines import Failure, run
+from machines import Failure, needs, run
 
 
 def free_port():
@@ -42,8 +42,12 @@ class Server:
     env: dict = {}
     # Identities that may only read, where the server has such.
     env_of_readers = None
+    # What it needs of the system.
+    needed: tuple = ()
 
     def __init__(self, work, tools):
+        for program in self.needed:
+            needs(program)
         self.work = Path(work) / f"server-{self.name}"
         shutil.rmtree(self.work, ignore_errors=True)
         self.work.mkdir(parents=True)
@@ -59,7 +63,9 @@ class Server:
 
     def __enter__(self):
         with open(self.log, "wb") as log:
-            env = {**os.environ, "HOME": str(self.work)}
+            # What is installed beside the program may be what runs it.
+            path = f"{self.tools}:{os.environ['PATH']}"
+            env = {**os.environ, "HOME": str(self.work), "PATH": path}
             self.process = subprocess.Popen(
                 [str(word) for word in self.command()], stdout=log, stderr=log, cwd=self.work, env=env
             )
@@ -94,6 +100,7 @@ def retry(work, seconds=30):
 
 class SeaweedFs(Server):
     name = "seaweedfs"
+    needed = ("curl",)
     env = {"AWS_ACCESS_KEY_ID": "writer", "AWS_SECRET_ACCESS_KEY": "writers-secret"}
     env_of_readers = {"AWS_ACCESS_KEY_ID": "reader", "AWS_SECRET_ACCESS_KEY": "readers-secret"}
 
@@ -146,7 +153,7 @@ class Redis(Server):
     name = "redis"
     env = {"REDIS_USERNAME": "writer", "REDIS_PASSWORD": "writers-secret"}
     env_of_readers = {"REDIS_USERNAME": "reader", "REDIS_PASSWORD": "readers-secret"}
-    program = "redis-server"
+    needed = ("redis-server",)
 
     def command(self):
         config = self.work / "redis.conf"
@@ -156,7 +163,7 @@ class Redis(Server):
             "user writer on >writers-secret ~* +@all\n"
             "user reader on >readers-secret ~* +@read +@connection +client +select\n"
         )
-        return [self.program, config]
+        return ["redis-server", config]
 
     def url(self):
         return f"redis://127.0.0.1:{self.port}/1/rust"
@@ -164,6 +171,7 @@ class Redis(Server):
 
 class Valkey(Redis):
     name = "valkey"
+    needed = ()
 
     def command(self):
         _, config = super().command()
@@ -202,8 +210,8 @@ class GoogleStorage(Server):
 
     def command(self):
         return [
-            self.tools / "gcp-storage-emulator", "start", "--host=127.0.0.1", f"--port={self.port}",
-            f"--data-dir={self.work}/data", "--default-bucket=cache",
+            self.tools / "gcp-storage-emulator", "-d", self.work / "data", "start", "--host=127.0.0.1",
+            f"--port={self.port}", "--default-bucket=cache",
         ]  # fmt: skip
 
     def url(self):
@@ -212,6 +220,8 @@ class GoogleStorage(Server):
 
 class Nginx(Server):
     name = "webdav"
+    module = "/usr/lib/nginx/modules/ngx_http_dav_ext_module.so"
+    needed = (module,)
     env = {"WEBDAV_USERNAME": "writer", "WEBDAV_PASSWORD": "writers-secret"}
     env_of_readers = {"WEBDAV_USERNAME": "reader", "WEBDAV_PASSWORD": "readers-secret"}
 
@@ -221,11 +231,10 @@ class Nginx(Server):
         for env in (self.env, self.env_of_readers):
             users += f"{env['WEBDAV_USERNAME']}:{{PLAIN}}{env['WEBDAV_PASSWORD']}\n"
         (self.work / "users").write_text(users)
-        module = Path("/usr/lib/nginx/modules/ngx_http_dav_ext_module.so")
         config = self.work / "nginx.conf"
         config.write_text(
             f"""\
-load_module {module};
+load_module {self.module};
 daemon off;
 user root;
 worker_processes 1;
