@@ -1,4 +1,5 @@
-//! `probe`: says how the remote answers, with one small object.
+//! `probe`: says how the remote answers, with one small object, and whether it keeps to conditions: two machines that
+//! add to the same list at the same time then lose nothing.
 //!
 //! ```text
 //! status 0   everything that is set to be done can be
@@ -9,7 +10,7 @@
 use std::process::ExitCode;
 use std::time::Instant;
 
-use cache_core::remote::{Condition, EngineError, Mode};
+use cache_core::remote::{Condition, Engine, EngineError, Mode, Trouble, Written};
 
 use crate::context::Context;
 use crate::engine::{self, MARK, marker};
@@ -50,11 +51,13 @@ pub(crate) fn probe() -> ExitCode {
         step("get", &|| {
             let object = engine.get(&name, 1 << 10)?;
             let is_same = object.is_some_and(|object| object.bytes == MARK);
-            let differs = || {
-                let trouble = cache_core::remote::Trouble::Confused;
-                EngineError::new(trouble, "what was read is not what was written")
-            };
+            let differs =
+                || EngineError::new(Trouble::Confused, "what was read is not what was written");
             is_same.then(|| "the same".to_owned()).ok_or_else(differs)
+        });
+        step("absent", &|| absent(&*engine, &name).map(said_of_condition));
+        step("version", &|| {
+            version(&*engine, &name).map(said_of_condition)
         });
     } else {
         step("get", &|| {
@@ -71,4 +74,35 @@ pub(crate) fn probe() -> ExitCode {
     } else {
         ExitCode::FAILURE
     }
+}
+
+/// Something else than the mark, for a moment, and as long.
+const OTHER: &[u8] = b"cachewrap.";
+
+/// Whether what is there is not written where it has to be absent.
+fn absent(engine: &dyn Engine, name: &str) -> Result<bool, EngineError> {
+    Ok(engine.put(name, MARK, Condition::Absent)? == Written::No)
+}
+
+/// Whether a version is replaced while it is there, and not when it has been replaced already.
+fn version(engine: &dyn Engine, name: &str) -> Result<bool, EngineError> {
+    engine.put(name, OTHER, Condition::Always)?;
+    let there = engine.get(name, 1 << 10)?;
+    let Some(version) = there.and_then(|there| there.version) else {
+        engine.put(name, MARK, Condition::Always)?;
+        return Ok(false);
+    };
+    let condition = Condition::Version(&version);
+    let first = engine.put(name, MARK, condition)?;
+    let second = engine.put(name, MARK, condition)?;
+    Ok((first, second) == (Written::Yes, Written::No))
+}
+
+fn said_of_condition(holds: bool) -> String {
+    if holds {
+        "the condition is kept"
+    } else {
+        "the condition is ignored"
+    }
+    .to_owned()
 }

@@ -104,7 +104,10 @@ impl Cloud {
         }
         match condition {
             Condition::Absent if can.write_with_if_not_exists => options.if_not_exists = true,
-            Condition::Version(version) if can.write_with_if_version_match => {
+            // Google's generations are numbers; a tag, which its emulator has instead, is no condition there.
+            Condition::Version(version)
+                if can.write_with_if_version_match && version.parse::<u64>().is_ok() =>
+            {
                 options.if_version_match = Some(version.to_owned());
             }
             Condition::Version(version) if can.write_with_if_match => {

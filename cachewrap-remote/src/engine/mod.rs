@@ -12,7 +12,7 @@
 //! # Time
 //!
 //! A build waits for what is read, so that reading ends soon: [`CONNECT`], [`ANSWER`], [`PROGRESS`] and, for what drips, [`SLOWEST`].
-//! Nothing is tried again; the next build is the next try. Nobody waits for what is written, which servers may take a while to
+//! Nothing that failed is tried again, but for a connection that the server closed (`transport`); the next build is the next try. Nobody waits for what is written, which servers may take a while to
 //! keep: [`KEPT`].
 
 mod cloud;

@@ -89,24 +89,37 @@ impl Redis {
         })
     }
 
-    /// Does something over a connection, which is kept only if all went well.
+    /// Does something over a connection, which is kept only if all went well. One that was kept may have been closed
+    /// meanwhile; then it is done over a new one.
     fn call<T>(
         &self,
-        work: impl AsyncFnOnce(&mut MultiplexedConnection) -> Result<T, EngineError>,
+        work: &impl AsyncFn(&mut MultiplexedConnection) -> Result<T, EngineError>,
     ) -> Result<T, EngineError> {
         self.runtime.block_on(async {
-            let idle = self.idle().pop();
-            let mut connection = match idle {
-                Some(connection) => connection,
-                None => self.connect().await?,
-            };
-            let done = work(&mut connection).await;
-            let mut idle = self.idle();
-            if done.is_ok() && idle.len() < KEPT_CONNECTIONS {
-                idle.push(connection);
+            let kept = self.idle().pop();
+            if let Some(mut connection) = kept {
+                let done = work(&mut connection).await;
+                if !matches!(&done, Err(e) if e.trouble == Trouble::Unreachable) {
+                    return self.keep(connection, done);
+                }
+                self.idle().clear();
             }
-            done
+            let mut connection = self.connect().await?;
+            let done = work(&mut connection).await;
+            self.keep(connection, done)
         })
+    }
+
+    fn keep<T>(
+        &self,
+        connection: MultiplexedConnection,
+        done: Result<T, EngineError>,
+    ) -> Result<T, EngineError> {
+        let mut idle = self.idle();
+        if done.is_ok() && idle.len() < KEPT_CONNECTIONS {
+            idle.push(connection);
+        }
+        done
     }
 
     fn idle(&self) -> std::sync::MutexGuard<'_, Vec<MultiplexedConnection>> {
@@ -159,7 +172,7 @@ impl Place<'_> {
 impl Engine for Redis {
     fn get(&self, name: &str, most: u64) -> Result<Option<Object>, EngineError> {
         let key = self.key(name);
-        self.call(async |connection| {
+        self.call(&async |connection: &mut MultiplexedConnection| {
             let Some(bytes) = read(connection, &key, most).await? else {
                 return Ok(None);
             };
@@ -170,7 +183,7 @@ impl Engine for Redis {
 
     fn has(&self, name: &str) -> Result<bool, EngineError> {
         let key = self.key(name);
-        self.call(async |connection| {
+        self.call(&async |connection: &mut MultiplexedConnection| {
             let exists = redis::cmd("EXISTS").arg(&key).to_owned();
             within(ANSWER, exists.query_async(connection)).await
         })
@@ -184,13 +197,13 @@ impl Engine for Redis {
     ) -> Result<Written, EngineError> {
         let key = self.key(name);
         let patience = KEPT + Duration::from_secs(bytes.len() as u64 / SLOWEST);
-        self.call(async |connection| {
+        self.call(&async |connection: &mut MultiplexedConnection| {
             let mut set = redis::cmd("SET");
             set.arg(&key).arg(bytes);
             let done: Option<String> = match condition {
                 Condition::Always => within(patience, set.query_async(connection)).await?,
                 Condition::Absent => {
-                    let set = set.arg("NX");
+                    set.arg("NX");
                     within(patience, set.query_async(connection)).await?
                 }
                 Condition::Version(version) => {

@@ -18,8 +18,15 @@ use opendal_core::{Buffer, Error, ErrorKind, HttpBody, HttpTransport};
 
 use super::{ANSWER, BEGIN, CONNECT, KEPT, PROGRESS, SLOWEST, chain, slow, too_long};
 
+/// How often something is asked where the server closes the connection before it answers. It may close one that nobody used for a
+/// while in the moment in which it is used again.
+const TRIES: u32 = 2;
+
 /// How much of the answer to what failed is read, bytes.
 const EXPLANATION: u64 = 64 << 10;
+
+/// How long a connection that nobody uses is kept; less than servers keep theirs.
+const UNUSED: Duration = Duration::from_secs(4);
 
 /// How much of what is sent is handed over at a time, bytes.
 const PIECE: usize = 64 << 10;
@@ -32,6 +39,7 @@ pub(super) fn client() -> Result<reqwest::Client, EngineError> {
     let client = reqwest::Client::builder()
         .connect_timeout(CONNECT)
         .redirect(reqwest::redirect::Policy::none())
+        .pool_idle_timeout(UNUSED)
         .user_agent(concat!("cachewrap/", env!("CARGO_PKG_VERSION")))
         .build();
     client.map_err(|e| EngineError::new(Trouble::Unreachable, chain(&e)))
@@ -129,20 +137,8 @@ async fn answer(
     request: Request<Buffer>,
     seen: &mut Seen,
 ) -> Result<Response<HttpBody>, EngineError> {
-    let (parts, body) = request.into_parts();
-    let is_head = parts.method == http::Method::HEAD;
-    let sending = Arc::new(Sending::of(&body));
-    let mut request = client
-        .request(parts.method, parts.uri.to_string())
-        .headers(parts.headers);
-    if !body.is_empty() {
-        let pieces = Pieces {
-            left: body,
-            sending: sending.clone(),
-        };
-        request = request.body(reqwest::Body::wrap(pieces));
-    }
-    let mut answer = in_time(request.send(), &sending, call.begin).await?;
+    let is_head = request.method() == http::Method::HEAD;
+    let mut answer = send(client, call, request).await?;
     let status = answer.status();
     seen.status = Some(status);
     seen.version = version(answer.headers());
@@ -178,19 +174,56 @@ async fn answer(
     response.map_err(|e| EngineError::new(Trouble::Confused, e))
 }
 
+/// Sends a request and waits until an answer begins.
+async fn send(
+    client: &reqwest::Client,
+    call: &Call,
+    request: Request<Buffer>,
+) -> Result<reqwest::Response, EngineError> {
+    let (parts, body) = request.into_parts();
+    let mut tries = 1;
+    loop {
+        let sending = Arc::new(Sending::of(&body));
+        let request = client.request(parts.method.clone(), parts.uri.to_string());
+        let mut request = request.headers(parts.headers.clone());
+        if !body.is_empty() {
+            let pieces = Pieces {
+                left: body.clone(),
+                sending: sending.clone(),
+            };
+            request = request.body(reqwest::Body::wrap(pieces));
+        }
+        match in_time(request.send(), &sending, call.begin).await {
+            Ok(answer) => return Ok(answer),
+            Err(Unanswered::Closed(_)) if tries < TRIES => tries += 1,
+            Err(Unanswered::Closed(e) | Unanswered::Failed(e)) => return Err(e),
+        }
+    }
+}
+
+/// Why there is no answer.
+enum Unanswered {
+    /// The connection was closed.
+    Closed(EngineError),
+    Failed(EngineError),
+}
+
 /// Waits for an answer to begin.
 async fn in_time(
     answer: impl Future<Output = reqwest::Result<reqwest::Response>>,
     sending: &Sending,
     begin: Option<Instant>,
-) -> Result<reqwest::Response, EngineError> {
+) -> Result<reqwest::Response, Unanswered> {
     let mut answer = std::pin::pin!(answer);
     loop {
         let until = begin.map_or(sending.until(), |begin| begin.min(sending.until()));
         match tokio::time::timeout_at(until.into(), &mut answer).await {
-            Ok(answer) => return answer.map_err(broken),
+            Ok(Err(e)) if e.is_connect() || e.is_timeout() => {
+                return Err(Unanswered::Failed(broken(e)));
+            }
+            Ok(answer) => return answer.map_err(|e| Unanswered::Closed(broken(e))),
             Err(_) if sending.until() > Instant::now() && begin.is_none() => {}
-            Err(_) => return Err(slow("no answer in time")),
+            Err(_) => return Err(Unanswered::Failed(slow("no answer in time"))),
         }
     }
 }
