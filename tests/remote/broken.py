@@ -92,6 +92,14 @@ def cut(client, over):
     client.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: 100000\r\n\r\n" + b"x" * 1000)
 
 
+def close_once(client, over):
+    """Every second client finds its connection closed before there is an answer; the others find nothing, in good order."""
+    close_once.clients = getattr(close_once, "clients", 0) + 1
+    hears(client)
+    if close_once.clients % 2 == 0:
+        client.sendall(b"HTTP/1.1 404 Not Found\r\nConnection: close\r\nContent-Length: 0\r\n\r\n")
+
+
 def babble(client, over):
     hears(client)
     client.sendall(b"\0\xff" * 1000)
@@ -139,6 +147,7 @@ class Bucket(http.server.ThreadingHTTPServer):
     installs here enforces. Notes what is asked of it, and checks no signature."""
 
     daemon_threads = True
+    request_queue_size = 128
 
     def __init__(self):
         self.objects = {}

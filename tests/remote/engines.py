@@ -26,6 +26,8 @@ def shares(lab, server):
     print("  ", first.push().strip())
     probed = first.helper("probe")
     check(probed.returncode == 0, f"probe: {probed.stdout}{probed.stderr}")
+    said = [line.split()[-1] for line in probed.stdout.splitlines() if "the condition is" in line]
+    check(said == ["kept" if server.keeps_conditions else "ignored"] * 2, f"probe: {probed.stdout}")
     print("  ", probed.stdout.replace("\n", "\n   ").strip())
 
     # Another machine, that may only read.

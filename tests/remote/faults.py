@@ -32,6 +32,7 @@ def cases(tools):
         "trickles": failing(broken.trickle, "slow"),
         "drips its head": failing(broken.drip_the_head, "slow"),
         "cuts": failing(broken.cut, "unreachable"),
+        "closes": closes,
         "babbles": failing(broken.babble, "unreachable"),
         "floods": failing(broken.flood, "too-long"),
         "401": failing(broken.says("401 Unauthorized"), "denied"),
@@ -107,6 +108,17 @@ def failing(talk, trouble):
             check(server.clients, "nobody asked the server")
 
     return case
+
+
+def closes(lab):
+    """A connection that is closed before the answer is no outage."""
+    with Broken(broken.close_once) as server:
+        machine = lab.machine("closes", s3(server.port, mode="read"), CACHEWRAP_REMOTE_TRUSTED=PUBLIC, **KEY)
+        # One after the other, so that it is each second connection of each.
+        built = machine.build("-j1").ok()
+        check(built.compiled, "nothing was compiled")
+        check("remote.error" not in machine.counters(), machine.counters())
+        check(server.clients >= 2 * len(built.compiled), f"asked {server.clients} times")
 
 
 def bad_certificate(lab):

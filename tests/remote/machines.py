@@ -112,6 +112,11 @@ class Lab:
         return Machine(self, f"{self.count}-{name}", url, settings)
 
 
+    def forget(self):
+        """Removes the machines of a case that holds."""
+        shutil.rmtree(self.work / "machines", ignore_errors=True)
+
+
 class Build:
     """What a build came to."""
 

@@ -42,6 +42,8 @@ class Server:
     env: dict = {}
     # Identities that may only read, where the server has such.
     env_of_readers = None
+    # Whether it writes only while something is absent, or a version is there, where that is asked for.
+    keeps_conditions = True
     # What it needs of the system.
     needed: tuple = ()
 
@@ -120,7 +122,7 @@ class SeaweedFs(Server):
         return [
             self.tools / "weed", "server", "-ip=127.0.0.1", "-ip.bind=127.0.0.1", f"-dir={self.work}",
             f"-master.port={master}", f"-volume.port={volume}", "-filer", f"-filer.port={filer}",
-            "-s3", f"-s3.port={self.port}", "-s3.port.iceberg=0", "-master.telemetry=false",
+            "-s3", f"-s3.port={self.port}", "-s3.port.iceberg=0", "-s3.port.lance=0", "-master.telemetry=false",
             f"-s3.config={config}", "-volume.max=10", "-master.volumeSizeLimitMB=100",
         ]  # fmt: skip
 
@@ -135,6 +137,7 @@ class RcloneS3(Server):
     """An S3 that does not know conditions."""
 
     name = "rclone"
+    keeps_conditions = False
     env = {"AWS_ACCESS_KEY_ID": "writer", "AWS_SECRET_ACCESS_KEY": "writers-secret"}
 
     def command(self):
@@ -159,9 +162,11 @@ class Redis(Server):
         config = self.work / "redis.conf"
         config.write_text(
             f"port {self.port}\nbind 127.0.0.1\ndir {self.work}\nsave \"\"\n"
+            # Connections that nobody uses for a second are closed.
+            "timeout 1\n"
             "user default off\n"
             "user writer on >writers-secret ~* +@all\n"
-            "user reader on >readers-secret ~* +@read +@connection +client +select\n"
+            "user reader on >readers-secret ~* +@read +@connection\n"
         )
         return ["redis-server", config]
 
@@ -207,6 +212,8 @@ class Azurite(Server):
 
 class GoogleStorage(Server):
     name = "gcs"
+    # The emulator does not know Google's conditions.
+    keeps_conditions = False
 
     def command(self):
         return [
@@ -220,6 +227,7 @@ class GoogleStorage(Server):
 
 class Nginx(Server):
     name = "webdav"
+    keeps_conditions = False
     module = "/usr/lib/nginx/modules/ngx_http_dav_ext_module.so"
     needed = (module,)
     env = {"WEBDAV_USERNAME": "writer", "WEBDAV_PASSWORD": "writers-secret"}
