@@ -23,7 +23,6 @@ pub(crate) fn probe() -> ExitCode {
             return ExitCode::from(2);
         }
     };
-    println!("{}", context.settings.address);
     let engine = engine::open(&context);
     let name = marker(&context.settings);
     let mut is_well = true;

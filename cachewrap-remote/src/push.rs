@@ -31,7 +31,7 @@ pub(crate) fn push() -> ExitCode {
     }
     let engine = engine::open(&context);
     let remote = Remote::new(&context.store, &*engine, &context.settings);
-    remote.try_again();
+    remote.ask_again();
     let mut sent = SentAll::default();
     let mut moved = (Instant::now(), context.store.queue_length());
     let failed = loop {

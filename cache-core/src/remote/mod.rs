@@ -186,8 +186,8 @@ impl<'a> Remote<'a> {
         }
     }
 
-    /// Forgets that the remote was found to be down: somebody wants to know.
-    pub fn try_again(&self) {
+    /// Has the remote be asked, even if it was in trouble just now: somebody wants to know.
+    pub fn ask_again(&self) {
         self.store.set_down(&self.name, None);
     }
 

@@ -18,6 +18,9 @@ use super::failed::Failed;
 use super::transport::{Call, Plain, Seen, Transport, client};
 use super::{MARK, marker, runtime, services};
 
+/// Whoever probes a remote may put something else in the mark's place, bytes.
+const LONGEST_MARK: u64 = 1 << 10;
+
 /// An object store that is reached over HTTP.
 pub(super) struct Cloud {
     runtime: Runtime,
@@ -145,7 +148,7 @@ impl Cloud {
             if self.may_write && self.mark().is_err() {
                 return false;
             }
-            let _ = self.read(&self.marker, MARK.len() as u64);
+            let _ = self.read(&self.marker, LONGEST_MARK);
         }
         self.could_read.load(Ordering::Relaxed)
     }
