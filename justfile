@@ -44,6 +44,7 @@ examples:
 [group("checks")]
 deny:
     cargo deny check
+    cd cachewrap-remote && cargo deny check
 
 # Run the steps of the action for GitHub around real builds (needs PyYAML; shellcheck lints them if it is there)
 [group("checks")]
@@ -129,6 +130,19 @@ real-build-scripts *CRATES: release
 [group("tests")]
 docker *CASES: release
     CACHEWRAP='{{ wrapper }}' tests/docker/run '{{ scratch }}/docker' "$@"
+
+# Check and test the helper that speaks to remotes
+[group("tests")]
+helper:
+    cd cachewrap-remote && export CARGO_TARGET_DIR='{{ target }}/remote' && cargo fmt --check && \
+      cargo clippy --all-targets --locked -- -D warnings && cargo test --locked
+
+# Share results through real servers, and through such as fail (needs crates.io, PyPI and npm's registry)
+[group("tests")]
+remote *CASES: release helper
+    [ -e '{{ scratch }}/remote-tools/bin/azurite-blob' ] || tests/remote/install '{{ scratch }}/remote-tools'
+    CACHEWRAP='{{ wrapper }}' CACHEWRAP_HELPER='{{ target }}/remote/debug/cachewrap-remote' \
+      REMOTE_TOOLS='{{ scratch }}/remote-tools/bin' tests/remote/run '{{ scratch }}/remote' "$@"
 
 # Build the two programs as they are released
 [group("benches")]

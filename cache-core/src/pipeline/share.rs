@@ -27,7 +27,8 @@ use crate::os::env::Environment;
 use crate::os::proc;
 use crate::outcome::MissReason;
 use crate::remote::{
-    self, Asked, Directory, EngineError, Fetched, Helper, Mode, Offers, Remote, Scheme, Settings,
+    self, Asked, Directory, EngineError, Fetched, Hello, Helper, Mode, Offers, Remote, Scheme,
+    Settings,
 };
 use crate::run::Sink;
 use crate::store::shared::Queued;
@@ -366,8 +367,11 @@ impl Sharing {
             talk(helper)
         } else {
             let (env, beside) = (call.request.env, call.request.remote_helper);
-            let build = Some(std::os::unix::process::parent_id());
-            Helper::meet(store, &self.settings, env, beside, build)
+            let hello = Hello {
+                build: Some(std::os::unix::process::parent_id()),
+                dir: proc::directory_of_parent(),
+            };
+            Helper::meet(store, &self.settings, env, beside, &hello)
                 .and_then(|met| talk(helper.insert(met)))
         };
         if let Err(e) = &answer

@@ -77,6 +77,8 @@ const CREDENTIALS: &[&str] = &[
 pub struct Hello {
     /// The process whose build this is; the helper stays while it lives.
     pub build: Option<u32>,
+    /// Where that process is: in the project that is built.
+    pub dir: Option<PathBuf>,
 }
 
 /// What is asked of a helper.
@@ -182,7 +184,7 @@ impl Helper {
         settings: &Settings,
         env: &Environment,
         beside: Option<&Path>,
-        build: Option<u32>,
+        hello: &Hello,
     ) -> Result<Self, EngineError> {
         let socket = socket_path(store, settings, env);
         let mut stream = match connect(&socket) {
@@ -192,7 +194,7 @@ impl Helper {
         let said = stream
             .set_read_timeout(Some(PATIENCE))
             .and_then(|()| stream.set_write_timeout(Some(PATIENCE)))
-            .and_then(|()| write_message(&mut stream, &Hello { build }));
+            .and_then(|()| write_message(&mut stream, hello));
         said.map_err(|e| lost(&e))?;
         Ok(Self(stream))
     }
@@ -250,26 +252,14 @@ fn start(
     // Where there are no locks, several may be started; all but one end at once.
     let is_ours = lock::try_exclusive(&starting).unwrap_or(true);
     if is_ours && let Err(e) = connect(socket) {
-        let is_nobody = matches!(
-            e.kind(),
-            io::ErrorKind::NotFound | io::ErrorKind::ConnectionRefused
-        );
-        if !is_nobody {
-            return Err(cannot(&e));
+        match e.kind() {
+            io::ErrorKind::NotFound | io::ErrorKind::ConnectionRefused => {
+                spawn(socket, env, beside).map_err(|e| cannot(&e))?;
+            }
+            // So many wait to be let in that there is no room for one more.
+            io::ErrorKind::WouldBlock => {}
+            _ => return Err(cannot(&e)),
         }
-        let program = beside.map_or_else(|| OsStr::new(PROGRAM), Path::as_os_str);
-        let started = Command::new(program)
-            .arg("serve")
-            .arg(socket)
-            .env_clear()
-            .envs(env.iter())
-            // No directory of the build is kept in use.
-            .current_dir("/")
-            .stdin(Stdio::null())
-            .stdout(Stdio::null())
-            .stderr(Stdio::null())
-            .spawn();
-        started.map_err(|e| cannot(&e))?;
     }
     loop {
         match connect(socket) {
@@ -280,8 +270,24 @@ fn start(
     }
 }
 
+fn spawn(socket: &Path, env: &Environment, beside: Option<&Path>) -> io::Result<()> {
+    let program = beside.map_or_else(|| OsStr::new(PROGRAM), Path::as_os_str);
+    let started = Command::new(program)
+        .arg("serve")
+        .arg(socket)
+        .env_clear()
+        .envs(env.iter())
+        // No directory of the build is kept in use.
+        .current_dir("/")
+        .stdin(Stdio::null())
+        .stdout(Stdio::null())
+        .stderr(Stdio::null())
+        .spawn();
+    started.map(drop)
+}
+
 fn connect(socket: &Path) -> io::Result<UnixStream> {
-    match UnixStream::connect(socket) {
+    match connect_at_once(socket) {
         // A path that is too long for an address is reached by its directory.
         #[cfg(target_os = "linux")]
         Err(e) if e.kind() == io::ErrorKind::InvalidInput => {
@@ -289,10 +295,28 @@ fn connect(socket: &Path) -> io::Result<UnixStream> {
             let dir = dir.map_err(|e| e.source)?;
             let name = socket.file_name().unwrap_or_default();
             let near = dir.in_proc();
-            UnixStream::connect(near.join(name))
+            connect_at_once(&near.join(name))
         }
         connected => connected,
     }
+}
+
+/// Connects, or says that it would have to wait: for ever, where a helper is stopped and as many as may have come before.
+#[cfg(target_os = "linux")]
+fn connect_at_once(socket: &Path) -> io::Result<UnixStream> {
+    use rustix::net::{self, AddressFamily, SocketAddrUnix, SocketFlags, SocketType};
+    let address = SocketAddrUnix::new(socket).map_err(|_| io::ErrorKind::InvalidInput)?;
+    let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
+    let socket = net::socket_with(AddressFamily::UNIX, SocketType::STREAM, flags, None)?;
+    net::connect(&socket, &address)?;
+    let stream = UnixStream::from(socket);
+    stream.set_nonblocking(false)?;
+    Ok(stream)
+}
+
+#[cfg(not(target_os = "linux"))]
+fn connect_at_once(socket: &Path) -> io::Result<UnixStream> {
+    UnixStream::connect(socket)
 }
 
 #[cfg(test)]
@@ -300,17 +324,43 @@ mod tests {
     use super::*;
     use crate::formats::digest::Digest;
 
+    #[cfg(target_os = "linux")]
+    #[test]
+    fn nobody_waits_for_one_that_lets_nobody_in() {
+        let dir = tempfile::tempdir().unwrap();
+        let socket = dir.path().join("s.sock");
+        let listener = std::os::unix::net::UnixListener::bind(&socket).unwrap();
+        rustix::net::listen(&listener, 1).unwrap();
+        let mut met = Vec::new();
+        let error = loop {
+            assert!(met.len() < 16);
+            match connect(&socket) {
+                Ok(stream) => met.push(stream),
+                Err(e) => break e,
+            }
+        };
+        assert!(!met.is_empty());
+        assert_eq!(error.kind(), io::ErrorKind::WouldBlock);
+        // A long path leads to the same.
+        let deep = dir.path().join("deep/".repeat(40));
+        std::fs::create_dir_all(&deep).unwrap();
+        std::os::unix::fs::symlink(&socket, deep.join("s.sock")).unwrap();
+        let error = connect(&deep.join("s.sock")).unwrap_err();
+        assert_eq!(error.kind(), io::ErrorKind::WouldBlock);
+    }
+
     #[test]
     fn messages_are_received_as_they_were_sent() {
         let asked = Asked::Offers(ManifestKey(Digest::of(b"key")));
         let mut wire = Vec::new();
-        write_message(&mut wire, &Hello { build: Some(7) }).unwrap();
+        let hello = Hello {
+            build: Some(7),
+            dir: Some("/project".into()),
+        };
+        write_message(&mut wire, &hello).unwrap();
         write_message(&mut wire, &asked).unwrap();
         let mut wire = wire.as_slice();
-        assert_eq!(
-            read_message(&mut wire).unwrap(),
-            Some(Hello { build: Some(7) })
-        );
+        assert_eq!(read_message(&mut wire).unwrap(), Some(hello));
         assert_eq!(read_message(&mut wire).unwrap(), Some(asked));
         assert_eq!(read_message::<Asked>(&mut wire).unwrap(), None);
         assert!(read_message::<Asked>(&mut [0xff_u8; 64].as_slice()).is_err());

@@ -494,6 +494,11 @@ impl<'a> Remote<'a> {
 /// How what is said begins where a remote is not even asked.
 pub(crate) const LEFT_ALONE: &str = "left alone for ";
 
+/// Whether an error only says that a remote is not asked, because of an earlier one.
+pub fn is_left_alone(error: &EngineError) -> bool {
+    error.what.starts_with(LEFT_ALONE)
+}
+
 /// Why a remote is not asked, if it is not.
 pub(crate) fn why_down(store: &Store, name: &str) -> Option<String> {
     let down = store.down(name)?;

@@ -47,6 +47,10 @@ impl Remote<'_> {
             while came.load(Relaxed) < most {
                 let taken = next.lock().unwrap_or_else(PoisonError::into_inner).next();
                 let Some(entry) = taken else { break };
+                // Who needed it did not wait.
+                if self.store.has_whole(entry.result) {
+                    continue;
+                }
                 match self.fetch(None, entry.result) {
                     Ok(Fetched::Placed(length)) => {
                         results += 1;

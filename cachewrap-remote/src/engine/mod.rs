@@ -1,0 +1,135 @@
+//! Engines that are reached over a network, each behind [`cache_core::remote::Engine`].
+//!
+//! | module | what is there |
+//! |---|---|
+//! | `cloud` | S3, GCS, Azure and WebDAV, whose protocols are OpenDAL's |
+//! | `failed` | what kind of trouble a failed call is |
+//! | `services` | which service an address names, and where its credentials are |
+//! | `transport` | one HTTP exchange, within the limits below |
+//! | `redis` | Redis and Valkey |
+//! | `discreet` | no secret in what is said |
+//!
+//! # Time
+//!
+//! A build waits for what is read, so that reading ends soon: [`CONNECT`], [`ANSWER`], [`PROGRESS`] and, for what drips, [`SLOWEST`].
+//! Nothing that failed is tried again, but for a connection that the server closed (`transport`); the next build is the next try. Nobody waits for what is written, which servers may take a while to
+//! keep: [`KEPT`].
+
+mod cloud;
+mod discreet;
+mod failed;
+mod redis;
+mod services;
+mod transport;
+
+use std::fmt::Display;
+use std::sync::Once;
+use std::time::Duration;
+
+use cache_core::remote::{
+    Condition, Directory, Engine, EngineError, Object, Scheme, Settings, Trouble, Written,
+};
+
+use crate::context::Context;
+
+/// How long connecting may take, a handshake included.
+const CONNECT: Duration = Duration::from_millis(500);
+
+/// How long it may take until an answer begins.
+const ANSWER: Duration = Duration::from_millis(700);
+
+/// How long nothing may move.
+const PROGRESS: Duration = Duration::from_millis(700);
+
+/// How long it may take until something that is read begins, with whatever is asked before: where credentials
+/// come from a service, or what a refusal means.
+const BEGIN: Duration = Duration::from_millis(1500);
+
+/// How much has to come in each second, bytes.
+const SLOWEST: u64 = 64 << 10;
+
+/// How long a server may take to keep what it was sent.
+const KEPT: Duration = Duration::from_secs(10);
+
+/// The engine that is set. One that cannot be used says why whenever it is asked.
+pub(crate) fn open(context: &Context) -> Box<dyn Engine> {
+    install_cryptography();
+    let Context { env, settings, .. } = context;
+    let engine = match settings.address.scheme {
+        Scheme::Directory => {
+            Ok(Box::new(Directory::new(&settings.address.place)) as Box<dyn Engine>)
+        }
+        Scheme::Redis | Scheme::Rediss => {
+            redis::Redis::new(&settings.address, env).map(|redis| Box::new(redis) as _)
+        }
+        _ => cloud::Cloud::new(settings, env).map(|cloud| Box::new(cloud) as _),
+    };
+    let engine = engine.unwrap_or_else(|e| Box::new(Unusable(e)));
+    Box::new(discreet::Discreet::new(engine, env))
+}
+
+/// TLS works with one implementation of its primitives in the whole process.
+fn install_cryptography() {
+    static ONCE: Once = Once::new();
+    ONCE.call_once(|| {
+        // Fails only where there is one already.
+        let _ = rustls::crypto::ring::default_provider().install_default();
+    });
+}
+
+fn runtime() -> Result<tokio::runtime::Runtime, EngineError> {
+    let mut builder = tokio::runtime::Builder::new_multi_thread();
+    let runtime = builder.worker_threads(2).enable_all().build();
+    runtime.map_err(|e| EngineError::new(Trouble::Store, e))
+}
+
+/// Where objects with a name of ours lie for these settings: what is written first, see `cloud`, and what is
+/// probed.
+pub(crate) fn marker(settings: &Settings) -> String {
+    format!("cw1/{}/probe", settings.address.namespace)
+}
+
+/// What is there.
+pub(crate) const MARK: &[u8] = b"cachewrap\n";
+
+/// An error and those that it came from.
+fn chain(error: &(dyn std::error::Error + 'static)) -> String {
+    let mut text = error.to_string();
+    let mut source = error.source();
+    while let Some(error) = source {
+        let more = error.to_string();
+        if !text.contains(&more) {
+            text = format!("{text}: {more}");
+        }
+        source = error.source();
+    }
+    text
+}
+
+fn slow(what: impl Display) -> EngineError {
+    EngineError::new(Trouble::Slow, what)
+}
+
+fn too_long(most: u64) -> EngineError {
+    EngineError::new(
+        Trouble::TooLong,
+        format!("the object is longer than {most} bytes"),
+    )
+}
+
+/// An engine that cannot be opened.
+struct Unusable(EngineError);
+
+impl Engine for Unusable {
+    fn get(&self, _: &str, _: u64) -> Result<Option<Object>, EngineError> {
+        Err(self.0.clone())
+    }
+
+    fn has(&self, _: &str) -> Result<bool, EngineError> {
+        Err(self.0.clone())
+    }
+
+    fn put(&self, _: &str, _: &[u8], _: Condition<'_>) -> Result<Written, EngineError> {
+        Err(self.0.clone())
+    }
+}

@@ -1,0 +1,199 @@
+"""Servers that fail, each in one way. They stand in for no engine: what they do is the fault itself."""
+
+import contextlib
+import http.server
+import socket
+import ssl
+import threading
+from pathlib import Path
+
+from machines import check, run
+
+
+class Broken:
+    """Lets a function talk with each client, in a thread of its own."""
+
+    def __init__(self, talk, tls=None):
+        self.talk = talk
+        self.tls = tls
+        self.socket = socket.create_server(("127.0.0.1", 0))
+        self.port = self.socket.getsockname()[1]
+        self.over = threading.Event()
+        self.clients = 0
+
+    def __enter__(self):
+        threading.Thread(target=self.accept, daemon=True).start()
+        return self
+
+    def __exit__(self, *_):
+        self.over.set()
+        self.socket.close()
+
+    def accept(self):
+        with contextlib.suppress(OSError):
+            while True:
+                client, _ = self.socket.accept()
+                self.clients += 1
+                threading.Thread(target=self.serve, args=(client,), daemon=True).start()
+
+    def serve(self, client):
+        with client, contextlib.suppress(OSError, ValueError):
+            if self.tls:
+                client = self.tls.wrap_socket(client, server_side=True)
+            self.talk(client, self.over)
+
+
+def hears(client):
+    """Reads the head of a request."""
+    head = b""
+    while b"\r\n\r\n" not in head:
+        more = client.recv(4096)
+        if not more:
+            raise OSError("the client has gone")
+        head += more
+    return head
+
+
+def hang(client, over):
+    over.wait()
+
+
+def answer_and_hang(client, over):
+    hears(client)
+    client.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: 100000\r\n\r\nbegins")
+    over.wait()
+
+
+def drip(client, over):
+    hears(client)
+    client.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: 100000\r\n\r\n")
+    while not over.wait(1):
+        client.sendall(b"x")
+
+
+def trickle(client, over):
+    """Never pauses for long, and gets nowhere."""
+    hears(client)
+    client.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: 1000000\r\n\r\n")
+    while not over.wait(0.1):
+        client.sendall(b"x" * 100)
+
+
+def drip_the_head(client, over):
+    hears(client)
+    for byte in b"HTTP/1.1 200 OK\r\nContent-Length: 100000\r\n\r\n":
+        client.sendall(bytes([byte]))
+        if over.wait(1):
+            return
+
+
+def cut(client, over):
+    hears(client)
+    client.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: 100000\r\n\r\n" + b"x" * 1000)
+
+
+def close_once(client, over):
+    """Every second client finds its connection closed before there is an answer; the others find nothing, in good order."""
+    close_once.clients = getattr(close_once, "clients", 0) + 1
+    hears(client)
+    if close_once.clients % 2 == 0:
+        client.sendall(b"HTTP/1.1 404 Not Found\r\nConnection: close\r\nContent-Length: 0\r\n\r\n")
+
+
+def babble(client, over):
+    hears(client)
+    client.sendall(b"\0\xff" * 1000)
+
+
+def flood(client, over):
+    """An object without an end."""
+    hears(client)
+    client.sendall(b"HTTP/1.1 200 OK\r\n\r\n")
+    while not over.is_set():
+        client.sendall(b"x" * 65536)
+
+
+def says(status, headers=""):
+    def talk(client, over):
+        while True:
+            head = hears(client)
+            length = 0
+            for line in head.lower().split(b"\r\n"):
+                if line.startswith(b"content-length:"):
+                    length = int(line.split(b":")[1])
+            have = len(head.split(b"\r\n\r\n", 1)[1])
+            while have < length:
+                have += len(client.recv(65536)) or length
+            client.sendall(f"HTTP/1.1 {status}\r\n{headers}Content-Length: 0\r\n\r\n".encode())
+
+    return talk
+
+
+def certificate_of_nobody(work):
+    """TLS with a certificate that nobody vouches for."""
+    key, cert = Path(work) / "key.pem", Path(work) / "cert.pem"
+    made = run(
+        ["openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-keyout", str(key), "-out", str(cert),
+         "-days", "1", "-subj", "/CN=127.0.0.1", "-addext", "subjectAltName=IP:127.0.0.1"]
+    )  # fmt: skip
+    check(made.returncode == 0, made.stderr)
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(cert, key)
+    return context
+
+
+class Bucket(http.server.ThreadingHTTPServer):
+    """Objects in memory under S3's rule that what is missing is denied to who may not list, which no server that
+    installs here enforces. Notes what is asked of it, and checks no signature."""
+
+    daemon_threads = True
+    request_queue_size = 128
+
+    def __init__(self):
+        self.objects = {}
+        self.methods = []
+        super().__init__(("127.0.0.1", 0), Objects)
+        self.port = self.server_address[1]
+
+    def __enter__(self):
+        threading.Thread(target=self.serve_forever, daemon=True).start()
+        return self
+
+    def __exit__(self, *_):
+        self.shutdown()
+        self.server_close()
+
+    def url(self):
+        return f"s3://cache/rust?endpoint=http://127.0.0.1:{self.port}"
+
+
+class Objects(http.server.BaseHTTPRequestHandler):
+    protocol_version = "HTTP/1.1"
+
+    def log_message(self, *_):
+        pass
+
+    def reply(self, status, content=b""):
+        self.send_response(status)
+        self.send_header("Content-Length", str(len(content)))
+        self.end_headers()
+        if self.command != "HEAD":
+            self.wfile.write(content)
+
+    def do_GET(self):
+        self.server.methods.append(self.command)
+        content = self.server.objects.get(self.path)
+        if content is None:
+            self.reply(403, b"<Error><Code>AccessDenied</Code></Error>")
+        else:
+            self.reply(200, content)
+
+    do_HEAD = do_GET
+
+    def do_PUT(self):
+        self.server.methods.append(self.command)
+        content = self.rfile.read(int(self.headers["Content-Length"]))
+        if self.headers.get("If-None-Match") == "*" and self.path in self.server.objects:
+            return self.reply(412, b"<Error><Code>PreconditionFailed</Code></Error>")
+        self.server.objects[self.path] = content
+        self.reply(200)
