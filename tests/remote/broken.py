@@ -5,17 +5,13 @@ import http.server
 import socket
 import ssl
 import threading
-from pathlib import Path
-
-from machines import check, run
 
 
 class Broken:
     """Lets a function talk with each client, in a thread of its own."""
 
-    def __init__(self, talk, tls=None):
+    def __init__(self, talk):
         self.talk = talk
-        self.tls = tls
         self.socket = socket.create_server(("127.0.0.1", 0))
         self.port = self.socket.getsockname()[1]
         self.over = threading.Event()
@@ -38,8 +34,6 @@ class Broken:
 
     def serve(self, client):
         with client, contextlib.suppress(OSError, ValueError):
-            if self.tls:
-                client = self.tls.wrap_socket(client, server_side=True)
             self.talk(client, self.over)
 
 
@@ -129,16 +123,9 @@ def says(status, headers=""):
     return talk
 
 
-def certificate_of_nobody(work):
-    """TLS with a certificate that nobody vouches for."""
-    key, cert = Path(work) / "key.pem", Path(work) / "cert.pem"
-    made = run(
-        ["openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-keyout", str(key), "-out", str(cert),
-         "-days", "1", "-subj", "/CN=127.0.0.1", "-addext", "subjectAltName=IP:127.0.0.1"]
-    )  # fmt: skip
-    check(made.returncode == 0, made.stderr)
+def tls_with(certificate, key):
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    context.load_cert_chain(cert, key)
+    context.load_cert_chain(certificate, key)
     return context
 
 
@@ -149,11 +136,14 @@ class Bucket(http.server.ThreadingHTTPServer):
     daemon_threads = True
     request_queue_size = 128
 
-    def __init__(self):
+    def __init__(self, tls=None):
         self.objects = {}
         self.methods = []
         super().__init__(("127.0.0.1", 0), Objects)
         self.port = self.server_address[1]
+        self.scheme = "https" if tls else "http"
+        if tls:
+            self.socket = tls.wrap_socket(self.socket, server_side=True)
 
     def __enter__(self):
         threading.Thread(target=self.serve_forever, daemon=True).start()
@@ -164,7 +154,7 @@ class Bucket(http.server.ThreadingHTTPServer):
         self.server_close()
 
     def url(self):
-        return f"s3://cache/rust?endpoint=http://127.0.0.1:{self.port}"
+        return f"s3://cache/rust?endpoint={self.scheme}://127.0.0.1:{self.port}"
 
 
 class Objects(http.server.BaseHTTPRequestHandler):

@@ -41,7 +41,7 @@ def cases(tools):
         "500": failing(broken.says("500 Internal Server Error"), "confused"),
         "503": failing(broken.says("503 Slow Down", "Retry-After: 3600\r\n"), "throttled"),
         "301": failing(broken.says("301 Moved", "Location: http://127.0.0.1:1/\r\n"), "confused"),
-        "bad certificate": bad_certificate,
+        "certificates": certificates,
         "redis hangs": redis_hangs,
         "no credentials": no_credentials,
         "denies what is missing": denies_what_is_missing,
@@ -121,10 +121,18 @@ def closes(lab):
         check(server.clients >= 2 * len(built.compiled), f"asked {server.clients} times")
 
 
-def bad_certificate(lab):
+def certificates(lab):
+    """One that an authority vouches for, which one machine knows and another does not."""
     needs("openssl")
-    with Broken(broken.babble, broken.certificate_of_nobody(lab.work)) as server:
-        machine = builds_alone(lab, "certificate", s3(server.port, "https"), "unreachable", **WRITER)
+    authority, certificate, key = servers.certificates(lab.work)
+    with Bucket(broken.tls_with(certificate, key)) as server:
+        url = f"{server.url()}&mode=write"
+        knowing = lab.machine("knowing", url, SSL_CERT_FILE=str(authority), **WRITER)
+        knowing.build().ok()
+        knowing.push()
+        reading = {**KEY, "CACHEWRAP_REMOTE_TRUSTED": PUBLIC, "SSL_CERT_FILE": str(authority)}
+        lab.machine("reading", server.url(), **reading).build().ok().compiles([])
+        machine = builds_alone(lab, "unknowing", url, "unreachable", **WRITER)
         probed = machine.helper("probe").stdout
         check("certificate" in probed, f"what is wrong is not said: {probed}")
 

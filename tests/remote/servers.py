@@ -174,6 +174,26 @@ class Redis(Server):
         return f"redis://127.0.0.1:{self.port}/1/rust"
 
 
+class RedisTls(Redis):
+    name = "redis-tls"
+    needed = ("redis-server", "openssl")
+
+    def command(self):
+        program, config = super().command()
+        authority, certificate, key = certificates(self.work)
+        text = config.read_text().replace(f"port {self.port}\n", f"port 0\ntls-port {self.port}\n")
+        config.write_text(
+            f"{text}tls-cert-file {certificate}\ntls-key-file {key}\ntls-ca-cert-file {authority}\n"
+            "tls-auth-clients no\n"
+        )
+        self.env = {**self.env, "SSL_CERT_FILE": str(authority)}
+        self.env_of_readers = {**self.env_of_readers, "SSL_CERT_FILE": str(authority)}
+        return [program, config]
+
+    def url(self):
+        return f"rediss://127.0.0.1:{self.port}/1/rust"
+
+
 class Valkey(Redis):
     name = "valkey"
     needed = ()
@@ -280,6 +300,22 @@ http {{
         return f"webdav://127.0.0.1:{self.port}/dav"
 
 
+def certificates(work):
+    """One of an authority, and one for loopback that it vouches for, with its key."""
+    authority, vouching, certificate, key = (Path(work) / name for name in ("ca.pem", "ca.key", "tls.pem", "tls.key"))
+    common = ["openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "2"]
+    leaf = ["-addext", "subjectAltName=IP:127.0.0.1", "-addext", "basicConstraints=critical,CA:FALSE"]
+    for command in (
+        [*common, "-keyout", vouching, "-out", authority, "-subj", "/CN=authority"],
+        [*common, "-keyout", key, "-out", certificate, "-subj", "/CN=loopback", *leaf,
+         "-CA", authority, "-CAkey", vouching],
+    ):  # fmt: skip
+        made = run([str(word) for word in command])
+        if made.returncode != 0:
+            raise Failure(f"no certificate: {made.stderr}")
+    return authority, certificate, key
+
+
 def make_bucket(port, env):
     """By curl, which can sign. It is there when the server has begun to work, some time after it listens."""
     who = f"{env['AWS_ACCESS_KEY_ID']}:{env['AWS_SECRET_ACCESS_KEY']}"
@@ -323,4 +359,4 @@ def make_container(port, env):
     retry(lambda: urllib.request.urlopen(request, timeout=5).read())
 
 
-ALL = [SeaweedFs, Redis, RcloneS3, Valkey, Azurite, GoogleStorage, Nginx]
+ALL = [SeaweedFs, Redis, RedisTls, RcloneS3, Valkey, Azurite, GoogleStorage, Nginx]
