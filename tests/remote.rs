@@ -216,6 +216,8 @@ fn only_signed_results_are_taken() {
         &["remote", "keygen", ours.to_str().expect("it is text")],
     );
     assert!(!again.status.success(), "the key would be lost");
+    // That nothing is read is told of.
+    case.env("CACHEWRAP_LOG", "off");
     at_machine(&mut case, "one", "write");
     case.env("CACHEWRAP_REMOTE_SIGN_KEY_FILE", &ours);
     let all = compare(&case, &["build"]).ok().compiled;
@@ -434,7 +436,23 @@ fn a_project_does_not_say_where_results_come_from() {
         "{}",
         build.stderr
     );
+    // Nor by where the user's settings are.
+    let settings = case.path("xdg/cachewrap/config.toml");
+    let text = format!("[remote]\nurl = \"{url}\"\ntrust = \"bucket\"\n");
+    case.write("xdg/cachewrap/config.toml", text);
+    let dir = settings
+        .ancestors()
+        .nth(2)
+        .expect("it lies there")
+        .display();
+    let config = format!("[env]\nXDG_CONFIG_HOME = {{ value = \"{dir}\", force = true }}\n");
+    case.write(".cargo/config.toml", config);
+    let cache = case.root().join("by settings");
+    case.env("CACHEWRAP_DIR", cache);
+    case.wipe().cargo(&["build"]).ok().compiles(&all);
     // Nor whom to trust, where the remote is the user's.
+    let config = "[env]\nCACHEWRAP_REMOTE_TRUST = { value = \"bucket\", force = true }\n";
+    case.write(".cargo/config.toml", config);
     case.env("CACHEWRAP_REMOTE", url);
     let cache = case.root().join("three");
     case.env("CACHEWRAP_DIR", cache);

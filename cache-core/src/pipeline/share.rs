@@ -17,7 +17,7 @@ use std::collections::HashSet;
 use std::os::unix::ffi::OsStrExt as _;
 use std::time::Instant;
 
-use crate::config::{LogLevel, Origin};
+use crate::config::LogLevel;
 use crate::formats::digest::ResultKey;
 use crate::formats::manifest::result_key;
 use crate::inputs::check::Checker;
@@ -65,17 +65,20 @@ impl Engine<'_> {
         if !is_set || call.unit.is_query() {
             return None;
         }
-        if let Some(variable) = set_by_checkout(config, call.request.env) {
+        if let Some(variable) = set_by_checkout(call.request.env) {
             self.log.warn_once("remote of the checkout", || {
                 format!("the remote is not used: {variable} was set by the project, not by you")
             });
             return None;
         }
         match Settings::of(config) {
-            Ok(settings) => settings.map(|settings| Sharing {
-                name: settings.name(),
-                settings,
-                helper: RefCell::default(),
+            Ok(settings) => settings.map(|settings| {
+                self.say_whether_read(&settings);
+                Sharing {
+                    name: settings.name(),
+                    settings,
+                    helper: RefCell::default(),
+                }
             }),
             Err(e) => {
                 let trouble = e.to_string();
@@ -87,20 +90,33 @@ impl Engine<'_> {
     }
 }
 
-/// A variable about remotes that cargo was not started with, but set.
-fn set_by_checkout(config: &crate::config::Config, env: &Environment) -> Option<String> {
-    let is_by_variable = matches!(config.remote.origin, Origin::Variable(_))
-        || matches!(config.remote_trusted.origin, Origin::Variable(_))
-        || matches!(config.remote_trust.origin, Origin::Variable(_))
-        || env.get("CACHEWRAP_CONFIG").is_some();
+impl Engine<'_> {
+    /// Says, once a build, that nothing is read where nobody is trusted.
+    fn say_whether_read(&self, settings: &Settings) {
+        if settings.address.mode == Mode::Read && !settings.trust.admits_anybody() {
+            self.log.warn_once("remote without trust", || {
+                "the remote is not read: name keys in CACHEWRAP_REMOTE_TRUSTED, or set \
+                 CACHEWRAP_REMOTE_TRUST=bucket"
+                    .to_owned()
+            });
+        }
+    }
+}
+
+/// Variables from which it follows where settings are.
+const LEADS_TO_SETTINGS: &[&str] = &["CACHEWRAP_CONFIG", "HOME", "XDG_CONFIG_HOME"];
+
+/// A variable that says something about remotes, or where settings are, which cargo was not started with but
+/// set.
+fn set_by_checkout(env: &Environment) -> Option<String> {
     let parent = proc::Process::find(std::os::unix::process::parent_id())?;
-    if !is_by_variable || parent.name() != "cargo" {
+    if parent.name() != "cargo" {
         return None;
     }
     let started_with = Environment::of_block(&proc::environment_of_parent()?);
     let ours = env.iter().filter(|(name, _)| {
-        let name = name.as_bytes();
-        name.starts_with(b"CACHEWRAP_REMOTE") || name == b"CACHEWRAP_CONFIG"
+        let leads_there = LEADS_TO_SETTINGS.iter().any(|known| name == known);
+        leads_there || name.as_bytes().starts_with(b"CACHEWRAP_REMOTE")
     });
     let mut set_since = ours.filter(|(name, value)| started_with.get(name) != Some(*value));
     set_since

@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use cache_core::config::{BuildScripts, Loaded, Origin, format_size};
+use cache_core::remote::{Remote, Scheme, Settings};
 use cache_core::{Config, Store};
 
 use super::config::said_of;
@@ -82,6 +83,7 @@ pub(super) fn run(cx: &mut Context) -> Result<(), Failure> {
     let observed = cache_core::probe_observer();
     checks.push(("observer", observer(&config, &observed)));
     checks.push(("scripts", scripts(&config, observed.is_ok())));
+    checks.extend(remote(cx, &config).map(|verdict| ("remote", verdict)));
 
     let any_bad = checks
         .iter()
@@ -102,6 +104,33 @@ pub(super) fn run(cx: &mut Context) -> Result<(), Failure> {
     } else {
         Ok(())
     }
+}
+
+/// The remote, if one is set.
+fn remote(cx: &Context, config: &Config) -> Option<Verdict> {
+    let settings = match Settings::of(config) {
+        Ok(settings) => settings?,
+        Err(e) => return Some(doubtful(e.to_string(), "cargo cachewrap config")),
+    };
+    let store = Store::new(&*config.dir, true);
+    let url = &settings.address;
+    Some(
+        if url.scheme != Scheme::Directory && super::remote::helper(cx).is_none() {
+            doubtful(
+                format!("{url} is not used: `cachewrap-remote` is not installed"),
+                "cargo install --path cachewrap-remote --locked",
+            )
+        } else if !settings.trust.admits_anybody() {
+            doubtful(
+                format!("{url} is not read: nobody is trusted"),
+                "cargo cachewrap help config",
+            )
+        } else if let Some(why) = Remote::why_left_alone(&store, &settings) {
+            doubtful(format!("{url}: {why}"), "cargo cachewrap remote probe")
+        } else {
+            Good(url.to_string())
+        },
+    )
 }
 
 /// The wrapper installed together with this program.

@@ -43,7 +43,7 @@ fn settings(config: &Config) -> Result<Settings, Failure> {
     })
 }
 
-fn helper(cx: &Context) -> Option<PathBuf> {
+pub(super) fn helper(cx: &Context) -> Option<PathBuf> {
     let beside = cx
         .program
         .as_ref()

@@ -1,5 +1,6 @@
 //! `/healthz`: whether builds can store what they make.
 
+use cache_core::remote::{Remote, Settings};
 use cache_core::{Config, Store};
 use serde_json::json;
 
@@ -28,6 +29,11 @@ pub(super) fn page(store: &Store, config: &Config) -> Page {
     let last = store
         .last_collection()
         .map(|last| json!({ "finished": finished(&last), "size_bytes": last.size }));
+    // Builds go on without it.
+    let remote = Settings::of(config).ok().flatten().map(|settings| {
+        let left_alone = Remote::why_left_alone(store, &settings);
+        json!({ "url": settings.address.to_string(), "left_alone": left_alone })
+    });
     let health = json!({
         "status": word,
         "problems": problems,
@@ -36,6 +42,7 @@ pub(super) fn page(store: &Store, config: &Config) -> Page {
         "read_only": *config.read_only,
         "free_bytes": free,
         "last_collection": last,
+        "remote": remote,
     });
     Page::text(status, format!("{health:#}\n")).of_type("application/json")
 }

@@ -8,6 +8,7 @@
 
 use std::fmt::{Display, Write as _};
 
+use cache_core::remote::Trouble;
 use cache_core::store::stats::{CORRUPT, Events, FAULT, KINDS, STORED_BYTES, TOOL_RUNS};
 use cache_core::{BypassReason, Config, NotStored, Store};
 
@@ -135,8 +136,7 @@ impl Page {
     }
 
     fn time(&mut self, name: &str, events: &Events, micros: u64) {
-        let seconds = format!("{}.{:06}", micros / 1_000_000, micros % 1_000_000);
-        self.sample(name, &[("kind", events.kind.name())], seconds);
+        self.sample(name, &[("kind", events.kind.name())], seconds(micros));
     }
 
     fn events(&mut self, counters: &Counters) {
@@ -161,9 +161,39 @@ impl Page {
                 "Damaged files that were met.",
                 CORRUPT,
             ),
+            (
+                "cachewrap_remote_hits_total",
+                "Units that a remote had.",
+                "remote.hit",
+            ),
+            (
+                "cachewrap_remote_misses_total",
+                "Units that a remote did not have.",
+                "remote.miss",
+            ),
+            (
+                "cachewrap_remote_fetched_bytes_total",
+                "What was fetched from a remote when it was asked for.",
+                "remote.fetched_bytes",
+            ),
+            (
+                "cachewrap_remote_sent_bytes_total",
+                "What was sent to a remote.",
+                "remote.sent_bytes",
+            ),
         ] {
             self.family(name, "counter", help);
             self.sample(name, &[], counters.get(counter));
+        }
+        let waited = "cachewrap_remote_waited_seconds_total";
+        self.family(waited, "counter", "Time that units waited for a remote.");
+        self.sample(waited, &[], seconds(counters.get("remote.waited_us")));
+        let errors = "cachewrap_remote_errors_total";
+        self.family(errors, "counter", "Trouble with a remote.");
+        for trouble in Trouble::ALL {
+            let name = trouble.name();
+            let n = counters.get(&format!("remote.error.{name}"));
+            self.sample(errors, &[("trouble", name)], n);
         }
     }
 
@@ -230,6 +260,10 @@ impl Page {
         let end = if labels.is_empty() { " " } else { "} " };
         let _ = writeln!(self.text, "{end}{value}");
     }
+}
+
+fn seconds(micros: u64) -> String {
+    format!("{}.{:06}", micros / 1_000_000, micros % 1_000_000)
 }
 
 #[cfg(test)]
