@@ -2,7 +2,7 @@
 
 use std::collections::{HashMap, HashSet};
 use std::os::unix::ffi::OsStrExt as _;
-use std::path::Path;
+use std::path::{Component, Path};
 use std::sync::Arc;
 
 use crate::inputs::input::FileType;
@@ -401,7 +401,10 @@ impl<'a> Sorter<'a> {
             self.note(event, Use::Looked, Code::No);
             return;
         };
-        if self.is_made_here(event) || self.subject.is_fixed(&event.real) {
+        if self.is_made_here(event)
+            || self.subject.is_fixed(&event.real)
+            || self.leads_from_fixed(&event.path)
+        {
             return;
         }
         let path = self.recorded(event);
@@ -413,6 +416,12 @@ impl<'a> Sorter<'a> {
         if !is_link && !is_known && self.subject.starts_at_once() {
             self.summary.met.push((path.to_path_buf(), found.file_type));
         }
+    }
+
+    /// Whether a path is that of something fixed, wherever links lead from there.
+    fn leads_from_fixed(&self, path: &Path) -> bool {
+        let goes_up = || path.components().any(|part| part == Component::ParentDir);
+        self.subject.is_fixed(path) && !goes_up()
     }
 
     fn note(&mut self, event: &Event, usage: Use, code: Code) {
