@@ -6,8 +6,8 @@
 //! ```text
 //! <prefix>/cw1/<namespace>/n/<manifest key>   offers: lists of questions (`offers`, `inputs::question`)
 //! <prefix>/cw1/<namespace>/r/<result key>     a pack: a result and its blobs (`pack`); never changed
-//! ```
 //! <prefix>/cw1/<namespace>/i/<project>        what a project needed (`index`), to fetch it at once
+//! ```
 //! Looking up: get the offers for a manifest key, ask their questions here, get the pack of the result that the
 //! answers name. No value of a variable and no content of a file leaves the machine; what is asked
 //! for is the hash of all of them. Sending: the pack first, then the offer. What is to be sent waits in the store
@@ -38,27 +38,28 @@ mod helper;
 mod index;
 mod offers;
 mod pack;
+mod probe;
 mod pull;
+mod settings;
 mod trust;
 
-use std::time::{Duration, Instant, SystemTime};
+use std::time::{Duration, SystemTime};
 
 pub use address::{Address, Mode, Scheme};
 pub use directory::Directory;
 pub use engine::{Condition, Engine, EngineError, Object, Trouble, Written};
 pub use helper::{Answer, Asked, Hello, read_message, socket_path, write_message};
 pub use index::Project;
+pub use probe::ProbeStep;
 pub use pull::Pulled;
+pub use settings::{Settings, SettingsError};
 pub use trust::{PublicKey, SecretKey, Trust};
 
 pub(crate) use helper::Helper;
 pub(crate) use index::Entry;
 pub(crate) use offers::{Offer, Offers};
 
-use crate::config::Config;
-use crate::error::PathError;
-use crate::formats::digest::{Digest, ManifestKey, ResultKey};
-use crate::os::fs;
+use crate::formats::digest::{ManifestKey, ResultKey};
 use crate::store::shared::{Down, Queued};
 use crate::store::{Store, StoreError};
 use offers::Author;
@@ -72,72 +73,6 @@ const LONGEST_PAUSE: Duration = Duration::from_secs(600);
 
 /// How often replacing the offers for a key is tried while others replace them.
 const TRIES: u32 = 4;
-
-/// What is set about a remote.
-#[derive(Clone, Debug)]
-#[non_exhaustive]
-pub struct Settings {
-    /// Where it is.
-    pub address: Address,
-    /// Whom results are taken from.
-    pub trust: Trust,
-    /// What is sent is signed with this.
-    pub key: Option<SecretKey>,
-    /// The longest result that is taken, bytes.
-    pub room: u64,
-}
-
-/// Why a remote that is set cannot be used.
-#[derive(Debug, thiserror::Error)]
-pub enum SettingsError {
-    /// The file with the key cannot be read.
-    #[error("failed to {0}")]
-    Unreadable(#[from] PathError),
-    /// There is no key in it.
-    #[error("{0} does not hold a key that `cargo cachewrap remote keygen` made")]
-    NoKey(String),
-}
-
-impl Settings {
-    /// What is set; `None` if no remote is. Reads the file with the key if there is one, and what is
-    /// made here is sent.
-    pub fn of(config: &Config) -> Result<Option<Self>, SettingsError> {
-        let Some(address) = config.remote.value.clone() else {
-            return Ok(None);
-        };
-        let mut key = config.remote_sign_key.value.clone();
-        if key.is_none()
-            && address.mode == Mode::Write
-            && let Some(path) = &config.remote_sign_key_file.value
-        {
-            let text = fs::read(path)?;
-            let read = std::str::from_utf8(&text).ok().and_then(SecretKey::parse);
-            key = Some(read.ok_or_else(|| SettingsError::NoKey(path.display().to_string()))?);
-        }
-        let mut keys = config.remote_trusted.value.clone();
-        // What was made here is trusted here.
-        keys.extend(key.as_ref().map(SecretKey::public));
-        Ok(Some(Self {
-            trust: if *config.remote_trust {
-                Trust::Bucket
-            } else {
-                Trust::Keys(keys)
-            },
-            address,
-            key,
-            room: *config.max_size / 4,
-        }))
-    }
-
-    /// What the place is called in the store: a few digits, whatever may be done there and for whom.
-    pub fn name(&self) -> String {
-        let mut place = self.address.clone();
-        (place.mode, place.namespace) = (Mode::Read, String::new());
-        let mut hex = Digest::of(place.to_string().as_bytes()).to_hex();
-        hex.truncate(16);
-        hex
-    }
-}
 
 /// A remote, reached through an engine, and the store that goes with it.
 pub struct Remote<'a> {
@@ -181,30 +116,6 @@ enum Sent {
     Later,
 }
 
-/// One thing that was tried with a remote.
-#[derive(Debug)]
-#[non_exhaustive]
-pub struct ProbeStep {
-    /// What it is called.
-    pub name: &'static str,
-    /// How long it took.
-    pub took: Duration,
-    /// What came of it, for people.
-    pub outcome: Result<String, EngineError>,
-}
-
-impl ProbeStep {
-    fn take(name: &'static str, step: impl FnOnce() -> Result<String, EngineError>) -> Self {
-        let started = Instant::now();
-        let outcome = step();
-        Self {
-            name,
-            took: started.elapsed(),
-            outcome,
-        }
-    }
-}
-
 impl<'a> Remote<'a> {
     /// A remote.
     pub fn new(store: &'a Store, engine: &'a dyn Engine, settings: &'a Settings) -> Self {
@@ -224,44 +135,6 @@ impl<'a> Remote<'a> {
     /// Has the remote be asked, even if it was in trouble just now: somebody wants to know.
     pub fn ask_again(&self) {
         self.store.set_down(&self.name, None);
-    }
-
-    /// Tries what the remote is used for, as far as settings allow it, one after the other until something fails.
-    pub fn probe(&self) -> Vec<ProbeStep> {
-        self.ask_again();
-        let name = format!("cw1/{}/probe", self.settings.address.namespace);
-        let content = format!("{:?}", SystemTime::now());
-        let written = |written| match written {
-            Written::Yes => "written".to_owned(),
-            Written::No => "not written".to_owned(),
-        };
-        let mut steps = Vec::new();
-        if self.settings.address.mode == Mode::Write {
-            let put = || {
-                self.engine
-                    .put(&name, content.as_bytes(), Condition::Always)
-            };
-            steps.push(ProbeStep::take("write", || self.guarded(put).map(written)));
-            let has = || self.engine.has(&name);
-            let there = |there: bool| if there { "there" } else { "not there" }.to_owned();
-            steps.push(ProbeStep::take("look", || self.guarded(has).map(there)));
-        }
-        let get = || self.engine.get(&name, 1 << 10);
-        let read = |object: Option<Object>| match object {
-            Some(object) if object.bytes == content.as_bytes() => "as it was written".to_owned(),
-            Some(_) => "another machine's".to_owned(),
-            None => "nothing there".to_owned(),
-        };
-        steps.push(ProbeStep::take("read", || self.guarded(get).map(read)));
-        let absent = || self.engine.get(&format!("{name}-absent"), 1 << 10);
-        let read = |object: Option<Object>| match object {
-            Some(_) => "something is there".to_owned(),
-            None => "nothing there, as it should be".to_owned(),
-        };
-        steps.push(ProbeStep::take("miss", || self.guarded(absent).map(read)));
-        let failed = steps.iter().position(|step| step.outcome.is_err());
-        steps.truncate(failed.map_or(steps.len(), |n| n + 1));
-        steps
     }
 
     /// Gets the offers for a key into the store; whether there are any that count.

@@ -3,7 +3,7 @@ use std::sync::Mutex;
 use std::sync::atomic::{AtomicU32, Ordering};
 
 use super::*;
-use crate::formats::digest::BlobRef;
+use crate::formats::digest::{BlobRef, Digest};
 use crate::inputs::question::Question;
 use crate::outputs::result::{CompileResult, Content, Output, Role};
 use crate::roots::{Root, Template};
