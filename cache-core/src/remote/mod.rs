@@ -72,7 +72,7 @@ const FIRST_PAUSE: Duration = Duration::from_secs(30);
 const LONGEST_PAUSE: Duration = Duration::from_secs(600);
 
 /// How often replacing the offers for a key is tried while others replace them.
-const TRIES: u32 = 4;
+const TRIES: u32 = 8;
 
 /// A remote, reached through an engine, and the store that goes with it.
 pub struct Remote<'a> {
