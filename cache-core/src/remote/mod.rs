@@ -19,7 +19,7 @@
 //!   all processes, and until a time that grows with each failure nobody asks again. The build
 //!   goes on as without a remote.
 //! - *Somebody puts something there.* Offers and packs count only if they are signed by a key that the user
-//!   trusts ([`trust`]), over namespace, keys and content. Without keys nothing is read, unless
+//!   trusts (`trust`), over namespace, keys and content. Without keys nothing is read, unless
 //!   the user says that whoever can write there is trusted.
 //! - *Offers are lost* because two machines replace the object at the same time: engines that
 //!   have conditional writes exclude it; with others, who sends reads again, and adds again. What is lost after all is found
