@@ -10,7 +10,7 @@ use super::{Fetched, Mode, Remote};
 use crate::store::stats::STORED_BYTES;
 
 /// How many results are fetched at once.
-const AT_ONCE: usize = 8;
+const AT_ONCE: usize = 4;
 
 /// What was fetched before anybody asked for it.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
