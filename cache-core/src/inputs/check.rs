@@ -5,6 +5,7 @@
 //! then by digest, through the memo.
 
 use std::collections::HashMap;
+use std::ffi::OsStr;
 use std::os::unix::ffi::OsStrExt as _;
 use std::path::{Path, PathBuf};
 
@@ -28,7 +29,35 @@ pub(crate) struct World<'a> {
     /// The last value of an argument that is left out of keys.
     pub(crate) argument: &'a dyn Fn(&str) -> Option<Vec<u8>>,
     /// Whether the key holds a variable already.
-    pub(crate) in_key: &'a dyn Fn(&std::ffi::OsStr) -> bool,
+    pub(crate) in_key: &'a dyn Fn(&OsStr) -> bool,
+}
+
+impl World<'_> {
+    /// Where a path is here; `None` where its root is not known.
+    pub(crate) fn at(&self, path: &RootedPath) -> Option<PathBuf> {
+        self.scene.roots.resolve(path)
+    }
+
+    /// A fact of the machine, or the last value of an argument.
+    pub(crate) fn argument(&self, name: &str) -> Option<Vec<u8>> {
+        kernel::fact(name)
+            .or_else(|| asks::value(name, self.scene.env))
+            .or_else(|| (self.argument)(name))
+    }
+
+    /// Whether nothing is at a path. A link is something, even one that leads nowhere. Who has no home may
+    /// have one that is found otherwise.
+    pub(crate) fn is_absent(&self, path: &RootedPath) -> bool {
+        match self.at(path) {
+            Some(place) => fs::symlink_metadata(&place).is_err(),
+            None => path.root != Some(Root::Home),
+        }
+    }
+
+    /// The file that a name is searched for in `PATH`.
+    pub(crate) fn program(&self, name: &[u8]) -> Option<PathBuf> {
+        search::program(OsStr::from_bytes(name), self.scene.env, self.scene.cwd)
+    }
 }
 
 /// Checks the input sets of one manifest.
@@ -66,21 +95,16 @@ impl<'a> Checker<'a> {
         match input {
             Input::File { path, blob } => self.file(path, blob),
             Input::Dir { path, listing } => {
-                let now = self.at(path).and_then(|p| listing::digest(&p).ok());
+                let now = self.world.at(path).and_then(|p| listing::digest(&p).ok());
                 compare("listing", path, "other entries", now == Some(*listing))
             }
             Input::Exists { path, file_type } => {
-                let now = self.at(path).and_then(|p| Stamp::of(&p));
+                let now = self.world.at(path).and_then(|p| Stamp::of(&p));
                 let same = now.is_some_and(|s| s.file_type == *file_type);
                 compare("existence", path, "gone or of another type", same)
             }
             Input::Absent { path } => {
-                // A link is something, even one that leads nowhere. Who has no home may have one that is
-                // found otherwise.
-                let gone = match self.at(path) {
-                    Some(place) => fs::symlink_metadata(&place).is_err(),
-                    None => path.root != Some(Root::Home),
-                };
+                let gone = self.world.is_absent(path);
                 compare("appeared", path, "there", gone)
             }
             Input::Permission {
@@ -88,25 +112,30 @@ impl<'a> Checker<'a> {
                 asked,
                 granted,
             } => {
-                let now = self.at(path).is_some_and(|p| fs::may_be_used(&p, *asked));
+                let now = self
+                    .world
+                    .at(path)
+                    .is_some_and(|p| fs::may_be_used(&p, *asked));
                 compare("permission", path, "otherwise", now == *granted)
             }
             Input::Attributes { path, attributes } => {
-                let now = self.at(path).and_then(|p| listing::attributes(&p).ok());
+                let now = self
+                    .world
+                    .at(path)
+                    .and_then(|p| listing::attributes(&p).ok());
                 compare("attributes", path, "others", now == Some(*attributes))
             }
             Input::Link { path, target } => {
                 // A root may have several spellings, one of which the link gives it.
-                let now = self.at(path).and_then(|p| fs::read_link(&p).ok());
+                let now = self.world.at(path).and_then(|p| fs::read_link(&p).ok());
                 let same =
                     now.is_some_and(|now| self.world.scene.roots.relativize(&now) == *target);
                 compare("link", path, "no such link", same)
             }
             Input::Env { name, value } => self.env(name, value),
             Input::Program { name, path } => {
-                let name = std::ffi::OsStr::from_bytes(name);
-                let found = search::program(name, self.world.scene.env, self.world.scene.cwd);
-                let same = found.is_some() && found == self.at(path);
+                let found = self.world.program(name);
+                let same = found.is_some() && found == self.world.at(path);
                 compare("program", path, "another program in PATH", same)
             }
             Input::Modes { modes } => {
@@ -127,18 +156,15 @@ impl<'a> Checker<'a> {
                     "other permissions",
                 ))
             }
-            Input::NoProgram { name } => {
-                let name = std::ffi::OsStr::from_bytes(name);
-                match search::program(name, self.world.scene.env, self.world.scene.cwd) {
-                    None => Ok(()),
-                    Some(now) => Err(change(
-                        "program",
-                        &name.to_string_lossy(),
-                        "nowhere in PATH",
-                        &now.display().to_string(),
-                    )),
-                }
-            }
+            Input::NoProgram { name } => match self.world.program(name) {
+                None => Ok(()),
+                Some(now) => Err(change(
+                    "program",
+                    &String::from_utf8_lossy(name),
+                    "nowhere in PATH",
+                    &now.display().to_string(),
+                )),
+            },
             Input::CodeEnv {
                 code,
                 variables,
@@ -149,31 +175,20 @@ impl<'a> Checker<'a> {
                 &names::told(self.world.scene.env, words.as_deref()),
             ),
             Input::Argument { name, value } => {
-                let now = self.argument(name);
+                let now = self.world.argument(name);
                 different("argument", name, value.as_deref(), now.as_deref())
             }
             Input::RootValue { root, value } => {
                 let now = self.world.scene.roots.get(*root).map(path_bytes);
-                let old = self.at(value);
+                let old = self.world.at(value);
                 different("place", root.name(), old.as_deref().map(path_bytes), now)
             }
         }
     }
 
-    /// A fact of the machine, or the last value of an argument.
-    fn argument(&self, name: &str) -> Option<Vec<u8>> {
-        kernel::fact(name)
-            .or_else(|| asks::value(name, self.world.scene.env))
-            .or_else(|| (self.world.argument)(name))
-    }
-
-    fn at(&self, path: &RootedPath) -> Option<PathBuf> {
-        self.world.scene.roots.resolve(path)
-    }
-
     fn file(&self, path: &RootedPath, blob: &BlobRef) -> Result<(), Change> {
         let gone = || compare("file", path, "not there", false);
-        let Some(place) = self.at(path) else {
+        let Some(place) = self.world.at(path) else {
             return gone();
         };
         let Some(stamp) = Stamp::of(&place) else {
@@ -192,8 +207,8 @@ impl<'a> Checker<'a> {
     }
 
     fn env(&self, name: &[u8], value: &EnvValue) -> Result<(), Change> {
-        let now = self.world.scene.env.get(std::ffi::OsStr::from_bytes(name));
-        let now = now.map(std::ffi::OsStr::as_bytes);
+        let now = self.world.scene.env.get(OsStr::from_bytes(name));
+        let now = now.map(OsStr::as_bytes);
         let old = match value {
             EnvValue::Unset => None,
             EnvValue::Set(template) => Some(self.filled("env", name, template)?),
@@ -213,7 +228,7 @@ impl<'a> Checker<'a> {
             if let Input::File { path, blob } = input
                 && code.contains(blob)
             {
-                files.extend(self.at(path).map(|path| (*blob, path)));
+                files.extend(self.world.at(path).map(|path| (*blob, path)));
             }
         }
         // What the process made itself and then ran is among the outputs, if anywhere.

@@ -17,14 +17,13 @@
 use std::collections::HashMap;
 use std::ffi::OsStr;
 use std::os::unix::ffi::OsStrExt as _;
-use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
 
 use super::check::World;
 use super::input::{EnvValue, FileType, Input};
 use super::names::{self, Code};
-use super::{asks, kernel, listing, record, search};
+use super::{listing, record};
 use crate::formats::digest::BlobRef;
 use crate::os::fs;
 use crate::os::stamp::Stamp;
@@ -164,23 +163,21 @@ impl<'a> Asker<'a> {
             Question::File(path) => self.file(path)?,
             Question::Dir(path) => Input::Dir {
                 path: path.clone(),
-                listing: listing::digest(&self.at(path)?).ok()?,
+                listing: listing::digest(&self.world.at(path)?).ok()?,
             },
             Question::Exists(path) => Input::Exists {
                 path: path.clone(),
-                file_type: Stamp::of(&self.at(path)?)?.file_type,
+                file_type: Stamp::of(&self.world.at(path)?)?.file_type,
             },
             Question::Absent(path) => {
-                let there = self
-                    .at(path)
-                    .is_some_and(|p| fs::symlink_metadata(&p).is_ok());
-                (!there).then(|| Input::Absent { path: path.clone() })?
+                let is_absent = self.world.is_absent(path);
+                is_absent.then(|| Input::Absent { path: path.clone() })?
             }
             Question::Link(path) => Input::Link {
                 path: path.clone(),
                 target: scene
                     .roots
-                    .relativize(&fs::read_link(&self.at(path)?).ok()?),
+                    .relativize(&fs::read_link(&self.world.at(path)?).ok()?),
             },
             Question::Env(name) => Input::Env {
                 name: name.clone(),
@@ -194,19 +191,17 @@ impl<'a> Asker<'a> {
             },
             Question::Program(name) => Input::Program {
                 name: name.clone(),
-                path: scene.roots.relativize(&self.program(name)?),
+                path: scene.roots.relativize(&self.world.program(name)?),
             },
             Question::NoProgram(name) => {
-                let found = self.program(name);
+                let found = self.world.program(name);
                 found
                     .is_none()
                     .then(|| Input::NoProgram { name: name.clone() })?
             }
             Question::Argument(name) => Input::Argument {
                 name: name.clone(),
-                value: kernel::fact(name)
-                    .or_else(|| asks::value(name, scene.env))
-                    .or_else(|| (self.world.argument)(name)),
+                value: self.world.argument(name),
             },
             Question::RootValue(root, below) => Input::RootValue {
                 root: *root,
@@ -215,11 +210,14 @@ impl<'a> Asker<'a> {
             Question::Permission { path, asked } => Input::Permission {
                 path: path.clone(),
                 asked: *asked,
-                granted: self.at(path).is_some_and(|p| fs::may_be_used(&p, *asked)),
+                granted: self
+                    .world
+                    .at(path)
+                    .is_some_and(|p| fs::may_be_used(&p, *asked)),
             },
             Question::Attributes(path) => Input::Attributes {
                 path: path.clone(),
-                attributes: listing::attributes(&self.at(path)?).ok()?,
+                attributes: listing::attributes(&self.world.at(path)?).ok()?,
             },
             Question::Told(words) => Input::Told {
                 words: words.clone(),
@@ -227,10 +225,6 @@ impl<'a> Asker<'a> {
             },
             Question::CodeEnv { .. } | Question::Modes => return None,
         })
-    }
-
-    fn at(&self, path: &RootedPath) -> Option<PathBuf> {
-        self.world.scene.roots.resolve(path)
     }
 
     fn root_value(&self, root: Root, below: Option<Root>) -> Option<RootedPath> {
@@ -246,13 +240,8 @@ impl<'a> Asker<'a> {
         })
     }
 
-    fn program(&self, name: &[u8]) -> Option<PathBuf> {
-        let scene = self.world.scene;
-        search::program(OsStr::from_bytes(name), scene.env, scene.cwd)
-    }
-
     fn file(&self, path: &RootedPath) -> Option<Input> {
-        let place = self.at(path)?;
+        let place = self.world.at(path)?;
         let stamp = Stamp::of(&place).filter(|stamp| stamp.file_type == FileType::File)?;
         // What is known of it may not be known to everybody.
         if stamp.mode & 0o004 == 0 && !fs::is_readable(&place) {
@@ -276,7 +265,7 @@ impl<'a> Asker<'a> {
             let Some(Input::File { path, blob }) = answers.get(*n as usize)?.as_ref() else {
                 return None;
             };
-            code.push((*blob, self.at(path)?));
+            code.push((*blob, self.world.at(path)?));
         }
         code.extend(
             own.iter()

@@ -103,17 +103,22 @@ struct Call<'a> {
     queued: Cell<Option<ResultKey>>,
 }
 
-/// A result in the store, and how long its outputs are, bytes.
+/// A result in the store, how long its outputs are, bytes, and how long making it took, microseconds.
 #[derive(Clone, Copy)]
 struct Stored {
     key: ResultKey,
     bytes: u64,
+    duration_us: u64,
 }
 
 impl Stored {
     fn new(key: ResultKey, result: &CompileResult) -> Self {
         let bytes = result.blobs().map(|blob| blob.len).sum();
-        Self { key, bytes }
+        Self {
+            key,
+            bytes,
+            duration_us: result.duration_us,
+        }
     }
 }
 

@@ -3,8 +3,8 @@
 //! ```text
 //! <prefix>/cw1/<namespace>/i/l-<digest of Cargo.lock>     what was needed with this lock file
 //! <prefix>/cw1/<namespace>/i/m-<digest of Cargo.toml>     what was needed with this manifest of the workspace
-//! object = frame 'X' version 1 (see codec), body = Signed
-//! Signed = index: frame 'Y' version 1 with [Entry], signed: 96 bytes
+//! object = frame 'X' version 1 (see codec), body = Sealed
+//! Sealed = content: frame 'Y' version 1 with [Entry], signed: 96 bytes
 //! ```
 //! Asking for one unit after the other costs two round trips each, and each has to wait for those it depends on. An
 //! index says at once what a build with the same lock file, else one of the same workspace, will most likely ask for. It
@@ -19,7 +19,7 @@ use std::path::Path;
 
 use serde::{Deserialize, Serialize};
 
-use super::trust::{self, SecretKey, Signed, Trust};
+use super::trust::{self, Sealed, SecretKey, Trust};
 use crate::formats::codec::{self, Kind};
 use crate::formats::digest::{Digest, ResultKey};
 use crate::os::fs;
@@ -56,12 +56,6 @@ impl Entry {
         let value = |a: &Self, b: &Self| u128::from(a.duration_us) * u128::from(b.bytes.max(1));
         value(self, other) > value(other, self)
     }
-}
-
-#[derive(Serialize, Deserialize)]
-struct SignedIndex {
-    index: Vec<u8>,
-    signed: Vec<u8>,
 }
 
 /// What an index is of.
@@ -104,12 +98,9 @@ impl Project {
 
 /// The results that an object names, if it counts.
 pub(crate) fn decode(object: &[u8], trust: &Trust, of: &Of<'_>) -> Option<Vec<Entry>> {
-    let signed: SignedIndex = codec::decode(OBJECT, object).ok()?;
-    let by: Signed = signed.signed.as_slice().try_into().ok()?;
-    if !trust.admits(&of.message(&signed.index), &by) {
-        return None;
-    }
-    codec::decode(INDEX, &signed.index).ok()
+    let sealed: Sealed = codec::decode(OBJECT, object).ok()?;
+    let counts = sealed.counts(trust, |index| of.message(index));
+    counts.then(|| codec::decode(INDEX, &sealed.content).ok())?
 }
 
 /// An object with these results and those that were known, newest first.
@@ -125,8 +116,8 @@ pub(crate) fn encode(
     entries.extend(known.into_iter().filter(|entry| named.insert(entry.result)));
     entries.truncate(MOST);
     let index = codec::encode(INDEX, &entries).unwrap_or_default();
-    let signed = trust::sign(key, &of.message(&index)).to_vec();
-    codec::encode(OBJECT, &SignedIndex { index, signed }).unwrap_or_default()
+    let sealed = Sealed::new(index, key, |index| of.message(index));
+    codec::encode(OBJECT, &sealed).unwrap_or_default()
 }
 
 /// Which index it is.

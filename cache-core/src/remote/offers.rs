@@ -1,15 +1,15 @@
 //! Offers: for one manifest key, the lists of questions that lead to results.
 //!
 //! ```text
-//! object = frame 'L' version 1 (see codec), body = [Entry], newest first, at most 16
-//! Entry  = offer: frame 'O' with Offer, signed: 96 bytes
+//! object = frame 'L' version 1 (see codec), body = [Sealed], newest first, at most 16
+//! Sealed = content: frame 'O' with Offer, signed: 96 bytes
 //! ```
 //! They are kept in the store as they are in the remote (`<dir>/v1/remote/offers/<key>`), but for those that
 //! nobody vouches for who is trusted: whoever writes a list says which files of this machine are looked at.
 
 use serde::{Deserialize, Serialize};
 
-use super::trust::{self, SecretKey, Signed, Trust};
+use super::trust::{self, Sealed, SecretKey, Trust};
 use crate::formats::codec::{self, Kind};
 use crate::formats::digest::ManifestKey;
 use crate::inputs::question::Question;
@@ -38,20 +38,14 @@ pub(crate) struct Offer {
     pub(crate) duration_us: u64,
 }
 
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-struct Entry {
-    offer: Vec<u8>,
-    signed: Vec<u8>,
-}
-
 /// The offers for one key.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub(crate) struct Offers(Vec<Entry>);
+pub(crate) struct Offers(Vec<Sealed>);
 
 impl Offers {
     /// Reads an object; one that is damaged has none.
     pub(crate) fn decode(object: &[u8]) -> Self {
-        let mut entries: Vec<Entry> = codec::decode(LIST, object).unwrap_or_default();
+        let mut entries: Vec<Sealed> = codec::decode(LIST, object).unwrap_or_default();
         entries.truncate(MOST);
         Self(entries)
     }
@@ -63,7 +57,7 @@ impl Offers {
     /// What there is, newest first.
     pub(crate) fn iter(&self) -> impl Iterator<Item = Offer> {
         let offers = self.0.iter();
-        offers.filter_map(|entry| codec::decode(OFFER, &entry.offer).ok())
+        offers.filter_map(|entry| codec::decode(OFFER, &entry.content).ok())
     }
 
     pub(crate) fn is_empty(&self) -> bool {
@@ -72,11 +66,8 @@ impl Offers {
 
     /// Leaves those that count.
     pub(crate) fn admit(&mut self, trust: &Trust, namespace: &str, key: ManifestKey) {
-        self.0.retain(|entry| {
-            let signed: Result<Signed, _> = entry.signed.as_slice().try_into();
-            let message = message(namespace, key, &entry.offer);
-            signed.is_ok_and(|signed| trust.admits(&message, &signed))
-        });
+        let message = |offer: &[u8]| message(namespace, key, offer);
+        self.0.retain(|entry| entry.counts(trust, message));
     }
 
     /// Puts an offer in front; `false` if one with the same questions is there already, and counts.
@@ -92,9 +83,8 @@ impl Offers {
         let Ok(offer) = codec::encode(OFFER, offer) else {
             return false;
         };
-        let message = message(by.namespace, by.manifest, &offer);
-        let signed = trust::sign(by.key, &message).to_vec();
-        self.0.insert(0, Entry { offer, signed });
+        let message = |offer: &[u8]| message(by.namespace, by.manifest, offer);
+        self.0.insert(0, Sealed::new(offer, by.key, message));
         self.0.truncate(MOST);
         true
     }
@@ -102,7 +92,7 @@ impl Offers {
     /// Takes the entries of others that are not here.
     pub(crate) fn merge(&mut self, others: Self) {
         let new = others.0.into_iter().filter(|entry| !self.0.contains(entry));
-        let new: Vec<Entry> = new.collect();
+        let new: Vec<Sealed> = new.collect();
         self.0.splice(0..0, new);
         self.0.truncate(MOST);
     }

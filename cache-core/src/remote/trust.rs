@@ -15,6 +15,7 @@
 use std::fmt;
 
 use ed25519_dalek::{Signature, Signer as _, SigningKey, VerifyingKey};
+use serde::{Deserialize, Serialize};
 
 const PUBLIC: &str = "cwpub1-";
 const SECRET: &str = "cwsec1-";
@@ -126,6 +127,31 @@ impl Trust {
         };
         let key = keys.iter().find(|key| key.0.as_bytes() == by);
         key.is_some_and(|key| key.0.verify_strict(message, &signature).is_ok())
+    }
+}
+
+/// Content with the signature of a message that says of what it is.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Sealed {
+    pub(crate) content: Vec<u8>,
+    signed: Vec<u8>,
+}
+
+impl Sealed {
+    /// Signs content, if there is a key to do it with.
+    pub(crate) fn new(
+        content: Vec<u8>,
+        key: Option<&SecretKey>,
+        message: impl FnOnce(&[u8]) -> Vec<u8>,
+    ) -> Self {
+        let signed = sign(key, &message(&content)).to_vec();
+        Self { content, signed }
+    }
+
+    /// Whether it counts.
+    pub(crate) fn counts(&self, trust: &Trust, message: impl FnOnce(&[u8]) -> Vec<u8>) -> bool {
+        let signed: Result<Signed, _> = self.signed.as_slice().try_into();
+        signed.is_ok_and(|signed| trust.admits(&message(&self.content), &signed))
     }
 }
 
