@@ -43,7 +43,7 @@ mod pull;
 mod settings;
 mod trust;
 
-use std::time::{Duration, SystemTime};
+use std::time::{Duration, Instant, SystemTime};
 
 pub use address::{Address, Mode, Scheme};
 pub use directory::Directory;
@@ -70,6 +70,9 @@ const FIRST_PAUSE: Duration = Duration::from_secs(30);
 
 /// And at most so long.
 const LONGEST_PAUSE: Duration = Duration::from_secs(600);
+
+/// How long another process that sends may get nowhere.
+const STANDSTILL: Duration = Duration::from_secs(60);
 
 /// How often replacing the offers for a key is tried while others replace them.
 const TRIES: u32 = 8;
@@ -253,6 +256,36 @@ impl<'a> Remote<'a> {
             if all == before {
                 break;
             }
+        }
+        Ok(all)
+    }
+
+    /// Sends all that is queued, waiting for others who send, and tells what a project needed. An error if something
+    /// is left, or nothing has moved for a minute.
+    pub fn push(&self, project: Option<&Project>) -> Result<SentAll, EngineError> {
+        self.ask_again();
+        let mut all = SentAll::default();
+        let mut moved = (Instant::now(), self.store.queue_length());
+        loop {
+            let sent = self.send_all()?;
+            all.results += sent.results;
+            all.bytes += sent.bytes;
+            all.dropped += sent.dropped;
+            let left = self.store.queue_length();
+            if left == 0 {
+                break;
+            }
+            if left != moved.1 {
+                moved = (Instant::now(), left);
+            }
+            if moved.0.elapsed() >= STANDSTILL {
+                return Err(EngineError::new(Trouble::Throttled, "nothing moves"));
+            }
+            // Another process sends; or others changed the same, again and again.
+            std::thread::sleep(Duration::from_millis(20));
+        }
+        if let Some(project) = project {
+            self.publish_index(project)?;
         }
         Ok(all)
     }

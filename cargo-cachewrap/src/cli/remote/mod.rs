@@ -9,10 +9,9 @@ mod status;
 use std::io::Write as _;
 use std::path::PathBuf;
 use std::process::Command;
-use std::time::{Duration, Instant};
 
 use cache_core::config::format_size;
-use cache_core::remote::{Directory, Mode, Project, Remote, Scheme, Settings};
+use cache_core::remote::{Directory, Mode, Project, Remote, Scheme, SentAll, Settings};
 use cache_core::{Config, Store};
 
 use super::args::{PullArgs, RemoteArgs};
@@ -22,9 +21,6 @@ use super::output::{Failure, counted};
 
 /// The program that speaks to engines on the network.
 const HELPER: &str = "cachewrap-remote";
-
-/// For how long another process may be sending before `push` gives up.
-const SENDING: Duration = Duration::from_secs(300);
 
 pub(super) fn run(cx: &mut Context, args: &RemoteArgs) -> Result<(), Failure> {
     match args {
@@ -88,32 +84,13 @@ pub(super) fn push(cx: &mut Context) -> Result<(), Failure> {
     }
     let engine = Directory::new(&settings.address.place);
     let remote = Remote::new(&store, &engine, &settings);
-    remote.ask_again();
-    let until = Instant::now() + SENDING;
-    let (mut results, mut bytes, mut dropped) = (0, 0, 0);
-    loop {
-        let sent = remote
-            .send_all()
-            .map_err(|e| left(&store, &e.to_string()))?;
-        results += sent.results;
-        bytes += sent.bytes;
-        dropped += sent.dropped;
-        if store.queue_length() == 0 {
-            break;
-        }
-        // Another process sends.
-        if Instant::now() >= until {
-            return Err(left(
-                &store,
-                "another process has been sending all the time",
-            ));
-        }
-        std::thread::sleep(Duration::from_millis(20));
-    }
-    if let Some(project) = Project::around(&cx.cwd) {
-        let told = remote.publish_index(&project);
-        told.map_err(|e| Failure::Failed(format!("others are not told what is needed here: {e}")))?;
-    }
+    let sent = remote.push(Project::around(&cx.cwd).as_ref());
+    let SentAll {
+        results,
+        bytes,
+        dropped,
+        ..
+    } = sent.map_err(|e| left(&store, &e.to_string()))?;
     let (sent, size) = (counted(results, "result"), format_size(bytes));
     writeln!(cx.out, "Sent {sent}, {size}; nothing is left to send")?;
     if dropped > 0 {
