@@ -52,7 +52,7 @@ pub use helper::{Answer, Asked, Hello, read_message, socket_path, write_message}
 pub use index::Project;
 pub use probe::ProbeStep;
 pub use pull::Pulled;
-pub use settings::{Settings, SettingsError};
+pub use settings::{MARK, Settings, SettingsError};
 pub use trust::{PublicKey, SecretKey, Trust};
 
 pub(crate) use helper::Helper;

@@ -7,6 +7,9 @@ use crate::error::PathError;
 use crate::formats::digest::Digest;
 use crate::os::fs;
 
+/// What an object of ours holds by which it is told whether anything can be read and written.
+pub const MARK: &[u8] = b"cachewrap\n";
+
 /// What is set about a remote.
 #[derive(Clone, Debug)]
 #[non_exhaustive]
@@ -61,6 +64,11 @@ impl Settings {
             key,
             room: *config.max_size / 4,
         }))
+    }
+
+    /// The name of the object that holds [`MARK`].
+    pub fn mark(&self) -> String {
+        format!("cw1/{}/probe", self.address.namespace)
     }
 
     /// What the place is called in the store: a few digits, whatever may be done there and for whom.

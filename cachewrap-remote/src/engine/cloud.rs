@@ -8,7 +8,9 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use cache_core::Environment;
-use cache_core::remote::{Condition, Engine, EngineError, Mode, Object, Scheme, Settings, Written};
+use cache_core::remote::{
+    Condition, Engine, EngineError, MARK, Mode, Object, Scheme, Settings, Written,
+};
 use http::StatusCode;
 use opendal_core::options::WriteOptions;
 use opendal_core::{ErrorKind, HttpTransporter, Operator};
@@ -16,7 +18,7 @@ use tokio::runtime::Runtime;
 
 use super::failed::Failed;
 use super::transport::{Call, Plain, Seen, Transport, client};
-use super::{MARK, marker, runtime, services};
+use super::{runtime, services};
 
 /// Whoever probes a remote may put something else in the mark's place, bytes.
 const LONGEST_MARK: u64 = 1 << 10;
@@ -45,7 +47,7 @@ impl Cloud {
             runtime: runtime()?,
             operator: services::operator(address, env)?,
             client,
-            marker: marker(settings),
+            marker: settings.mark(),
             may_write: address.mode == Mode::Write,
             hides_missing: matches!(address.scheme, Scheme::S3 | Scheme::Gcs),
             could_read: AtomicBool::new(false),

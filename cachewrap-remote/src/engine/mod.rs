@@ -27,7 +27,7 @@ use std::sync::Once;
 use std::time::Duration;
 
 use cache_core::remote::{
-    Condition, Directory, Engine, EngineError, Object, Scheme, Settings, Trouble, Written,
+    Condition, Directory, Engine, EngineError, Object, Scheme, Trouble, Written,
 };
 
 use crate::context::Context;
@@ -82,15 +82,6 @@ fn runtime() -> Result<tokio::runtime::Runtime, EngineError> {
     let runtime = builder.worker_threads(2).enable_all().build();
     runtime.map_err(|e| EngineError::new(Trouble::Store, e))
 }
-
-/// Where objects with a name of ours lie for these settings: what is written first, see `cloud`, and what is
-/// probed.
-pub(crate) fn marker(settings: &Settings) -> String {
-    format!("cw1/{}/probe", settings.address.namespace)
-}
-
-/// What is there.
-pub(crate) const MARK: &[u8] = b"cachewrap\n";
 
 /// An error and those that it came from.
 fn chain(error: &(dyn std::error::Error + 'static)) -> String {
