@@ -2,11 +2,14 @@
 
 pub(crate) mod asks;
 pub(crate) mod check;
+pub(crate) mod facts;
 pub(crate) mod inherited;
 pub(crate) mod input;
 pub(crate) mod kernel;
+mod links;
 pub(crate) mod listing;
 pub(crate) mod names;
+pub(crate) mod places;
 pub(crate) mod processor;
 pub(crate) mod question;
 pub(crate) mod record;

@@ -23,7 +23,7 @@ use serde::{Deserialize, Serialize};
 use super::check::World;
 use super::input::{EnvValue, FileType, Input};
 use super::names::{self, Code};
-use super::{listing, record};
+use super::{listing, places};
 use crate::formats::digest::BlobRef;
 use crate::os::fs;
 use crate::os::stamp::Stamp;
@@ -278,7 +278,7 @@ impl<'a> Asker<'a> {
         let found = names::variables(scene.store, scene.env, &named, self.world.in_key);
         let mut variables = found.ok()?;
         variables.retain(|variable| !write_only.contains(&variable.name));
-        let variables = record::with_open_roots(scene, variables, &named).ok()?;
+        let variables = places::with_open_roots(scene, variables, &named).ok()?;
         let variables = variables
             .into_iter()
             .map(|(variable, open)| (variable.name, open));

@@ -6,23 +6,7 @@
 //! kernel's clock before it was opened could have been changed once more without showing
 //! it, and is treated the same way.
 //!
-//! **Values that name places.** Where a variable's value is a path below a root, the value is recorded
-//! with the root left open, so that another place of that root can use the result, if nothing can have come of the
-//! path but what is found by it, or a copy of it:
-//! - If a package's own code names the variable, the value is recorded as it is. Who names it may hash it,
-//!   measure it, or take it apart. (Cargo's own variables for scripts are another matter: they are in the key, and what
-//!   a script makes of its own directories is taken for the same everywhere.)
-//! - If only tools of the system name it (a compiler, a shell, `git`), roots are left open. What they
-//!   look for below the path is an input by itself, relative to the same root. What they write of it
-//!   is found when outputs are searched for the paths of roots, and binds the result.
-//! - `HOME` can be meant without being named: `~`, a `cd` to nowhere, what other languages have. Where a package's own
-//!   scripts, or texts of its programs, hold that, its own code names `HOME` (`names::home`).
-//!
-//! A user's home is a root for inputs alone. Where no input is told relative to it, nobody can have known it, and what
-//! contains its path is nobody's trace; else the result is bound ([`Recorder::bind`]). A path below the home may have
-//! been reached in another way, given as it is in a source or a variable for one. That does not show, so each fact that is
-//! told relative to the home is told of the path as it is, too ([`Facts::tell_as_they_are`]): where nothing is there, which is
-//! what tools that look for settings mostly find, both hold in any home; what is there binds.
+//! Values of variables that name places are the business of [`places`](super::places).
 
 use std::collections::{BTreeSet, HashSet};
 use std::ffi::OsStr;
@@ -30,17 +14,19 @@ use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use crate::error::PathError;
 use crate::formats::digest::BlobRef;
+use crate::inputs::facts::Facts;
 use crate::inputs::input::{FileType, Input};
+use crate::inputs::links::{Links, end_of_links};
 use crate::inputs::listing;
-use crate::inputs::names::{self, Content, Variable};
+use crate::inputs::names::{self, Content};
+use crate::inputs::places::{bindings_to, with_open_roots};
 use crate::inputs::search;
 use crate::inputs::sort::{Code, Seen, Summary, Use};
 use crate::os::fs;
 use crate::os::stamp::Stamp;
 use crate::outcome::{NotStored, Refusal};
-use crate::roots::{Root, RootedPath, Roots, Template};
+use crate::roots::Root;
 use crate::scene::Scene;
 
 /// What recording needs to know.
@@ -54,36 +40,6 @@ pub(crate) struct Recorder<'a> {
     pub(crate) made: &'a HashSet<Arc<Path>>,
     /// Whether the key holds a variable already.
     pub(crate) in_key: &'a dyn Fn(&OsStr) -> bool,
-}
-
-/// The facts that an input set is made of.
-#[derive(Default)]
-pub(crate) struct Facts(BTreeSet<Sorted>);
-
-impl Facts {
-    pub(crate) fn insert(&mut self, input: Input) {
-        self.0.insert(Sorted(input));
-    }
-
-    /// The files among them, in the order of [`into_inputs`](Self::into_inputs).
-    pub(crate) fn files(&self) -> impl Iterator<Item = (&RootedPath, &BlobRef)> {
-        self.0.iter().filter_map(|sorted| match &sorted.0 {
-            Input::File { path, blob } => Some((path, blob)),
-            _ => None,
-        })
-    }
-
-    /// Adds what is told relative to the user's home as it is told of the path itself.
-    pub(crate) fn tell_as_they_are(&mut self, roots: &Roots) {
-        let told = self.0.iter();
-        let told: Vec<Input> = told.filter_map(|fact| as_it_is(&fact.0, roots)).collect();
-        self.0.extend(told.into_iter().map(Sorted));
-    }
-
-    /// The inputs in an order that is the same each time.
-    pub(crate) fn into_inputs(self) -> Vec<Input> {
-        self.0.into_iter().map(|sorted| sorted.0).collect()
-    }
 }
 
 impl Recorder<'_> {
@@ -161,7 +117,7 @@ impl Recorder<'_> {
     /// Binds a result to the places of some roots, when all its other inputs are known: to the user's home
     /// only if one of them is told relative to it.
     pub(crate) fn bind(&self, roots: impl Iterator<Item = Root>, inputs: &mut Facts) {
-        let knows_home = || inputs.0.iter().any(|input| input.0.names(Root::Home));
+        let knows_home = || inputs.names(Root::Home);
         for binding in bindings_to(&self.scene.roots, roots, knows_home) {
             inputs.insert(binding);
         }
@@ -368,89 +324,6 @@ impl Recorder<'_> {
     }
 }
 
-/// The values of variables, roots left open where only tools of the system name them.
-pub(crate) fn with_open_roots(
-    scene: &Scene<'_>,
-    variables: Vec<Variable>,
-    code: &[names::Code<'_>],
-) -> Result<Vec<(Variable, Template)>, PathError> {
-    let mut open = Vec::with_capacity(variables.len());
-    for variable in variables {
-        let exact = || Template::literal(variable.value.clone());
-        let value = if variable.is_own {
-            exact()
-        } else {
-            let value = scene.roots.value(&variable.value);
-            let is_home = variable.name == b"HOME" && value.names_a_root();
-            if is_home && names::stands_for_home(code)? {
-                exact()
-            } else {
-                value
-            }
-        };
-        open.push((variable, value));
-    }
-    Ok(open)
-}
-
-/// A fact about something below the user's home, told of the path as it is.
-fn as_it_is(input: &Input, roots: &Roots) -> Option<Input> {
-    let plain = |path: &RootedPath| {
-        let full = roots
-            .resolve(path)
-            .filter(|_| path.root == Some(Root::Home))?;
-        Some(RootedPath {
-            root: None,
-            rest: full.into_os_string().into_encoded_bytes(),
-        })
-    };
-    let mut told = input.clone();
-    let (Input::File { path, .. }
-    | Input::Dir { path, .. }
-    | Input::Exists { path, .. }
-    | Input::Absent { path }
-    | Input::Link { path, .. }
-    | Input::Permission { path, .. }
-    | Input::Attributes { path, .. }) = &mut told
-    else {
-        return None;
-    };
-    *path = plain(path)?;
-    Some(told)
-}
-
-/// Inputs that bind a result with some inputs to the places of some roots.
-pub(crate) fn bindings(known: &Roots, roots: &[Root], inputs: &[Input]) -> Vec<Input> {
-    let mut bindings = Facts::default();
-    let knows_home = || inputs.iter().any(|input| input.names(Root::Home));
-    for binding in bindings_to(known, roots.iter().copied(), knows_home) {
-        bindings.insert(binding);
-    }
-    bindings.into_inputs()
-}
-
-/// One input for each root, but for the user's home where nobody knew it.
-fn bindings_to(
-    known: &Roots,
-    roots: impl Iterator<Item = Root>,
-    knows_home: impl FnOnce() -> bool,
-) -> Vec<Input> {
-    let roots: BTreeSet<Root> = roots.collect();
-    let left_out = roots.contains(&Root::Home) && !knows_home();
-    let roots = roots
-        .iter()
-        .filter(|root| **root != Root::Home || !left_out);
-    roots
-        .filter_map(|root| {
-            let value = RootedPath {
-                root: None,
-                rest: known.get(*root)?.as_os_str().as_bytes().to_vec(),
-            };
-            Some(Input::RootValue { root: *root, value })
-        })
-        .collect()
-}
-
 /// Whether a file is code, by who used it and by its content.
 fn is_code(path: &Path, kind: Code) -> Result<bool, Refusal> {
     if matches!(kind, Code::No | Code::Yes) {
@@ -463,81 +336,4 @@ fn is_code(path: &Path, kind: Code) -> Result<bool, Refusal> {
         // Tables of the system, and the like, are nobody's archives.
         Content::Opaque => kind == Code::Interpreted && !names::is_of_system(path),
     })
-}
-
-/// The links on the way to some paths.
-#[derive(Default)]
-struct Links {
-    /// Paths that were asked whether they are links, with all above them.
-    asked: HashSet<PathBuf>,
-    /// Links and where they point.
-    found: Vec<(PathBuf, PathBuf)>,
-}
-
-impl Links {
-    fn follow(&mut self, path: &Path) {
-        // Without a final slash, which would name what the link points to.
-        let path: PathBuf = path.components().collect();
-        for part in path.ancestors() {
-            if !self.asked.insert(part.to_owned()) {
-                break;
-            }
-            if let Ok(target) = fs::read_link(part) {
-                self.found.push((part.to_owned(), target));
-            }
-        }
-    }
-}
-
-/// What a path leads to that is a link, or a link to a link, and so on.
-fn end_of_links(path: &Path) -> PathBuf {
-    let mut path = path.to_owned();
-    // As many as the kernel follows.
-    for _ in 0..40 {
-        let Ok(target) = fs::read_link(&path) else {
-            break;
-        };
-        path = path.parent().unwrap_or(Path::new("/")).join(target);
-    }
-    path
-}
-
-/// Inputs in an order that does not depend on how threads took turns, so that the same
-/// inputs always name the same result.
-#[derive(PartialEq, Eq)]
-struct Sorted(Input);
-
-impl Sorted {
-    fn rank(&self) -> (u8, &[u8], u8) {
-        let root = |path: &crate::roots::RootedPath| path.root.map_or(0, |r| 1 + r as u8);
-        match &self.0 {
-            Input::RootValue { value, root } => (0, &value.rest, *root as u8),
-            Input::Argument { name, .. } => (1, name.as_bytes(), 0),
-            Input::Env { name, .. } => (2, name, 0),
-            Input::Link { path, .. } => (9, &path.rest, root(path)),
-            Input::File { path, .. } => (3, &path.rest, root(path)),
-            Input::Dir { path, .. } => (4, &path.rest, root(path)),
-            Input::Exists { path, .. } => (5, &path.rest, root(path)),
-            Input::Absent { path } => (6, &path.rest, root(path)),
-            Input::Program { name, .. } => (7, name, 0),
-            Input::NoProgram { name } => (7, name, 1),
-            Input::Modes { .. } => (10, b"", 0),
-            Input::CodeEnv { .. } => (8, b"", 0),
-            Input::Attributes { path, .. } => (11, &path.rest, root(path)),
-            Input::Permission { path, asked, .. } => (12 + asked, &path.rest, root(path)),
-            Input::Told { .. } => (8, b"", 1),
-        }
-    }
-}
-
-impl PartialOrd for Sorted {
-    fn partial_cmp(&self, other: &Self) -> Option<std::cmp::Ordering> {
-        Some(self.cmp(other))
-    }
-}
-
-impl Ord for Sorted {
-    fn cmp(&self, other: &Self) -> std::cmp::Ordering {
-        self.rank().cmp(&other.rank())
-    }
 }

@@ -13,7 +13,8 @@ use crate::config::LogLevel;
 use crate::inputs::asks;
 use crate::inputs::input::Input;
 use crate::inputs::names::{self, Code};
-use crate::inputs::record::{self, Recorder};
+use crate::inputs::places;
+use crate::inputs::record::Recorder;
 use crate::inputs::sort::Summary;
 use crate::inputs::tool_caches::ToolCaches;
 use crate::observe::{Access, Observation};
@@ -69,7 +70,7 @@ impl Rest for Recorded<'_> {
         let mut bound = self.unit.contained(&captured.contained);
         bound.extend(self.bound);
         let mut inputs = self.inputs;
-        for binding in record::bindings(&scene.roots, &bound, &inputs) {
+        for binding in places::bindings(&scene.roots, &bound, &inputs) {
             if !inputs.contains(&binding) {
                 inputs.insert(0, binding);
             }

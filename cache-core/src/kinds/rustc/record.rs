@@ -9,9 +9,10 @@ use std::os::unix::ffi::OsStrExt as _;
 use std::path::{Path, PathBuf};
 
 use crate::formats::digest::BlobRef;
+use crate::inputs::facts::Facts;
 use crate::inputs::input::{EnvValue, Input};
 use crate::inputs::names::{self, Code, Words};
-use crate::inputs::record::{Facts, Recorder};
+use crate::inputs::record::Recorder;
 use crate::inputs::sort::{self, Summary, Use};
 use crate::os::fs;
 use crate::os::stamp::Stamp;

@@ -1,0 +1,88 @@
+//! What processes have noted themselves.
+
+use super::{Asked, Supervisor, unreadable};
+use crate::observe::seccomp::calls::{self, Meaning};
+use crate::observe::seccomp::events::Access;
+use crate::observe::seccomp::notes::Noted;
+use crate::observe::seccomp::paths::address;
+use crate::observe::seccomp::programs::Programs;
+use crate::observe::seccomp::resolve::{Eyes, Unclear};
+
+impl Supervisor<'_> {
+    /// Takes in what processes have noted themselves.
+    pub(super) fn take_in(&mut self, at_end: bool) -> Result<(), Unclear> {
+        if self.notes.is_some() {
+            self.forget_the_gone();
+        }
+        let Some(notes) = &self.notes else {
+            return Ok(());
+        };
+        let mut calls = std::mem::take(&mut self.taken);
+        let taken = notes.take(at_end, &mut calls).ok_or_else(nonsense);
+        let end = taken.and_then(|()| calls.iter().try_for_each(|call| self.note_noted(call)));
+        calls.clear();
+        self.taken = calls;
+        end
+    }
+
+    pub(super) fn note_noted(&mut self, noted: &Noted) -> Result<(), Unclear> {
+        let (pid, call) = (noted.pid(), &noted.call());
+        self.seen.noted += 1;
+        if !self.pids.contains(&pid) {
+            return Err("a note of an unknown process".to_owned());
+        }
+        self.processes.entry(call.tid).or_insert(pid);
+        if self.moving.remove(&call.tid) {
+            self.forget();
+        }
+        let Some(Meaning::Path(_, last, doing)) = calls::meaning(call.call) else {
+            return Err(format!("a note of another call: {}", call.call));
+        };
+        let intent = calls::intent(call, last, doing).ok_or_else(unreadable)?;
+        let access = intent.access.filter(|a| a.is_look() || *a == Access::Read);
+        let access = access.ok_or_else(|| format!("a note of a change: {}", call.call))?;
+        let eyes = Eyes { pid, tid: call.tid };
+        let is_there = match noted.answer {
+            Some(answer) if answer >= 0 => Some(true),
+            Some(answer) if answer == -libc::ENOENT => Some(false),
+            _ => None,
+        };
+        // Compilers look for the same headers again and again. What was answered as before needs no look
+        // of ours: what the processes make or change themselves is seen elsewhere.
+        let path = self.paths.intern(noted.path().ok_or_else(nonsense)?);
+        let asked = (
+            self.who(pid, access, is_there != Some(false)),
+            access,
+            address(&path),
+            intent.follows,
+        );
+        // While something changes what paths lead to, nothing is known.
+        let settled = is_there.filter(|_| self.moving.is_empty());
+        if settled.is_some() && self.answered.get(&asked).copied() == settled {
+            self.tell_known(noted, &asked, settled);
+            return Ok(());
+        }
+        let resolved = self.resolver.resolve(&path, intent.follows, eyes)?;
+        let is_other = is_there.is_some_and(|is_there| is_there != resolved.found.is_some());
+        if is_other || self.resolver.led_elsewhere(noted.at()) {
+            return Err(format!("changed meanwhile: {}", path.display()));
+        }
+        if let Some(is_there) = settled.filter(|_| !resolved.is_listing(access)) {
+            self.answered.insert(asked, is_there);
+            self.tell_known(noted, &asked, settled);
+        }
+        self.push(eyes, access, &path, resolved, noted.at())
+    }
+
+    /// Tells processes what need not be noted again, whoever asks.
+    pub(super) fn tell_known(&self, noted: &Noted, (who, ..): &Asked, is_there: Option<bool>) {
+        if let (Some(notes), &Programs::NONE, Some(is_there)) = (&self.notes, who, is_there) {
+            notes.is_known(noted, is_there);
+        }
+    }
+}
+
+/// What nobody writes on purpose.
+fn nonsense() -> Unclear {
+    "notes make no sense".to_owned()
+}
