@@ -9,6 +9,7 @@ use crate::libc::{self, bytes, returned};
 use crate::loader::{LOADER, VARIABLE, VARIABLES, is_sanitizer};
 use crate::looks::{self, Stat};
 use crate::next::{self, Next};
+use crate::shorter;
 use crate::sys::{self, HERE, plain, trusted};
 
 /// The variable as it was given to this process, with a zero at its end.
@@ -23,7 +24,9 @@ const HANDLES_SIGNALS: &[u8] = b"sigaction\0";
 
 /// Programs that look at many files, or start those that do, as the last part of their names is
 /// without versions (`x86_64-linux-gnu-gcc-12`).
-const NAMES: [&[u8]; 25] = [
+const NAMES: [&[u8]; 32] = [
+    b"ar",
+    b"as",
     b"bash",
     b"c++",
     b"cc",
@@ -40,13 +43,18 @@ const NAMES: [&[u8]; 25] = [
     b"gfortran",
     b"gmake",
     b"ld",
+    b"ld.bfd",
+    b"ld.lld",
     b"lld",
     b"lto1",
     b"make",
     b"meson",
     b"ninja",
+    b"nm",
+    b"objcopy",
     b"perl",
     b"python",
+    b"ranlib",
     b"rustc",
     b"sh",
 ];
@@ -63,26 +71,59 @@ fn is_of(entry: &[u8], variable: &str) -> bool {
     rest.is_some_and(|rest| rest.first() == Some(&b'='))
 }
 
-/// Takes the variable out of the environment.
+/// Makes the environment what it would be without this object.
 pub(crate) unsafe fn hide(environment: *mut *mut c_char) {
     // SAFETY: an array of strings with a null at its end, and `ENTRY` before anybody else runs.
     unsafe {
-        let mut entry = environment;
-        while let Some(text) = (*entry).as_ref() {
-            let text = bytes(text, 4095);
-            if !is_of(text, VARIABLE) {
-                entry = entry.add(1);
-                continue;
-            }
-            if text.len() < 4095 {
+        take_out(environment, |text| {
+            let is_ours = is_of(text, VARIABLE);
+            if is_ours && text.len() < 4095 {
                 ptr::copy_nonoverlapping(text.as_ptr(), (&raw mut ENTRY).cast(), text.len());
                 IS_PASSED_ON.store(true, Ordering::Release);
             }
-            let mut to = entry;
-            while !(*to).is_null() {
-                *to = *to.add(1);
+            is_ours
+        });
+        let is_kept = |text: &[u8]| {
+            let name = text.strip_prefix(shorter::PREFIX.as_bytes());
+            name.is_some_and(|name| is_of(name, shorter::VARIABLE))
+        };
+        let mut entry = environment;
+        while let Some(text) = (*entry).as_ref() {
+            if is_kept(bytes(text, LONGEST)) {
+                take_out(environment, |text| is_of(text, shorter::VARIABLE));
+                return put_back(environment, is_kept);
+            }
+            entry = entry.add(1);
+        }
+    }
+}
+
+/// Takes entries out of an environment.
+unsafe fn take_out(environment: *mut *mut c_char, mut is_meant: impl FnMut(&[u8]) -> bool) {
+    // SAFETY: an array of strings with a null at its end.
+    unsafe {
+        let (mut from, mut to) = (environment, environment);
+        while let Some(text) = (*from).as_ref() {
+            if !is_meant(bytes(text, 4095)) {
+                *to = *from;
                 to = to.add(1);
             }
+            from = from.add(1);
+        }
+        *to = ptr::null_mut();
+    }
+}
+
+/// Takes the prefix off the name of the whole search path.
+unsafe fn put_back(environment: *mut *mut c_char, is_kept: impl Fn(&[u8]) -> bool) {
+    // SAFETY: an array of strings with a null at its end; those that are meant begin with the prefix.
+    unsafe {
+        let mut entry = environment;
+        while let Some(text) = (*entry).as_ref() {
+            if is_kept(bytes(text, LONGEST)) {
+                *entry = (*entry).add(shorter::PREFIX.len());
+            }
+            entry = entry.add(1);
         }
     }
 }
@@ -94,22 +135,36 @@ unsafe fn pass_on(file: Text, by_path: bool, env: Texts, call: impl Fn(Texts) ->
         if env.is_null() || looks::ring().is_none() || !IS_PASSED_ON.load(Ordering::Acquire) {
             return call(env);
         }
-        let mut count = 0;
+        let (mut count, mut paths) = (0, Paths::None);
         while let Some(text) = (*env.add(count)).as_ref() {
             let text = bytes(text, LONGEST);
             if VARIABLES.iter().any(|name| is_of(text, name)) {
                 return call(env);
             }
+            if is_of(text, shorter::VARIABLE) {
+                paths = match paths {
+                    Paths::None => Paths::At(count),
+                    _ => Paths::Several,
+                };
+            }
             count += 1;
         }
-        if count > 1020 || !is_wanted(file, by_path) {
+        if count > 1020 {
             return call(env);
         }
+        let Some(taker) = taker(file, by_path) else {
+            return call(env);
+        };
+        let longer = Longer {
+            env,
+            count,
+            path: paths.shorter(env, taker),
+        };
         let answer = match count {
-            0..120 => with_entry::<128>(env, count, &call),
-            120..500 => with_entry::<512>(env, count, &call),
+            0..120 => longer.call::<128>(&call),
+            120..500 => longer.call::<512>(&call),
             // The stack of a thread may have no more than 16 KiB.
-            _ => with_entry::<1024>(env, count, &call),
+            _ => longer.call::<1024>(&call),
         };
         // Spawning returns the error itself.
         let error = if answer == -1 {
@@ -125,28 +180,78 @@ unsafe fn pass_on(file: Text, by_path: bool, env: Texts, call: impl Fn(Texts) ->
     }
 }
 
-/// On the stack: a child of `vfork` has its parent's heap.
-#[inline(never)]
-unsafe fn with_entry<const ROOM: usize>(
-    env: Texts,
-    count: usize,
-    call: &impl Fn(Texts) -> c_int,
-) -> c_int {
-    let mut longer = [ptr::null_mut::<c_char>(); ROOM];
-    // SAFETY: the array has room for the entries, one more, and a null.
-    unsafe {
-        ptr::copy_nonoverlapping(env, longer.as_mut_ptr(), count);
-        *longer.as_mut_ptr().add(count) = (&raw mut ENTRY).cast();
-    }
-    call(longer.as_ptr())
+/// The loader's search paths in an environment.
+enum Paths {
+    None,
+    /// One, at this place.
+    At(usize),
+    Several,
 }
 
-unsafe fn is_wanted(file: Text, by_path: bool) -> bool {
+impl Paths {
+    /// The whole path under another name for its place, and the shorter one; if it is the path that there is a
+    /// shorter one for, and the program may have that.
+    unsafe fn shorter(self, env: Texts, taker: Taker) -> Option<(usize, Text, Text)> {
+        let (Self::At(place), false) = (self, taker.asks_for_rust) else {
+            return None;
+        };
+        let (whole, rest) = looks::ring()?.shorter.get()?;
+        // SAFETY: an entry of the environment.
+        let given = unsafe { bytes(*env.add(place), shorter::ROOM) };
+        let is_same = whole
+            .get(shorter::PREFIX.len()..)?
+            .strip_prefix(given)?
+            .first()
+            == Some(&0);
+        is_same.then_some((place, whole.as_ptr().cast(), rest.as_ptr().cast()))
+    }
+}
+
+/// An environment that has more.
+struct Longer {
+    env: Texts,
+    count: usize,
+    /// What [`Paths::shorter`] says.
+    path: Option<(usize, Text, Text)>,
+}
+
+impl Longer {
+    /// Calls with it on the stack: a child of `vfork` has its parent's heap.
+    #[inline(never)]
+    unsafe fn call<const ROOM: usize>(&self, call: &impl Fn(Texts) -> c_int) -> c_int {
+        let mut longer = [ptr::null_mut::<c_char>(); ROOM];
+        let mut count = self.count;
+        // SAFETY: the array has room for the entries, two more, and a null.
+        unsafe {
+            let entries = longer.as_mut_ptr();
+            ptr::copy_nonoverlapping(self.env, entries, count);
+            if let Some((place, whole, rest)) = self.path {
+                *entries.add(place) = whole.cast_mut();
+                if *rest != 0 {
+                    *entries.add(count) = rest.cast_mut();
+                    count += 1;
+                }
+            }
+            *entries.add(count) = (&raw mut ENTRY).cast();
+        }
+        call(longer.as_ptr())
+    }
+}
+
+/// A program that takes the object.
+#[derive(Clone, Copy)]
+struct Taker {
+    /// Whether it needs a library with a name as rustc gives it.
+    asks_for_rust: bool,
+}
+
+/// The program, if it takes the object and is to have it.
+unsafe fn taker(file: Text, by_path: bool) -> Option<Taker> {
     // SAFETY: the program's string, and `ENTRY` with the object's path after the name.
     unsafe {
         let object = (&raw const ENTRY).cast::<u8>().add(VARIABLE.len() + 1);
         let may_read = [HERE, object as usize, 4, 0, 0];
-        trusted(sys::FACCESSAT, may_read) == 0 && is_of_use(file, by_path).unwrap_or(false)
+        (trusted(sys::FACCESSAT, may_read) == 0).then(|| is_of_use(file, by_path))?
     }
 }
 
@@ -156,7 +261,7 @@ const START: usize = 1024;
 
 /// Whether a program is a known one, one that handles signals, or a script that a known one runs, and
 /// takes the object.
-unsafe fn is_of_use(file: Text, by_path: bool) -> Option<bool> {
+unsafe fn is_of_use(file: Text, by_path: bool) -> Option<Taker> {
     let mut start = [0; START];
     // SAFETY: the program's string, as `open` wants it.
     unsafe {
@@ -164,8 +269,9 @@ unsafe fn is_of_use(file: Text, by_path: bool) -> Option<bool> {
         let length = program.start(&mut start)?;
         if !start.starts_with(b"#!") {
             let start = start.get(..length)?;
-            let names = program.takes_object(start)?;
-            return Some(is_known(bytes(file, 4096)) || program.imports(&names, HANDLES_SIGNALS));
+            let (taker, names) = program.takes_object(start)?;
+            let is_of_use = is_known(bytes(file, 4096)) || program.imports(&names, HANDLES_SIGNALS);
+            return is_of_use.then_some(taker);
         }
         let end = length.min(START - 1);
         *start.get_mut(end)? = b'\n';
@@ -179,7 +285,8 @@ unsafe fn is_of_use(file: Text, by_path: bool) -> Option<bool> {
         }
         let program = open_at(word.as_ptr().cast())?;
         let length = program.start(&mut start)?;
-        Some(program.takes_object(start.get(..length)?).is_some())
+        let (taker, _) = program.takes_object(start.get(..length)?)?;
+        Some(taker)
     }
 }
 
@@ -219,39 +326,82 @@ unsafe fn open(file: Text, by_path: bool) -> Option<Program> {
         if !by_path || name.contains(&b'/') {
             return open_at(file);
         }
+        let mut directories = search_path()?.split(|byte| *byte == b':');
+        directories.find_map(|directory| open_in(directory, name))
+    }
+}
+
+/// Where programs are looked for.
+unsafe fn search_path<'a>() -> Option<&'a [u8]> {
+    // SAFETY: the program's environment, as `execvp` looks at it.
+    unsafe {
         let mut entry = libc::environ;
         if entry.is_null() {
             return None;
         }
-        let path = loop {
+        loop {
             let text = (*entry).as_ref()?;
             if let Some(path) = bytes(text, 8192).strip_prefix(b"PATH=") {
-                break path;
+                return Some(path);
             }
             entry = entry.add(1);
-        };
-        let mut directories = path.split(|byte| *byte == b':');
-        directories.find_map(|directory| open_in(directory, name))
+        }
     }
 }
 
 #[inline(never)]
 unsafe fn open_in(directory: &[u8], name: &[u8]) -> Option<Program> {
-    let mut path = [0; 1024];
-    let mut length = 0;
     // An empty one is the current directory.
     let directory = if directory.is_empty() {
         b"."
     } else {
         directory
     };
-    for part in [directory, b"/", name] {
+    let mut room = [0; LONGEST_PATH];
+    // SAFETY: a string.
+    unsafe { open_at(join(directory, name, &mut room)?) }
+}
+
+/// A program in a directory of the search path. `None`: it is too long.
+fn join(directory: &[u8], name: &[u8], room: &mut [u8; LONGEST_PATH]) -> Option<Text> {
+    let mut length = 0;
+    for part in [directory, b"/", name, b"\0"] {
         let end = length + part.len();
-        path.get_mut(length..end)?.copy_from_slice(part);
+        room.get_mut(length..end)?.copy_from_slice(part);
         length = end;
     }
-    // SAFETY: it ends with a zero, or is too long.
-    (length < path.len()).then(|| unsafe { open_at(path.as_ptr().cast()) })?
+    Some(room.as_ptr().cast())
+}
+
+/// How long a path is that is put together here, bytes.
+const LONGEST_PATH: usize = 512;
+
+/// The program that a search finds, if it is in an absolute directory and all before it were looked through
+/// in vain, which is noted: to execute it there is what the search would come to.
+#[inline(never)]
+unsafe fn find(file: Text, room: &mut [u8; LONGEST_PATH]) -> Option<Text> {
+    // SAFETY: the program's string, and those that are put together.
+    unsafe {
+        let name = bytes(file, LONGEST_PATH);
+        // Before it begins there is no page to call from.
+        looks::ring()?;
+        if name.is_empty() || name.contains(&b'/') {
+            return None;
+        }
+        for directory in search_path()?.split(|byte| *byte == b':') {
+            let is_absolute = directory.first() == Some(&b'/');
+            let path = is_absolute.then(|| join(directory, name, room))??;
+            if looks::is_no_program(path) {
+                continue;
+            }
+            // A text without a first line for the kernel is run by a shell.
+            let mut start = [0; START];
+            open_at(path)?.start(&mut start)?;
+            let is_program = start.starts_with(b"\x7fELF") || start.starts_with(b"#!");
+            return is_program.then_some(path);
+        }
+        None
+    }
 }
 
 unsafe fn open_at(path: Text) -> Option<Program> {
@@ -279,8 +429,9 @@ impl Program {
         is_usual.then(|| self.read(0, into))?
     }
 
-    /// Where the names lie of what it imports, if the loader will take the object without a word.
-    fn takes_object(&self, start: &[u8]) -> Option<Range<usize>> {
+    /// What it is, and where the names lie of what it imports, if the loader will take the object without
+    /// a word.
+    fn takes_object(&self, start: &[u8]) -> Option<(Taker, Range<usize>)> {
         // 64 bits, little end first; a program or a library that can be run; for x86-64.
         let is_ours = start.starts_with(b"\x7fELF\x02\x01")
             && matches!(start.get(16..20)?, [2 | 3, 0, 62, 0]);
@@ -317,14 +468,18 @@ impl Program {
             (inside < word(header, 32)?).then(|| Some(word(header, 8)? + inside))?
         });
         let strings = offsets.next()?;
+        let mut asks_for_rust = false;
         for needed in values(1) {
-            let mut name = [0; 16];
-            self.read(strings + needed, &mut name)?;
-            if is_sanitizer(&name) {
+            let mut name = [0; 256];
+            let read = self.read(strings + needed, &mut name)?;
+            let name = name.get(..read)?.split(|byte| *byte == 0).next()?;
+            if is_sanitizer(name) {
                 return None;
             }
+            asks_for_rust |= shorter::is_of_rust(name);
         }
-        Some(strings..strings.checked_add(size)?)
+        let names = strings..strings.checked_add(size)?;
+        Some((Taker { asks_for_rust }, names))
     }
 
     /// Whether one of the names that lie there ends so. Of very many, the first are looked through.
@@ -384,6 +539,11 @@ unsafe extern "C" fn execv(path: Text, args: Texts) -> c_int {
 unsafe extern "C" fn execvp(file: Text, args: Texts) -> c_int {
     // SAFETY: as the function of that name.
     unsafe {
+        let mut room = [0; LONGEST_PATH];
+        if let Some(path) = find(file, &mut room) {
+            // It returns where that failed, and then the search may go on.
+            execve(path, args, libc::environ);
+        }
         pass_on(file, true, libc::environ, |env| {
             libc::execvpe(file, args, env)
         })
@@ -413,6 +573,13 @@ macro_rules! spawning {
                 let next: &Next = &$next;
                 // SAFETY: as the function of that name.
                 unsafe {
+                    let mut room = [0; LONGEST_PATH];
+                    if $by_path
+                        && let Some(path) = find(file, &mut room)
+                        && posix_spawn(pid, path, actions, attributes, args, env) == 0
+                    {
+                        return 0;
+                    }
                     match next.get::<Spawn>() {
                         Some(spawn) => pass_on(file, $by_path, env, |env| {
                             spawn(pid, file, actions, attributes, args, env)

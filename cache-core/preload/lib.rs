@@ -18,6 +18,10 @@
 //! known to look at many files (compilers, `make`, shells, …) or import `sigaction`, when they are executed
 //! by the functions of the C library. Others go without.
 //!
+//! What is left to be announced of a program that looks at few files is its loader's search for libraries, before any
+//! code of ours: it gets a shorter path to search (`shorter`). And a program that is looked for in `PATH` is looked for by
+//! notes, before it is executed where it is.
+//!
 //! What can go wrong, and what is done about it:
 //! - The object cannot be loaded, and the loader complains: it is only asked for where a program
 //!   of this architecture names glibc's loader, has no set-user-id bit and no sanitizer's library (which
@@ -45,6 +49,7 @@ mod loader;
 mod looks;
 mod next;
 mod ring;
+mod shorter;
 mod sys;
 
 use core::ffi::{c_char, c_int};

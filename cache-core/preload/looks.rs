@@ -101,11 +101,16 @@ impl Look {
         }
     }
 
-    /// Makes it. `None`: it would wait for the other end of a pipe, and was not made.
+    /// Makes it. `None`: it would wait for the other end of a pipe, or executing would do something, and
+    /// it was not made.
     unsafe fn call(&self) -> Option<isize> {
         let [flags, ..] = self.rest.map(|value| value as c_int);
         // SAFETY: the program's call, and a look at the same path.
         unsafe {
+            if self.amounts_to == sys::EXECVE {
+                let answer = trusted(self.number, self.args());
+                return (answer == NOT_FOUND).then_some(NOT_FOUND);
+            }
             if self.number == sys::OPENAT && flags & (PATH_ONLY | DIRECTORY) == 0 {
                 let mut stat = Stat::new();
                 let args = [self.directory, self.path as usize, stat.at(), 0, 0];
@@ -174,6 +179,17 @@ impl Look {
             }
         }
     }
+}
+
+/// Whether executing what this path names would fail because nothing is there; then that is noted.
+pub(crate) unsafe fn is_no_program(path: *const c_char) -> bool {
+    let mut stat = Stat::new();
+    let look = Look {
+        amounts_to: sys::EXECVE,
+        ..Look::new(sys::NEWFSTATAT, HERE as c_int, path, [stat.at(), 0, 0])
+    };
+    // SAFETY: the caller's: a string.
+    unsafe { look.fast() == Some(NOT_FOUND) }
 }
 
 fn now() -> i64 {

@@ -9,6 +9,7 @@ use core::ffi::c_int;
 use core::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 
 use super::answers::Answers;
+use super::shorter::Shorter;
 
 /// Where the page lies whose one system call the filter lets pass, in every process: between
 /// what programs are linked to and where the kernel puts mappings, and not where sanitizers keep
@@ -124,6 +125,8 @@ pub(crate) struct Ring {
     pub(crate) repeated: AtomicU64,
     /// What need not be noted.
     pub(crate) answers: Answers,
+    /// The search path that programs of the system get.
+    pub(crate) shorter: Shorter,
     notes: [Note; NOTES],
 }
 

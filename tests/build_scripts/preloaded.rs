@@ -107,6 +107,29 @@ fn a_script_that_shows_its_environment() {
     is_cached(&case, "");
 }
 
+/// Each program, and what it starts, sees the search path that cargo set for the script.
+#[test]
+fn the_search_path_of_the_loader_stays_as_it_is() {
+    let case = project(
+        "let own = env::var(\"LD_LIBRARY_PATH\").unwrap(); assert!(own.contains(\"deps\"));\
+         let show = \"printf %s \\\"$LD_LIBRARY_PATH\\\"\";\
+         let python = \"import os; print(os.environ['LD_LIBRARY_PATH'], end='')\";\
+         let cleared = \"unset LD_LIBRARY_PATH; sh -c 'printf %s \\\"$LD_LIBRARY_PATH\\\"'\";\
+         for _ in 0..2 {\
+         assert_eq!(run(\"sh\", &[\"-c\", show]), own);\
+         assert_eq!(run(\"bash\", &[\"-c\", &format!(\"sh -c '{show}'\")]), own);\
+         assert_eq!(run(\"perl\", &[\"-e\", \"print $ENV{LD_LIBRARY_PATH}\"]), own);\
+         assert_eq!(run(\"python3\", &[\"-c\", python]), own);\
+         assert_eq!(run(\"sh\", &[\"-c\", cleared]), \"\");\
+         assert_eq!(run(\"env\", &[\"LD_LIBRARY_PATH=/x\", \"sh\", \"-c\", show]), \"/x\");\
+         let names = run(\"sh\", &[\"-c\", \"env\"]);\
+         assert_eq!(names.matches(\"LD_LIBRARY_PATH=\").count(), 1, \"{names}\");\
+         }\
+         leave(\"same\");",
+    );
+    is_cached(&case, "same");
+}
+
 #[test]
 fn headers_on_the_way_to_the_one_that_is_found() {
     let body = "run(\"gcc\", &[\"-c\", \"-Ifirst\", \"-Isecond\", \"a.c\", \"-o\",\

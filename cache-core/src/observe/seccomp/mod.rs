@@ -56,6 +56,10 @@ mod resolve;
 #[expect(unsafe_code, reason = "memory that processes share")]
 #[expect(dead_code, reason = "most who write there are other programs")]
 mod ring;
+#[path = "../../../preload/shorter.rs"]
+#[expect(unsafe_code, reason = "memory that processes share")]
+#[expect(dead_code, reason = "most who read there are other programs")]
+mod shorter;
 mod spawn;
 mod supervise;
 #[expect(unsafe_code, reason = "system calls that no safe library offers")]

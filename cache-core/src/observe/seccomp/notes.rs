@@ -104,6 +104,12 @@ impl Notes {
         self.room.set(room);
     }
 
+    /// Programs of the system get the second entry of the environment in place of the one that the first
+    /// is of.
+    pub(super) fn shorten(&self, whole: &[u8], rest: &[u8]) {
+        self.ring.ring().shorter.put(whole, rest);
+    }
+
     /// How many interrupted calls were made again.
     pub(super) fn repeated(&self) -> u64 {
         self.ring.ring().repeated.load(Ordering::Relaxed)

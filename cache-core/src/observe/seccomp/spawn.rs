@@ -1,5 +1,6 @@
 //! Starting a process under observation.
 
+use std::ffi::{OsStr, OsString};
 use std::io;
 use std::os::fd::AsRawFd as _;
 use std::path::Path;
@@ -11,6 +12,7 @@ use super::filter;
 use super::loader::VARIABLE;
 use super::notes::Notes;
 use super::preload;
+use super::shorter;
 use super::supervise::Supervisor;
 use super::sys::{self, Listener};
 use super::unix;
@@ -36,6 +38,7 @@ pub(crate) fn spawn<T: Send>(
         Notes::new().ok()
     });
     let trusts_page = notes.is_some();
+    let search_path = variable(command, shorter::VARIABLE);
     let (send, receive) = mpsc::channel();
     std::thread::scope(|scope| {
         let starter = scope.spawn(move || {
@@ -63,7 +66,7 @@ pub(crate) fn spawn<T: Send>(
             .unwrap_or_else(|_| Err(io::Error::other("the starting thread ended")))?;
         let listener = Arc::new(listener);
         let watchdog = Watchdog::start(&listener);
-        let seen = Supervisor::new(&listener, depth, &watchdog, notes, object).run();
+        let seen = Supervisor::new(&listener, depth, &watchdog, notes, search_path, object).run();
         watchdog.stop();
         let ended = starter
             .join()
@@ -72,6 +75,12 @@ pub(crate) fn spawn<T: Send>(
         let (status, value) = ended?;
         Ok((status, value, seen))
     })
+}
+
+/// What a command says a variable is.
+fn variable(command: &Command, name: &str) -> Option<OsString> {
+    let mut variables = command.get_envs();
+    variables.find_map(|(known, value)| value.filter(|_| known == name).map(OsStr::to_owned))
 }
 
 /// The calls between which the observed process runs. Their numbers tell whether the first or

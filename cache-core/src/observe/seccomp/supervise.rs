@@ -18,8 +18,10 @@
 mod announced;
 mod noted;
 mod settle;
+mod shorten;
 mod view;
 
+use std::ffi::OsString;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -38,6 +40,7 @@ use crate::inputs::input::FileType;
 use crate::os::fs;
 use crate::os::proc::Process;
 use settle::Pending;
+use shorten::SearchPath;
 use view::View;
 
 /// How long processes that outlive the compiler are waited for, all together.
@@ -79,6 +82,8 @@ pub(super) struct Supervisor<'a> {
     notes: Option<Notes>,
     /// Room for those that are taken in.
     taken: Vec<Noted>,
+    /// What programs of the system need not look through.
+    search_path: SearchPath,
     /// The object that was loaded for that.
     object: Option<&'a Path>,
     last_id: Option<u64>,
@@ -101,6 +106,7 @@ impl<'a> Supervisor<'a> {
         depth: Depth,
         watchdog: &'a Watchdog,
         notes: Option<Notes>,
+        search_path: Option<OsString>,
         object: Option<&'a Path>,
     ) -> Self {
         let own_view = View::of("self");
@@ -122,6 +128,7 @@ impl<'a> Supervisor<'a> {
             pending: FxHashMap::default(),
             moving: FxHashSet::default(),
             notes,
+            search_path: SearchPath::new(search_path),
             taken: Vec::new(),
             object,
             last_id: None,
@@ -168,7 +175,7 @@ impl<'a> Supervisor<'a> {
                 break;
             }
         }
-        if let Err(why) = self.take_in(true).and_then(|()| self.settle_all()) {
+        if let Err(why) = self.finish() {
             self.miss(why);
         }
         let repeated = self.notes.as_ref().map_or(0, Notes::repeated);
@@ -179,6 +186,13 @@ impl<'a> Supervisor<'a> {
             self.miss("looking at a file took too long");
         }
         self.seen
+    }
+
+    /// All calls were made.
+    fn finish(&mut self) -> Result<(), Unclear> {
+        self.take_in(true)?;
+        self.settle_all()?;
+        self.tell_left_out()
     }
 
     fn miss(&mut self, why: impl Into<String>) {
@@ -249,7 +263,8 @@ impl<'a> Supervisor<'a> {
     /// The program that a call is told apart by. In a tree of any programs it does not matter who looks,
     /// or who would have read what is not there.
     fn who(&mut self, pid: u32, access: Access, is_there: bool) -> u32 {
-        if self.depth == Depth::Tree && (access.is_look() || !is_there) {
+        let is_same_for_all = access.is_look() || (access == Access::Read && !is_there);
+        if self.depth == Depth::Tree && is_same_for_all {
             return Programs::NONE;
         }
         self.programs.of(pid)
@@ -314,12 +329,13 @@ impl<'a> Supervisor<'a> {
             self.latest.insert(key, self.seen.events.len());
         }
         if access == Access::Execute {
+            self.shorten();
             self.programs.changes(eyes.pid);
         }
         if access.may_fail_unseen() {
             self.expect(eyes, access);
         }
-        self.seen.events.push(Event {
+        self.add(Event {
             pid: eyes.pid,
             access,
             path,
@@ -327,7 +343,11 @@ impl<'a> Supervisor<'a> {
             found,
             failed: false,
             at,
-        });
+        })
+    }
+
+    fn add(&mut self, event: Event) -> Result<(), Unclear> {
+        self.seen.events.push(event);
         if self.seen.events.len() > MAX_EVENTS {
             return Err("too many calls".to_owned());
         }

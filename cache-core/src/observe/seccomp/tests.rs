@@ -134,7 +134,7 @@ fn looking_at_one_path_for_ever_takes_no_memory() {
 }
 
 /// The preloaded object as a file.
-fn object(dir: &Path) -> std::path::PathBuf {
+pub(super) fn object(dir: &Path) -> std::path::PathBuf {
     let object = dir.join("object.so");
     let bytes = super::PRELOADED_OBJECT.expect("there should be one for this system");
     std::fs::write(&object, bytes).unwrap();
@@ -207,6 +207,16 @@ fn what_processes_note_themselves_is_what_they_would_be_seen_to_do() {
         "perl -e 'sub look { print -e q(n) ? 1 : 0, -e q(sub/n) ? 1 : 0; system q(/bin/true) } \
          look for 1 .. 3; if (fork) { wait } else { open F, q(>n); exit } look for 1 .. 3; \
          rename q(n), q(sub/n); look for 1 .. 3; unlink q(sub/n); look for 1 .. 3'",
+        // Programs are looked for.
+        "export PATH=$PWD/sub:$PWD/none:$PATH; perl -e 'system q(cat), q(f) for 1 .. 3; system q(no-such), 1'; \
+         printf '#!/bin/sh\necho mine' >sub/cat; chmod +x sub/cat; perl -e 'system q(cat), q(f); exec q(cat), q(f)'; \
+         printf 'echo text' >sub/cat; perl -e 'system q(cat), q(f)'; chmod -x sub/cat; perl -e 'system q(cat), q(f)'; \
+         rm sub/cat; mkdir sub/cat; perl -e 'system q(cat), q(f)'; rmdir sub/cat; ln -s none sub/cat; \
+         perl -e 'system q(cat), q(f)'; rm sub/cat",
+        "export PATH=:sub:$PWD/sub:$PATH; printf '#!/bin/sh\necho here' >cat; chmod +x cat; \
+         perl -e 'system q(cat), q(sub/g); chdir q(sub); system q(cat), q(g)'; rm cat",
+        "PATH=$PWD/none:$PATH python3 -c 'import os, subprocess as s; s.run([\"cat\", \"f\"]); os.environ[\"PATH\"] = \"/nowhere\"; \
+         print(s.run([\"/bin/cat\", \"f\"]).returncode); os.posix_spawnp(\"/bin/cat\", [\"cat\", \"f\"], {}); os.wait()'",
     ];
     for script in scripts {
         let directory = tempfile::tempdir().unwrap();
@@ -375,7 +385,7 @@ fn signals_do_not_interrupt_a_program_of_any_name() {
 
 /// Compiles a program, and gives it a name for which the object is loaded, or another.
 #[cfg(preload)]
-fn compile(dir: &Path, name: &str, source: &str, flags: &[&str]) {
+pub(super) fn compile(dir: &Path, name: &str, source: &str, flags: &[&str]) {
     let from = dir.join(format!("{name}.c"));
     std::fs::write(&from, source).unwrap();
     let mut gcc = Command::new("gcc");

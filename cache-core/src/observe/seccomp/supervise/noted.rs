@@ -2,7 +2,7 @@
 
 use super::{Asked, Supervisor, unreadable};
 use crate::observe::seccomp::calls::{self, Meaning};
-use crate::observe::seccomp::events::Access;
+use crate::observe::seccomp::events::{Access, Event};
 use crate::observe::seccomp::notes::Noted;
 use crate::observe::seccomp::paths::address;
 use crate::observe::seccomp::programs::Programs;
@@ -39,14 +39,19 @@ impl Supervisor<'_> {
             return Err(format!("a note of another call: {}", call.call));
         };
         let intent = calls::intent(call, last, doing).ok_or_else(unreadable)?;
-        let access = intent.access.filter(|a| a.is_look() || *a == Access::Read);
-        let access = access.ok_or_else(|| format!("a note of a change: {}", call.call))?;
         let eyes = Eyes { pid, tid: call.tid };
         let is_there = match noted.answer {
             Some(answer) if answer >= 0 => Some(true),
             Some(answer) if answer == -libc::ENOENT => Some(false),
             _ => None,
         };
+        let is_to_be_noted = |access: &Access| match access {
+            // Where nothing is, it fails.
+            Access::Execute => is_there == Some(false),
+            access => access.is_look() || *access == Access::Read,
+        };
+        let access = intent.access.filter(is_to_be_noted);
+        let access = access.ok_or_else(|| format!("a note of a change: {}", call.call))?;
         // Compilers look for the same headers again and again. What was answered as before needs no look
         // of ours: what the processes make or change themselves is seen elsewhere.
         let path = self.paths.intern(noted.path().ok_or_else(nonsense)?);
@@ -70,6 +75,18 @@ impl Supervisor<'_> {
         if let Some(is_there) = settled.filter(|_| !resolved.is_listing(access)) {
             self.answered.insert(asked, is_there);
             self.tell_known(noted, &asked, settled);
+        }
+        if access == Access::Execute {
+            let real = self.paths.intern(&resolved.real);
+            return self.add(Event {
+                pid,
+                access,
+                path,
+                real,
+                found: None,
+                failed: true,
+                at: noted.at(),
+            });
         }
         self.push(eyes, access, &path, resolved, noted.at())
     }
