@@ -8,6 +8,7 @@ mod inputs;
 mod languages;
 mod launchers;
 mod left_behind;
+mod libraries;
 mod names;
 mod outputs;
 mod places;

@@ -1,5 +1,6 @@
 //! Placing one unit of a seed: the check and the outputs as for a hit, then what cargo wrote.
 
+use std::cell::OnceCell;
 use std::ffi::{OsStr, OsString};
 use std::os::unix::ffi::OsStrExt as _;
 use std::path::{Component, Path, PathBuf};
@@ -191,6 +192,7 @@ impl Site<'_> {
             scene: unit.scene(),
             argument: &|name| unit.argument(name),
             in_key: &|name| unit.is_in_key(name),
+            libraries: OnceCell::new(),
         };
         Checker::new(&world, &manifest).check(set).ok()?;
         let result = self.store.result(key).ok()??;

@@ -4,6 +4,7 @@
 //! by several sets of a manifest are checked once. Files are told apart by size first,
 //! then by digest, through the memo.
 
+use std::cell::OnceCell;
 use std::collections::HashMap;
 use std::ffi::OsStr;
 use std::os::unix::ffi::OsStrExt as _;
@@ -14,6 +15,7 @@ use crate::formats::manifest::{InputManifest, InputSet};
 use crate::inputs::asks;
 use crate::inputs::input::{EnvValue, FileType, Input};
 use crate::inputs::kernel;
+use crate::inputs::libraries::{self, Libraries};
 use crate::inputs::listing;
 use crate::inputs::names::{self, Code};
 use crate::inputs::search;
@@ -30,6 +32,8 @@ pub(crate) struct World<'a> {
     pub(crate) argument: &'a dyn Fn(&str) -> Option<Vec<u8>>,
     /// Whether the key holds a variable already.
     pub(crate) in_key: &'a dyn Fn(&OsStr) -> bool,
+    /// Where libraries are, once it was asked for.
+    pub(crate) libraries: OnceCell<Libraries>,
 }
 
 impl World<'_> {
@@ -40,6 +44,9 @@ impl World<'_> {
 
     /// A fact of the machine, or the last value of an argument.
     pub(crate) fn argument(&self, name: &str) -> Option<Vec<u8>> {
+        if libraries::is_fact(name) {
+            return self.libraries.get_or_init(Libraries::read).value(name);
+        }
         kernel::fact(name)
             .or_else(|| asks::value(name, self.scene.env))
             .or_else(|| (self.argument)(name))

@@ -6,6 +6,7 @@ pub(crate) mod facts;
 pub(crate) mod inherited;
 pub(crate) mod input;
 pub(crate) mod kernel;
+pub(crate) mod libraries;
 mod links;
 pub(crate) mod listing;
 pub(crate) mod names;

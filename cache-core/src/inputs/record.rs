@@ -17,6 +17,7 @@ use std::sync::Arc;
 use crate::formats::digest::BlobRef;
 use crate::inputs::facts::Facts;
 use crate::inputs::input::{FileType, Input};
+use crate::inputs::libraries::{self, Libraries};
 use crate::inputs::links::{Links, end_of_links};
 use crate::inputs::listing;
 use crate::inputs::names::{self, Content};
@@ -94,6 +95,7 @@ impl Recorder<'_> {
             }
         }
         self.note_own_code(&summary.own_code, &mut code, &mut inputs)?;
+        self.note_libraries(summary, &mut inputs)?;
         for (path, asked) in &summary.asked {
             inputs.insert(Input::Permission {
                 path: self.scene.roots.relativize(path),
@@ -112,6 +114,25 @@ impl Recorder<'_> {
             inputs.insert(self.code_env(&code, &summary.written_before)?);
         }
         Ok(inputs)
+    }
+
+    /// What the loaders of programs found in the table of libraries.
+    fn note_libraries(&self, summary: &Summary, inputs: &mut Facts) -> Result<(), Refusal> {
+        let Some((first, _)) = summary.tables.first() else {
+            return Ok(());
+        };
+        let table = Path::new(libraries::TABLE);
+        let names = summary.libraries.iter().map(Vec::as_slice);
+        match Libraries::read().facts(names) {
+            Some(facts) => facts.into_iter().for_each(|fact| inputs.insert(fact)),
+            None => inputs.insert(self.file(table, first)?),
+        }
+        let now = Stamp::of(table);
+        let is_same = |(then, racy): &(Stamp, bool)| !racy && now.as_ref() == Some(then);
+        if !summary.tables.iter().all(is_same) {
+            return Err(NotStored::Changed.at(table));
+        }
+        Ok(())
     }
 
     /// Binds a result to the places of some roots, when all its other inputs are known: to the user's home

@@ -41,6 +41,8 @@ pub(crate) enum Access {
         /// Whether what it held is discarded or must not exist (`O_TRUNC`, `O_EXCL`).
         fresh: bool,
     },
+    /// Read where libraries are, by the dynamic loader.
+    FindLibraries,
     /// Look at its metadata (`stat` and its kin).
     Stat,
     /// Ask whether it may be used (`access` and its kin).

@@ -266,6 +266,7 @@ impl Call<'_> {
             scene: self.unit.scene(),
             argument: &|name| self.unit.argument(name),
             in_key: &|name| self.unit.is_in_key(name),
+            libraries: OnceCell::new(),
         })
     }
 

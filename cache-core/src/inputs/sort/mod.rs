@@ -105,6 +105,10 @@ pub(crate) struct Summary {
     pub(crate) written_before: Vec<PathBuf>,
     /// Whether a compiler ran.
     pub(crate) compiled: bool,
+    /// The table of libraries, as it was when the loaders of programs looked into it, and whether it had just changed.
+    pub(crate) tables: Vec<(Stamp, bool)>,
+    /// The names of libraries that were opened or looked for.
+    pub(crate) libraries: BTreeSet<Vec<u8>>,
     /// What a program asked for that is no file.
     pub(crate) facts: BTreeSet<Fact>,
     /// Whether a macro asked for the current directory.

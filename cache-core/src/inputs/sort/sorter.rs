@@ -133,6 +133,7 @@ impl<'a> Sorter<'a> {
             Access::Alter => self.alter(event, process)?,
             Access::Execute => self.execute(event, process),
             Access::Read => self.read(event, process),
+            Access::FindLibraries => self.find_libraries(event, process),
             Access::ReadLink | Access::Enter => self.follow(event),
             Access::Stat => self.look(event, process),
             Access::Ask(permissions) => {
@@ -331,6 +332,15 @@ impl<'a> Sorter<'a> {
         Ok(())
     }
 
+    /// The dynamic loader looks up where libraries are.
+    fn find_libraries(&mut self, event: &Event, process: Process) {
+        // A compiler's own libraries are in its identity.
+        if !(process.loading && process.is_compiler) {
+            let table = event.found.map(|found| (found, found.is_racy(event.at)));
+            self.summary.tables.extend(table);
+        }
+    }
+
     fn read(&mut self, event: &Event, mut process: Process) {
         let library = is_shared_library(&event.path);
         if process.loading {
@@ -345,6 +355,9 @@ impl<'a> Sorter<'a> {
                 process.loading = false;
                 self.processes.insert(event.pid, process);
             }
+        }
+        if library && let Some(name) = event.path.file_name() {
+            self.summary.libraries.insert(name.as_bytes().to_vec());
         }
         // The compiler lists each search directory once, before it loads any macro.
         let searched = process.is_compiler && self.subject.is_searched(&event.real);

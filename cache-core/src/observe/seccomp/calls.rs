@@ -556,6 +556,7 @@ mod tests {
                 native: true,
                 call: libc::SYS_openat,
                 args: [0, 0, u64::from(flags.unsigned_abs()), 0, 0, 0],
+                from: 0,
             };
             intent(&call, Last::ByFlags, Doing::Flags(2)).unwrap()
         };

@@ -35,6 +35,7 @@ impl Noted {
             native: true,
             call: self.call.number.into(),
             args: self.call.args,
+            from: 0,
         }
     }
 

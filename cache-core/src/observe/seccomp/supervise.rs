@@ -313,7 +313,7 @@ impl<'a> Supervisor<'a> {
         } else {
             self.paths.intern(&real)
         };
-        if access.is_look() || access == Access::Read {
+        if access.is_look() || matches!(access, Access::Read | Access::FindLibraries) {
             let who = self.who(eyes.pid, access, found.is_some());
             let key = (who, access, address(&path), address(&real));
             let before = self

@@ -32,6 +32,8 @@ pub(super) struct Notification {
     pub(super) native: bool,
     pub(super) call: c_long,
     pub(super) args: [u64; 6],
+    /// Where in its memory the call comes from.
+    pub(super) from: u64,
 }
 
 /// The receiving end of a filter.
@@ -190,6 +192,7 @@ impl Listener {
             native: raw.data.arch == ARCH && number.unsigned_abs() < X32,
             call: c_long::from(number),
             args: raw.data.args,
+            from: raw.data.instruction_pointer,
         }))
     }
 

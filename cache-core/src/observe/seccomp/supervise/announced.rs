@@ -3,6 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use super::{Supervisor, unreadable};
+use crate::inputs::libraries::TABLE;
 use crate::observe::seccomp::calls::{self, At, Doing, Last, Meaning, argument};
 use crate::observe::seccomp::events::Access;
 use crate::observe::seccomp::memory;
@@ -90,6 +91,11 @@ impl Supervisor<'_> {
         if access == Access::Read && self.object == Some(path.as_path()) {
             // Part of the observer, as is what the loader does with it.
             return Ok(());
+        }
+        let is_table = access == Access::Read && path == Path::new(TABLE);
+        if is_table && resolved.found.is_some() && memory::is_of_loader(call.tid, call.from) {
+            let access = Access::FindLibraries;
+            return self.push(eyes, access, &path, resolved, stamp::now());
         }
         if intent.in_root && resolved.real != path {
             return Err(format!("a root of its own: {}", path.display()));
