@@ -9,6 +9,7 @@ use crate::libc::{self, bytes, returned};
 use crate::loader::{LOADER, VARIABLE, VARIABLES, is_sanitizer};
 use crate::looks::{self, Stat};
 use crate::next::{self, Next};
+use crate::ring;
 use crate::shorter;
 use crate::sys::{self, HERE, plain, trusted};
 
@@ -195,7 +196,11 @@ impl Paths {
         let (Self::At(place), false) = (self, taker.asks_for_rust) else {
             return None;
         };
-        let (whole, rest) = looks::ring()?.shorter.get()?;
+        let shorter = &looks::ring()?.shorter;
+        if !shorter.is_known() {
+            looks::tell(ring::SHORTEN);
+        }
+        let (whole, rest) = shorter.get()?;
         // SAFETY: an entry of the environment.
         let given = unsafe { bytes(*env.add(place), shorter::ROOM) };
         let is_same = whole

@@ -26,6 +26,10 @@ pub(crate) const ASK: c_int = 0x6361_6369;
 /// The same by who has it already, and is another process now.
 pub(crate) const APPEAR: c_int = 0x6361_636a;
 
+/// The same by who is about to execute a program, where it is not known yet what its loader need not look
+/// through.
+pub(crate) const SHORTEN: c_int = 0x6361_636b;
+
 /// How many notes there is room for.
 pub(crate) const NOTES: usize = 8192;
 

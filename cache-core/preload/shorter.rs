@@ -50,11 +50,18 @@ pub(crate) struct Shorter {
 unsafe impl Sync for Shorter {}
 
 impl Shorter {
-    /// For the writer: entries without zeroes, in place of which others are given. Too long ones are not.
+    /// For the writer: entries without zeroes, the first of nothing where no path is to be shorter. Neither is
+    /// one that is too long.
     pub(crate) fn put(&self, whole: &[u8], rest: &[u8]) {
-        if self.is_known.load(Ordering::Relaxed) || whole.len().max(rest.len()) >= ROOM {
+        if self.is_known() {
             return;
         }
+        let fits = whole.len().max(rest.len()) < ROOM;
+        let (whole, rest) = if fits {
+            (whole, rest)
+        } else {
+            Default::default()
+        };
         // SAFETY: nobody reads them yet, and there is room for them.
         unsafe {
             let (to, end) = (self.whole.get().cast(), self.rest.get().cast());
@@ -64,11 +71,19 @@ impl Shorter {
         self.is_known.store(true, Ordering::Release);
     }
 
+    /// Whether they were written.
+    pub(crate) fn is_known(&self) -> bool {
+        self.is_known.load(Ordering::Acquire)
+    }
+
     /// For readers: the entry with the whole path under another name, and the shorter one.
     pub(crate) fn get(&self) -> Option<(&[u8; ROOM], &[u8; ROOM])> {
-        let is_known = self.is_known.load(Ordering::Acquire);
+        if !self.is_known() {
+            return None;
+        }
         // SAFETY: nobody writes them any more.
-        is_known.then(|| unsafe { (&*self.whole.get(), &*self.rest.get()) })
+        let (whole, rest) = unsafe { (&*self.whole.get(), &*self.rest.get()) };
+        (whole.first() != Some(&0)).then_some((whole, rest))
     }
 }
 

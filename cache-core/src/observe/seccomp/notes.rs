@@ -106,7 +106,7 @@ impl Notes {
     }
 
     /// Programs of the system get the second entry of the environment in place of the one that the first
-    /// is of.
+    /// is of, if it is of any.
     pub(super) fn shorten(&self, whole: &[u8], rest: &[u8]) {
         self.ring.ring().shorter.put(whole, rest);
     }

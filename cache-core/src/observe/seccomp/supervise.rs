@@ -329,7 +329,6 @@ impl<'a> Supervisor<'a> {
             self.latest.insert(key, self.seen.events.len());
         }
         if access == Access::Execute {
-            self.shorten();
             self.programs.changes(eyes.pid);
         }
         if access.may_fail_unseen() {

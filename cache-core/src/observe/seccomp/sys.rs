@@ -112,6 +112,11 @@ impl Listener {
         is_without_path(call, ring::APPEAR)
     }
 
+    /// Whether a call asks what loaders need not look through.
+    pub(super) fn asks_to_shorten(call: &Notification) -> bool {
+        is_without_path(call, ring::SHORTEN)
+    }
+
     /// Answers a call with a new descriptor for a file, closed on exec. `false` if that cannot be done:
     /// the call still waits.
     pub(super) fn give(&self, id: u64, file: &impl AsRawFd) -> bool {

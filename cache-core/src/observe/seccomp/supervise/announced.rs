@@ -30,6 +30,10 @@ impl Supervisor<'_> {
         if Listener::asks_for_notes(call) {
             return Ok(());
         }
+        if Listener::asks_to_shorten(call) {
+            self.shorten();
+            return Ok(());
+        }
         if self.moving.remove(&call.tid) {
             self.forget();
         }

@@ -1,7 +1,7 @@
 //! Which directories the dynamic loader need not look through (`preload/shorter.rs`).
 //!
-//! They are looked through when the first process executes another program: most compilations execute
-//! none. What the loader would have looked for there is told at the end, of each library that was opened or
+//! They are looked through when a process is about to execute the first program that may have a shorter path: most
+//! compilations execute none. What the loader would have looked for there is told at the end, of each library that was opened or
 //! looked for anywhere. If one is there by then, the observation is not complete.
 
 use std::collections::BTreeSet;
@@ -21,7 +21,6 @@ use crate::os::stamp;
 pub(super) struct SearchPath {
     /// Until it was looked through.
     given: Option<OsString>,
-    has_executed: bool,
     left_out: Vec<PathBuf>,
 }
 
@@ -29,7 +28,7 @@ impl SearchPath {
     pub(super) fn new(given: Option<OsString>) -> Self {
         Self {
             given,
-            ..Self::default()
+            left_out: Vec::new(),
         }
     }
 
@@ -71,16 +70,15 @@ fn is_library(path: &Path) -> Option<&OsStr> {
 }
 
 impl Supervisor<'_> {
-    /// A program is about to be executed.
+    /// A program is about to be executed that may have a shorter path.
     pub(super) fn shorten(&mut self) {
-        if !std::mem::replace(&mut self.search_path.has_executed, true) {
-            return;
-        }
-        let (Some(notes), Some(given)) = (&self.notes, self.search_path.given.take()) else {
+        let Some(notes) = &self.notes else {
             return;
         };
+        let given = self.search_path.given.take().unwrap_or_default();
         let (left_out, rest) = SearchPath::split(&given);
         if left_out.is_empty() {
+            notes.shorten(b"", b"");
             return;
         }
         let whole = [
