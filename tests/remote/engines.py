@@ -5,7 +5,8 @@ from machines import KEYS, check
 
 
 def cases(tools):
-    return {server.name: engine(server, tools) for server in servers.ALL}
+    engines = {server.name: engine(server, tools) for server in servers.ALL}
+    return {**engines, "memcached loses parts": loses_parts(tools)}
 
 
 def engine(kind, tools):
@@ -52,3 +53,31 @@ def shares(lab, server):
     fourth.push()
     for machine in (first, second, third, fourth):
         machine.wait_for_no_helper()
+
+
+def loses_parts(tools):
+    """What is kept in parts of which one is gone, or is another, is compiled, and sent once more."""
+
+    def case(lab):
+        with servers.Memcached(lab.work, tools) as server:
+            secret, public = KEYS["ours"]
+            writing = {"CACHEWRAP_REMOTE_SIGN_KEY": secret, **server.env}
+            first = lab.machine("first", f"{server.url()}?mode=write", **writing)
+            compiled = first.build().ok().compiled
+            first.push()
+            parts = server.keys("rust/cw1/p/")
+            objects = sorted({key.rsplit("/", 1)[0] for key in parts})
+            check(len(objects) >= 2 and len(parts) > len(objects), f"parts: {parts}")
+            for n, key in enumerate(objects):
+                changed = server.ask(f"delete {key}/0\r\n" if n % 2 else f"set {key}/1 0 0 3\r\nxyz\r\n")
+                check(changed in ("DELETED", "STORED"), changed)
+            second = lab.machine("second", server.url(), CACHEWRAP_REMOTE_TRUSTED=public, **server.env)
+            lost = second.build().ok().compiled
+            check(lost and len(lost) < len(compiled), f"compiled {lost} of {compiled}")
+            third = lab.machine("third", f"{server.url()}?mode=write", **writing)
+            third.build().ok().compiles(lost)
+            third.push()
+            fourth = lab.machine("fourth", server.url(), CACHEWRAP_REMOTE_TRUSTED=public, **server.env)
+            fourth.build().ok().compiles([])
+
+    return case

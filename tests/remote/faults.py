@@ -42,7 +42,8 @@ def cases(tools):
         "503": failing(broken.says("503 Slow Down", "Retry-After: 3600\r\n"), "throttled"),
         "301": failing(broken.says("301 Moved", "Location: http://127.0.0.1:1/\r\n"), "confused"),
         "certificates": certificates,
-        "redis hangs": redis_hangs,
+        "redis hangs": hangs("redis"),
+        "memcached hangs": hangs("memcached"),
         "no credentials": no_credentials,
         "denies what is missing": denies_what_is_missing,
         "reads only": reads_only,
@@ -137,11 +138,14 @@ def certificates(lab):
         check("certificate" in probed, f"what is wrong is not said: {probed}")
 
 
-def redis_hangs(lab):
-    with Broken(broken.hang) as server:
-        builds_alone(lab, "redis", f"redis://127.0.0.1:{server.port}?mode=write", "slow",
-                     CACHEWRAP_REMOTE_SIGN_KEY=SECRET)  # fmt: skip
-        check(server.clients, "nobody asked the server")
+def hangs(scheme):
+    def case(lab):
+        with Broken(broken.hang) as server:
+            url = f"{scheme}://127.0.0.1:{server.port}?mode=write"
+            builds_alone(lab, scheme, url, "slow", CACHEWRAP_REMOTE_SIGN_KEY=SECRET)
+            check(server.clients, "nobody asked the server")
+
+    return case
 
 
 def no_credentials(lab):

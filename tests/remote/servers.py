@@ -9,8 +9,9 @@ import socket
 import subprocess
 import time
 from pathlib import Path
+from urllib.parse import unquote
 
-from machines import Failure, needs, run
+from machines import Failure, check, needs, run
 
 
 def free_port():
@@ -208,6 +209,60 @@ class Valkey(Redis):
         return [found[0], config]
 
 
+class Memcached(Server):
+    name = "memcached"
+    env = {"MEMCACHED_USERNAME": "builder", "MEMCACHED_PASSWORD": "builders-secret"}
+    needed = ("memcached",)
+
+    def command(self):
+        users = self.work / "users"
+        users.write_text(":".join(self.env[name] for name in ("MEMCACHED_USERNAME", "MEMCACHED_PASSWORD")) + "\n")
+        return [
+            "memcached", "-u", "root", "-l", "127.0.0.1", "-p", self.port, "-U", "0", "-m", "256", "-Y", users,
+            # Connections that nobody uses for a second are closed.
+            "-o", "idle_timeout=1",
+        ]  # fmt: skip
+
+    def url(self):
+        return f"memcached://127.0.0.1:{self.port}/rust"
+
+    def ask(self, request, end="\r\n"):
+        """What it answers, without the end."""
+        login = " ".join(self.env[name] for name in ("MEMCACHED_USERNAME", "MEMCACHED_PASSWORD"))
+        with socket.create_connection(("127.0.0.1", self.port), 5) as client, client.makefile("rw", newline="") as wire:
+            wire.write(f"set login 0 -1 {len(login)}\r\n{login}\r\n")
+            wire.flush()
+            check(wire.readline() == "STORED\r\n", "memcached does not know us")
+            wire.write(request)
+            wire.flush()
+            said = ""
+            while not said.endswith(end):
+                line = wire.readline()
+                if not line or line.startswith(("ERROR", "CLIENT_ERROR", "SERVER_ERROR")):
+                    raise Failure(f"memcached answered {said}{line}")
+                said += line
+            return said.removesuffix(end)
+
+    def keys(self, prefix):
+        """The names of its items."""
+        listed = self.ask("lru_crawler metadump all\r\n", "END\r\n")
+        names = (unquote(line.split()[0].removeprefix("key=")) for line in listed.splitlines())
+        return sorted(name for name in names if name.startswith(prefix))
+
+
+class MemcachedTls(Memcached):
+    name = "memcached-tls"
+    needed = ("memcached", "openssl")
+
+    def command(self):
+        authority, certificate, key = certificates(self.work)
+        self.env = {**self.env, "SSL_CERT_FILE": str(authority)}
+        return [*super().command(), "-Z", "-o", f"ssl_chain_cert={certificate},ssl_key={key}"]
+
+    def url(self):
+        return f"memcacheds://127.0.0.1:{self.port}/rust"
+
+
 class Azurite(Server):
     name = "azurite"
     env = {
@@ -359,4 +414,4 @@ def make_container(port, env):
     retry(lambda: urllib.request.urlopen(request, timeout=5).read())
 
 
-ALL = [SeaweedFs, Redis, RedisTls, RcloneS3, Valkey, Azurite, GoogleStorage, Nginx]
+ALL = [SeaweedFs, Redis, RedisTls, Memcached, MemcachedTls, RcloneS3, Valkey, Azurite, GoogleStorage, Nginx]

@@ -24,6 +24,8 @@ const SCHEMES: &[(Scheme, &str, &[&str])] = &[
     (Scheme::Webdavs, "webdavs", &[]),
     (Scheme::Redis, "redis", &[]),
     (Scheme::Rediss, "rediss", &[]),
+    (Scheme::Memcached, "memcached", &[]),
+    (Scheme::Memcacheds, "memcacheds", &[]),
 ];
 
 /// A kind of engine.
@@ -46,6 +48,10 @@ pub enum Scheme {
     Redis,
     /// Redis over TLS.
     Rediss,
+    /// Memcached.
+    Memcached,
+    /// Memcached over TLS.
+    Memcacheds,
 }
 
 /// What may be done with a remote.

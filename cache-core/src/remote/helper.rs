@@ -62,6 +62,7 @@ const CREDENTIALS: &[&str] = &[
     "GCS_",
     "REDIS_",
     "WEBDAV_",
+    "MEMCACHED_",
     "HOME",
     "SSL_CERT_",
     "HTTP_PROXY",

@@ -7,6 +7,8 @@
 //! | `services` | which service an address names, and where its credentials are |
 //! | `transport` | one HTTP exchange, within the limits below |
 //! | `redis` | Redis and Valkey |
+//! | `memcached` | memcached |
+//! | `connections` | those of engines that do not speak HTTP |
 //! | `discreet` | no secret in what is said |
 //!
 //! # Time
@@ -16,15 +18,17 @@
 //! keep: [`KEPT`].
 
 mod cloud;
+mod connections;
 mod discreet;
 mod failed;
+mod memcached;
 mod redis;
 mod services;
 mod transport;
 
 use std::fmt::Display;
 use std::sync::Once;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use cache_core::remote::{
     Condition, Directory, Engine, EngineError, Object, Scheme, Trouble, Written,
@@ -62,6 +66,8 @@ pub(crate) fn open(context: &Context) -> Box<dyn Engine> {
         Scheme::Redis | Scheme::Rediss => {
             redis::Redis::new(&settings.address, env).map(|redis| Box::new(redis) as _)
         }
+        Scheme::Memcached | Scheme::Memcacheds => memcached::Memcached::new(&settings.address, env)
+            .map(|memcached| Box::new(memcached) as _),
         _ => cloud::Cloud::new(settings, env).map(|cloud| Box::new(cloud) as _),
     };
     let engine = engine.unwrap_or_else(|e| Box::new(Unusable(e)));
@@ -95,6 +101,34 @@ fn chain(error: &(dyn std::error::Error + 'static)) -> String {
         source = error.source();
     }
     text
+}
+
+/// How quickly what is read comes.
+struct Pace {
+    second: Instant,
+    in_second: u64,
+}
+
+impl Pace {
+    fn new() -> Self {
+        Self {
+            second: Instant::now(),
+            in_second: 0,
+        }
+    }
+
+    /// Notes that some came, bytes; an error if it is too little in a second.
+    fn came(&mut self, length: u64) -> Result<(), EngineError> {
+        self.in_second += length;
+        if self.second.elapsed() < Duration::from_secs(1) {
+            return Ok(());
+        }
+        if self.in_second < SLOWEST {
+            return Err(slow(format!("{} bytes came in a second", self.in_second)));
+        }
+        *self = Self::new();
+        Ok(())
+    }
 }
 
 fn slow(what: impl Display) -> EngineError {

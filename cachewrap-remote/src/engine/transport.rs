@@ -16,7 +16,7 @@ use http::{HeaderMap, Request, Response, StatusCode};
 use http_body::{Frame, SizeHint};
 use opendal_core::{Buffer, Error, ErrorKind, HttpBody, HttpTransport};
 
-use super::{ANSWER, BEGIN, CONNECT, KEPT, PROGRESS, SLOWEST, chain, slow, too_long};
+use super::{ANSWER, BEGIN, CONNECT, KEPT, PROGRESS, Pace, chain, slow, too_long};
 
 /// How often something is asked where the server closes the connection before it answers. It may close one that nobody used for a
 /// while in the moment in which it is used again.
@@ -232,7 +232,7 @@ async fn in_time(
 async fn read(answer: &mut reqwest::Response, most: u64) -> Result<Vec<Bytes>, EngineError> {
     let mut pieces = Vec::new();
     let mut length = 0;
-    let (mut second, mut in_second) = (Instant::now(), 0);
+    let mut pace = Pace::new();
     loop {
         let piece = tokio::time::timeout(PROGRESS, answer.chunk()).await;
         let piece = piece.map_err(|_| slow(format!("nothing came for {PROGRESS:?}")))?;
@@ -240,17 +240,11 @@ async fn read(answer: &mut reqwest::Response, most: u64) -> Result<Vec<Bytes>, E
             return Ok(pieces);
         };
         length += piece.len() as u64;
-        in_second += piece.len() as u64;
         if length > most {
             return Err(too_long(most));
         }
+        pace.came(piece.len() as u64)?;
         pieces.push(piece);
-        if second.elapsed() >= Duration::from_secs(1) {
-            if in_second < SLOWEST {
-                return Err(slow(format!("{in_second} bytes came in a second")));
-            }
-            (second, in_second) = (Instant::now(), 0);
-        }
     }
 }
 
