@@ -1,35 +1,50 @@
 """What must hold with every engine: what one machine has compiled, another does not compile."""
 
 import servers
+from bazel import BazelRemote
 from machines import KEYS, check
 
 
 def cases(tools):
     engines = {server.name: engine(server, tools) for server in servers.ALL}
-    return {**engines, "memcached loses parts": loses_parts(tools)}
+    return {**engines, "memcached loses parts": loses_parts(tools), "bazel takes no more": takes_no_more}
 
 
 def engine(kind, tools):
     def case(lab):
         with kind(lab.work, tools) as server:
-            shares(lab, server)
+            (answers if kind.is_brief else shares)(lab, server)
 
     return case
 
 
-def shares(lab, server):
-    (secret, public), (_, foreign) = KEYS["ours"], KEYS["other"]
+def writing_url(server):
     plus = "&" if "?" in server.url() else "?"
-    writing = f"{server.url()}{plus}mode=write"
-    first = lab.machine("first", writing, CACHEWRAP_REMOTE_SIGN_KEY=secret, **server.env)
-    built = first.build().ok()
-    check("app" in built.compiled and "indoc" in built.compiled, f"compiled {built.compiled}")
-    print("  ", first.push().strip())
-    probed = first.helper("probe")
+    return f"{server.url()}{plus}mode=write"
+
+
+def answers(lab, server):
+    machine = lab.machine("only", writing_url(server), **server.env)
+    probes(machine, server)
+
+
+def probes(machine, server):
+    """All that a remote is used for can be done, and it keeps to conditions as far as it is known to."""
+    probed = machine.helper("probe")
     check(probed.returncode == 0, f"probe: {probed.stdout}{probed.stderr}")
     said = [line.split()[-1] for line in probed.stdout.splitlines() if "the condition is" in line]
     check(said == ["kept" if server.keeps_conditions else "ignored"] * 2, f"probe: {probed.stdout}")
     print("  ", probed.stdout.replace("\n", "\n   ").strip())
+
+
+def shares(lab, server):
+    (secret, public), (_, foreign) = KEYS["ours"], KEYS["other"]
+    writing = writing_url(server)
+    first = lab.machine("first", writing, CACHEWRAP_REMOTE_SIGN_KEY=secret, **server.env)
+    built = first.build().ok()
+    check("app" in built.compiled and "indoc" in built.compiled, f"compiled {built.compiled}")
+    print("  ", first.push().strip())
+    probes(first, server)
 
     # Another machine, that may only read.
     reading = {**(server.env_of_readers or server.env), "CACHEWRAP_REMOTE_TRUSTED": public}
@@ -81,3 +96,16 @@ def loses_parts(tools):
             fourth.build().ok().compiles([])
 
     return case
+
+
+def takes_no_more(lab):
+    """An object that is longer than the server takes is left out; the others are sent."""
+    with BazelRemote(longest=2 << 20) as server:
+        machine = lab.machine("long", writing_url(server), CACHEWRAP_REMOTE_SIGN_KEY=KEYS["ours"][0], **server.env)
+        machine.build().ok()
+        machine.push()
+        counted = machine.counters()
+        check("remote.error" not in counted, counted)
+        second = lab.machine("second", server.url(), CACHEWRAP_REMOTE_TRUSTED=KEYS["ours"][1], **server.env_of_readers)
+        lost = second.build().ok().compiled
+        check(len(lost) == 1, f"compiled {lost}")

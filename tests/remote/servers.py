@@ -11,6 +11,7 @@ import time
 from pathlib import Path
 from urllib.parse import unquote
 
+from bazel import BazelRemote
 from machines import Failure, check, needs, run
 
 
@@ -45,6 +46,8 @@ class Server:
     env_of_readers = None
     # Whether it writes only while something is absent, or a version is there, where that is asked for.
     keeps_conditions = True
+    # Whether it is enough that it can be reached: the rest is that of another one.
+    is_brief = False
     # What it needs of the system.
     needed: tuple = ()
 
@@ -252,6 +255,7 @@ class Memcached(Server):
 
 class MemcachedTls(Memcached):
     name = "memcached-tls"
+    is_brief = True
     needed = ("memcached", "openssl")
 
     def command(self):
@@ -310,10 +314,8 @@ class Nginx(Server):
 
     def command(self):
         (self.work / "root/dav").mkdir(parents=True)
-        users = ""
-        for env in (self.env, self.env_of_readers):
-            users += f"{env['WEBDAV_USERNAME']}:{{PLAIN}}{env['WEBDAV_PASSWORD']}\n"
-        (self.work / "users").write_text(users)
+        logins = [":{PLAIN}".join(env.values()) for env in (self.env, self.env_of_readers)]
+        (self.work / "users").write_text("\n".join(logins) + "\n")
         config = self.work / "nginx.conf"
         config.write_text(
             f"""\
@@ -353,6 +355,17 @@ http {{
 
     def url(self):
         return f"webdav://127.0.0.1:{self.port}/dav"
+
+
+class BazelNginx(Nginx):
+    """As Bazel's own documentation says that nginx can be used."""
+
+    name = "bazel-nginx"
+    env = {"BAZEL_CACHE_USERNAME": "writer", "BAZEL_CACHE_PASSWORD": "writers-secret"}
+    env_of_readers = {"BAZEL_CACHE_USERNAME": "reader", "BAZEL_CACHE_PASSWORD": "readers-secret"}
+
+    def url(self):
+        return f"bazel+http://127.0.0.1:{self.port}/dav"
 
 
 def certificates(work):
@@ -414,4 +427,5 @@ def make_container(port, env):
     retry(lambda: urllib.request.urlopen(request, timeout=5).read())
 
 
-ALL = [SeaweedFs, Redis, RedisTls, Memcached, MemcachedTls, RcloneS3, Valkey, Azurite, GoogleStorage, Nginx]
+ALL = [SeaweedFs, Redis, RedisTls, Memcached, MemcachedTls, RcloneS3, Valkey, Azurite, GoogleStorage, Nginx,
+       BazelNginx, BazelRemote]  # fmt: skip

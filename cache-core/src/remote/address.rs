@@ -26,6 +26,8 @@ const SCHEMES: &[(Scheme, &str, &[&str])] = &[
     (Scheme::Rediss, "rediss", &[]),
     (Scheme::Memcached, "memcached", &[]),
     (Scheme::Memcacheds, "memcacheds", &[]),
+    (Scheme::Bazel, "bazel+http", &[]),
+    (Scheme::Bazels, "bazel+https", &[]),
 ];
 
 /// A kind of engine.
@@ -52,6 +54,10 @@ pub enum Scheme {
     Memcached,
     /// Memcached over TLS.
     Memcacheds,
+    /// A cache for Bazel over HTTP.
+    Bazel,
+    /// A cache for Bazel over HTTPS.
+    Bazels,
 }
 
 /// What may be done with a remote.

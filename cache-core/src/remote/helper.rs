@@ -63,6 +63,7 @@ const CREDENTIALS: &[&str] = &[
     "REDIS_",
     "WEBDAV_",
     "MEMCACHED_",
+    "BAZEL_CACHE_",
     "HOME",
     "SSL_CERT_",
     "HTTP_PROXY",

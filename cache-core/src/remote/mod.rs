@@ -333,8 +333,11 @@ impl<'a> Remote<'a> {
             }
             Err(Unpackable::Store(e)) => return Err(in_store(e)),
         };
-        self.guarded(|| self.engine.put(&name, &pack, Condition::Absent))?;
-        Ok(Sent::Yes(pack.len() as u64))
+        match self.guarded(|| self.engine.put(&name, &pack, Condition::Absent)) {
+            // It will be no shorter another time.
+            Err(e) if e.trouble == Trouble::TooLong => Ok(Sent::Dropped),
+            put => put.map(|_| Sent::Yes(pack.len() as u64)),
+        }
     }
 
     /// Adds what leads to a result to what is offered; `false`: others changed that each time.

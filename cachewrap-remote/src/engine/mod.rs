@@ -5,6 +5,7 @@
 //! | `cloud` | S3, GCS, Azure and WebDAV, whose protocols are OpenDAL's |
 //! | `failed` | what kind of trouble a failed call is |
 //! | `services` | which service an address names, and where its credentials are |
+//! | `bazel` | servers with the layout of Bazel's caches |
 //! | `transport` | one HTTP exchange, within the limits below |
 //! | `redis` | Redis and Valkey |
 //! | `memcached` | memcached |
@@ -17,6 +18,7 @@
 //! Nothing that failed is tried again, but for a connection that the server closed (`transport`); the next build is the next try. Nobody waits for what is written, which servers may take a while to
 //! keep: [`KEPT`].
 
+mod bazel;
 mod cloud;
 mod connections;
 mod discreet;
@@ -68,6 +70,9 @@ pub(crate) fn open(context: &Context) -> Box<dyn Engine> {
         }
         Scheme::Memcached | Scheme::Memcacheds => memcached::Memcached::new(&settings.address, env)
             .map(|memcached| Box::new(memcached) as _),
+        Scheme::Bazel | Scheme::Bazels => {
+            bazel::Bazel::new(&settings.address, env).map(|bazel| Box::new(bazel) as _)
+        }
         _ => cloud::Cloud::new(settings, env).map(|cloud| Box::new(cloud) as _),
     };
     let engine = engine.unwrap_or_else(|e| Box::new(Unusable(e)));

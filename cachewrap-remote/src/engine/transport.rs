@@ -76,6 +76,15 @@ impl Call {
         })
     }
 
+    /// What is read after this, of at most so many bytes: it has no more time.
+    pub(super) fn then(&self, most: u64) -> Arc<Self> {
+        Arc::new(Self {
+            most,
+            begin: self.begin,
+            seen: Mutex::default(),
+        })
+    }
+
     /// One that writes.
     pub(super) fn writing() -> Arc<Self> {
         Arc::new(Self {
@@ -108,45 +117,72 @@ pub(super) struct Plain(pub(super) reqwest::Client);
 
 impl HttpTransport for Transport {
     async fn fetch(&self, request: Request<Buffer>) -> opendal_core::Result<Response<HttpBody>> {
-        exchange(&self.client, &self.call, request).await
+        fetch(&self.client, &self.call, request).await
     }
 }
 
 impl HttpTransport for Plain {
     async fn fetch(&self, request: Request<Buffer>) -> opendal_core::Result<Response<HttpBody>> {
-        exchange(&self.0, &Call::reading(EXPLANATION), request).await
+        fetch(&self.0, &Call::reading(EXPLANATION), request).await
     }
 }
 
-async fn exchange(
+/// One exchange for the library, and what it was noted in the call.
+async fn fetch(
     client: &reqwest::Client,
     call: &Call,
     request: Request<Buffer>,
 ) -> opendal_core::Result<Response<HttpBody>> {
-    let mut seen = Seen::default();
-    let answered = answer(client, call, request, &mut seen).await;
-    seen.trouble = answered.as_ref().err().cloned();
-    call.see(seen);
+    let is_head = request.method() == http::Method::HEAD;
+    let answered = exchange(client, call, request).await;
+    call.see(match &answered {
+        Ok(answer) => answer.seen(),
+        Err(e) => Seen {
+            trouble: Some(e.clone()),
+            ..Seen::default()
+        },
+    });
     // The text stays here: what is said is made of what was seen.
-    answered.map_err(|_| Error::new(ErrorKind::Unexpected, EXCHANGE))
+    let unexpected = || Error::new(ErrorKind::Unexpected, EXCHANGE);
+    let answer = answered.map_err(|_| unexpected())?;
+    let length = (!is_head).then_some(answer.content.len() as u64);
+    let content = futures_util::stream::iter([Ok(answer.content)]);
+    let mut response = Response::new(HttpBody::new(content, length));
+    *response.status_mut() = answer.status;
+    *response.headers_mut() = answer.headers;
+    Ok(response)
 }
 
-async fn answer(
+/// What was answered.
+pub(super) struct Answer {
+    pub(super) status: StatusCode,
+    headers: HeaderMap,
+    /// All of it where it is a success, else as much as came.
+    pub(super) content: Buffer,
+}
+
+impl Answer {
+    fn seen(&self) -> Seen {
+        let is_failure = !self.status.is_success();
+        Seen {
+            status: Some(self.status),
+            code: is_failure.then(|| code(&self.content.to_bytes())).flatten(),
+            version: version(&self.headers),
+            trouble: None,
+        }
+    }
+}
+
+/// One exchange.
+pub(super) async fn exchange(
     client: &reqwest::Client,
     call: &Call,
     request: Request<Buffer>,
-    seen: &mut Seen,
-) -> Result<Response<HttpBody>, EngineError> {
+) -> Result<Answer, EngineError> {
     let is_head = request.method() == http::Method::HEAD;
     let mut answer = send(client, call, request).await?;
-    let status = answer.status();
-    seen.status = Some(status);
-    seen.version = version(answer.headers());
-    let mut response = Response::builder().status(status);
-    if let Some(headers) = response.headers_mut() {
-        std::mem::swap(headers, answer.headers_mut());
-    }
-    let length = response.headers_ref().and_then(length);
+    let (status, headers) = (answer.status(), std::mem::take(answer.headers_mut()));
+    let length = length(&headers);
     let most = if status.is_success() {
         call.most
     } else {
@@ -161,17 +197,11 @@ async fn answer(
         read => read?,
     };
     let content = Buffer::from(pieces);
-    if !status.is_success() {
-        seen.code = code(&content.to_bytes());
-    }
-    let length = if is_head {
-        None
-    } else {
-        Some(content.len() as u64)
-    };
-    let content = futures_util::stream::iter([Ok(content)]);
-    let response = response.body(HttpBody::new(content, length));
-    response.map_err(|e| EngineError::new(Trouble::Confused, e))
+    Ok(Answer {
+        status,
+        headers,
+        content,
+    })
 }
 
 /// Sends a request and waits until an answer begins.
