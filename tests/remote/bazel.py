@@ -15,6 +15,7 @@ PLACE = re.compile(r"/(?:.*/)?(ac|cas)/([a-f0-9]{64})")
 class BazelRemote(http.server.ThreadingHTTPServer):
     name = "bazel"
     is_brief = False
+    lists = False
     keeps_conditions = False
     env = {"BAZEL_CACHE_USERNAME": "writer", "BAZEL_CACHE_PASSWORD": "writers-secret"}
     # None: whoever asks.

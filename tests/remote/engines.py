@@ -68,6 +68,33 @@ def shares(lab, server):
     fourth.push()
     for machine in (first, second, third, fourth):
         machine.wait_for_no_helper()
+    prunes(server, fourth, second)
+
+
+def prunes(server, writer, reader):
+    """What is old goes, where it is known what there is."""
+
+    def prune(machine, age, *words):
+        done = machine.command("prune", "--remote", "--older-than", age, *words)
+        return done.returncode, done.stdout + done.stderr
+
+    status, said = prune(reader, "1s")
+    check(status == 2 and "mode=write" in said, f"a reader prunes: {said}")
+    if not server.lists:
+        status, said = prune(writer, "1s")
+        check(status == 1 and "removes by itself" in said, f"prune: {said}")
+        return
+    status, said = prune(writer, "1h")
+    check(status == 0 and said.startswith("Removed 0 of "), f"prune: {said}")
+    status, would = prune(writer, "0s", "--dry-run")
+    check(status == 0 and would.startswith("Would remove "), f"prune: {would}")
+    count = int(would.split()[2])
+    check(count > 10, f"prune: {would}")
+    status, said = prune(writer, "0s")
+    check(status == 0 and said.startswith(f"Removed {count} of {count} "), f"prune: {said} after {would}")
+    print("  ", said.strip())
+    status, said = prune(writer, "0s")
+    check(status == 0 and said.startswith("Removed 0 of 0 "), f"prune: {said}")
 
 
 def loses_parts(tools):

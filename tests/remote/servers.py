@@ -48,6 +48,8 @@ class Server:
     keeps_conditions = True
     # Whether it is enough that it can be reached: the rest is that of another one.
     is_brief = False
+    # Whether it says what it has, and when that was written.
+    lists = True
     # What it needs of the system.
     needed: tuple = ()
 
@@ -158,6 +160,7 @@ class RcloneS3(Server):
 
 class Redis(Server):
     name = "redis"
+    lists = False
     env = {"REDIS_USERNAME": "writer", "REDIS_PASSWORD": "writers-secret"}
     env_of_readers = {"REDIS_USERNAME": "reader", "REDIS_PASSWORD": "readers-secret"}
     needed = ("redis-server",)
@@ -214,6 +217,7 @@ class Valkey(Redis):
 
 class Memcached(Server):
     name = "memcached"
+    lists = False
     env = {"MEMCACHED_USERNAME": "builder", "MEMCACHED_PASSWORD": "builders-secret"}
     needed = ("memcached",)
 
@@ -361,6 +365,7 @@ class BazelNginx(Nginx):
     """As Bazel's own documentation says that nginx can be used."""
 
     name = "bazel-nginx"
+    lists = False
     env = {"BAZEL_CACHE_USERNAME": "writer", "BAZEL_CACHE_PASSWORD": "writers-secret"}
     env_of_readers = {"BAZEL_CACHE_USERNAME": "reader", "BAZEL_CACHE_PASSWORD": "readers-secret"}
 

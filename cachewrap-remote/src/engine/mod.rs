@@ -33,7 +33,7 @@ use std::sync::Once;
 use std::time::{Duration, Instant};
 
 use cache_core::remote::{
-    Condition, Directory, Engine, EngineError, Object, Scheme, Trouble, Written,
+    Condition, Directory, Engine, EngineError, Listed, Object, Scheme, Trouble, Written,
 };
 
 use crate::context::Context;
@@ -160,6 +160,10 @@ impl Engine for Unusable {
     }
 
     fn put(&self, _: &str, _: &[u8], _: Condition<'_>) -> Result<Written, EngineError> {
+        Err(self.0.clone())
+    }
+
+    fn list(&self, _: &str) -> Result<Option<Vec<Listed>>, EngineError> {
         Err(self.0.clone())
     }
 }

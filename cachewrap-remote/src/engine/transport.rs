@@ -25,6 +25,9 @@ const TRIES: u32 = 2;
 /// How much of the answer to what failed is read, bytes.
 const EXPLANATION: u64 = 64 << 10;
 
+/// How long a list of objects may be, bytes: WebDAV has no pages.
+const LIST: u64 = 256 << 20;
+
 /// How long a connection that nobody uses is kept; less than servers keep theirs.
 const UNUSED: Duration = Duration::from_secs(4);
 
@@ -51,6 +54,8 @@ pub(super) struct Call {
     most: u64,
     /// Until when the answer has to begin.
     begin: Option<Instant>,
+    /// How long it may take until an answer begins where nothing is sent.
+    patience: Duration,
     seen: Mutex<Seen>,
 }
 
@@ -72,6 +77,7 @@ impl Call {
         Arc::new(Self {
             most,
             begin,
+            patience: CONNECT + ANSWER,
             seen: Mutex::default(),
         })
     }
@@ -81,6 +87,7 @@ impl Call {
         Arc::new(Self {
             most,
             begin: self.begin,
+            patience: self.patience,
             seen: Mutex::default(),
         })
     }
@@ -90,6 +97,17 @@ impl Call {
         Arc::new(Self {
             most: EXPLANATION,
             begin: None,
+            patience: CONNECT + ANSWER,
+            seen: Mutex::default(),
+        })
+    }
+
+    /// One that no build waits for: of lists, and of removing.
+    pub(super) fn tidying() -> Arc<Self> {
+        Arc::new(Self {
+            most: LIST,
+            begin: None,
+            patience: KEPT,
             seen: Mutex::default(),
         })
     }
@@ -213,7 +231,7 @@ async fn send(
     let (parts, body) = request.into_parts();
     let mut tries = 1;
     loop {
-        let sending = Arc::new(Sending::of(&body));
+        let sending = Arc::new(Sending::of(&body, call.patience));
         let request = client.request(parts.method.clone(), parts.uri.to_string());
         let mut request = request.headers(parts.headers.clone());
         if !body.is_empty() {
@@ -317,11 +335,14 @@ struct Sending {
     moved: AtomicU64,
     left: AtomicU64,
     is_any: bool,
+    /// How long an answer to what has no content may take.
+    patience: Duration,
 }
 
 impl Sending {
-    fn of(body: &Buffer) -> Self {
+    fn of(body: &Buffer, patience: Duration) -> Self {
         Self {
+            patience,
             begun: Instant::now(),
             moved: AtomicU64::new(0),
             left: AtomicU64::new(body.len() as u64),
@@ -339,7 +360,7 @@ impl Sending {
     fn until(&self) -> Instant {
         let moved = self.begun + Duration::from_millis(self.moved.load(Ordering::Relaxed));
         let patience = match (self.is_any, self.left.load(Ordering::Relaxed)) {
-            (false, _) => CONNECT + ANSWER,
+            (false, _) => self.patience,
             // What was handed over is on its way for a while.
             (true, 0) => KEPT,
             (true, _) => CONNECT + PROGRESS,
