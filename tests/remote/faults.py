@@ -26,6 +26,7 @@ WRITER = {**KEY, "CACHEWRAP_REMOTE_SIGN_KEY": SECRET}
 def cases(tools):
     return {
         "refuses": failing(None, "unreachable"),
+        "left alone": left_alone,
         "hangs": failing(broken.hang, "slow"),
         "answers and hangs": failing(broken.answer_and_hang, "slow"),
         "drips": failing(broken.drip, "slow"),
@@ -109,6 +110,16 @@ def failing(talk, trouble):
             check(server.clients, "nobody asked the server")
 
     return case
+
+
+def left_alone(lab):
+    """Where another has met the trouble, as the helper may while it sends, a build that does not even ask says so, once."""
+    machine = lab.machine("left-alone", s3(servers.free_port()), **WRITER)
+    check(machine.helper("probe").returncode == 1, "the probe succeeds")
+    built = machine.build().ok()
+    said = [line for line in built.stderr.splitlines() if "remote" in line]
+    check(len(said) == 1 and "left alone for" in said[0] and "unreachable" in said[0], f"said: {said}")
+    check("remote.error" not in machine.counters(), machine.counters())
 
 
 def closes(lab):

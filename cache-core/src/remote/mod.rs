@@ -403,7 +403,7 @@ impl<'a> Remote<'a> {
 }
 
 /// How what is said begins where a remote is not even asked.
-pub(crate) const LEFT_ALONE: &str = "left alone for ";
+const LEFT_ALONE: &str = "left alone for ";
 
 /// Whether an error only says that a remote is not asked, because of an earlier one.
 pub fn is_left_alone(error: &EngineError) -> bool {
