@@ -5,6 +5,7 @@
 //! cachewrap-remote push              sends what is queued, and waits for it
 //! cachewrap-remote pull BYTES        fetches what a build here will need, at most so much
 //! cachewrap-remote probe             says how the remote answers
+//! cachewrap-remote prune SECONDS     removes what was written longer ago; with --dry-run, tells what that is
 //! ```
 //! Which remote it is, and whom results are taken from, is what the wrapper goes by: the same settings, read from
 //! the same environment. What results are, how they are signed, what is queued and where everything lies is
@@ -22,6 +23,7 @@
 mod context;
 mod engine;
 mod probe;
+mod prune;
 mod pull;
 mod push;
 mod serve;
@@ -30,7 +32,8 @@ use std::ffi::OsString;
 use std::path::Path;
 use std::process::ExitCode;
 
-const USAGE: &str = "usage: cachewrap-remote serve SOCKET | push | pull BYTES | probe";
+const USAGE: &str =
+    "usage: cachewrap-remote serve SOCKET | push | pull BYTES | probe | prune SECONDS [--dry-run]";
 
 fn main() -> ExitCode {
     let words: Vec<OsString> = std::env::args_os().skip(1).collect();
@@ -40,6 +43,8 @@ fn main() -> ExitCode {
         ["push"] => push::push(),
         ["pull", most] if most.parse::<u64>().is_ok() => pull::pull(most.parse().unwrap_or(0)),
         ["probe"] => probe::probe(),
+        ["prune", seconds] => prune::prune(seconds, false),
+        ["prune", seconds, "--dry-run"] => prune::prune(seconds, true),
         ["--version" | "-V"] => {
             println!("cachewrap-remote {}", env!("CARGO_PKG_VERSION"));
             ExitCode::SUCCESS

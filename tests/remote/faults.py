@@ -26,6 +26,7 @@ WRITER = {**KEY, "CACHEWRAP_REMOTE_SIGN_KEY": SECRET}
 def cases(tools):
     return {
         "refuses": failing(None, "unreachable"),
+        "left alone": left_alone,
         "hangs": failing(broken.hang, "slow"),
         "answers and hangs": failing(broken.answer_and_hang, "slow"),
         "drips": failing(broken.drip, "slow"),
@@ -42,7 +43,8 @@ def cases(tools):
         "503": failing(broken.says("503 Slow Down", "Retry-After: 3600\r\n"), "throttled"),
         "301": failing(broken.says("301 Moved", "Location: http://127.0.0.1:1/\r\n"), "confused"),
         "certificates": certificates,
-        "redis hangs": redis_hangs,
+        "redis hangs": hangs("redis"),
+        "memcached hangs": hangs("memcached"),
         "no credentials": no_credentials,
         "denies what is missing": denies_what_is_missing,
         "reads only": reads_only,
@@ -110,6 +112,16 @@ def failing(talk, trouble):
     return case
 
 
+def left_alone(lab):
+    """Where another has met the trouble, as the helper may while it sends, a build that does not even ask says so, once."""
+    machine = lab.machine("left-alone", s3(servers.free_port()), **WRITER)
+    check(machine.helper("probe").returncode == 1, "the probe succeeds")
+    built = machine.build().ok()
+    said = [line for line in built.stderr.splitlines() if "remote" in line]
+    check(len(said) == 1 and "left alone for" in said[0] and "unreachable" in said[0], f"said: {said}")
+    check("remote.error" not in machine.counters(), machine.counters())
+
+
 def closes(lab):
     """A connection that is closed before the answer is no outage."""
     with Broken(broken.close_once) as server:
@@ -137,11 +149,14 @@ def certificates(lab):
         check("certificate" in probed, f"what is wrong is not said: {probed}")
 
 
-def redis_hangs(lab):
-    with Broken(broken.hang) as server:
-        builds_alone(lab, "redis", f"redis://127.0.0.1:{server.port}?mode=write", "slow",
-                     CACHEWRAP_REMOTE_SIGN_KEY=SECRET)  # fmt: skip
-        check(server.clients, "nobody asked the server")
+def hangs(scheme):
+    def case(lab):
+        with Broken(broken.hang) as server:
+            url = f"{scheme}://127.0.0.1:{server.port}?mode=write"
+            builds_alone(lab, scheme, url, "slow", CACHEWRAP_REMOTE_SIGN_KEY=SECRET)
+            check(server.clients, "nobody asked the server")
+
+    return case
 
 
 def no_credentials(lab):

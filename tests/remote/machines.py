@@ -207,6 +207,10 @@ class Machine:
         check(not self.queued(), f"push left {self.queued()}")
         return done.stdout
 
+    def command(self, *words):
+        """`cargo cachewrap` with these."""
+        return run([str(self.lab.bin / "cargo-cachewrap"), *words], env=self.env, cwd=self.project)
+
     def queued(self):
         queue = self.store / "v1/queue"
         return sorted(path.name for path in queue.iterdir()) if queue.exists() else []

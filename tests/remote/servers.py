@@ -9,8 +9,10 @@ import socket
 import subprocess
 import time
 from pathlib import Path
+from urllib.parse import unquote
 
-from machines import Failure, needs, run
+from bazel import BazelRemote
+from machines import Failure, check, needs, run
 
 
 def free_port():
@@ -44,6 +46,10 @@ class Server:
     env_of_readers = None
     # Whether it writes only while something is absent, or a version is there, where that is asked for.
     keeps_conditions = True
+    # Whether it is enough that it can be reached: the rest is that of another one.
+    is_brief = False
+    # Whether it says what it has, and when that was written.
+    lists = True
     # What it needs of the system.
     needed: tuple = ()
 
@@ -154,6 +160,7 @@ class RcloneS3(Server):
 
 class Redis(Server):
     name = "redis"
+    lists = False
     env = {"REDIS_USERNAME": "writer", "REDIS_PASSWORD": "writers-secret"}
     env_of_readers = {"REDIS_USERNAME": "reader", "REDIS_PASSWORD": "readers-secret"}
     needed = ("redis-server",)
@@ -208,6 +215,62 @@ class Valkey(Redis):
         return [found[0], config]
 
 
+class Memcached(Server):
+    name = "memcached"
+    lists = False
+    env = {"MEMCACHED_USERNAME": "builder", "MEMCACHED_PASSWORD": "builders-secret"}
+    needed = ("memcached",)
+
+    def command(self):
+        users = self.work / "users"
+        users.write_text(":".join(self.env[name] for name in ("MEMCACHED_USERNAME", "MEMCACHED_PASSWORD")) + "\n")
+        return [
+            "memcached", "-u", "root", "-l", "127.0.0.1", "-p", self.port, "-U", "0", "-m", "256", "-Y", users,
+            # Connections that nobody uses for a second are closed.
+            "-o", "idle_timeout=1",
+        ]  # fmt: skip
+
+    def url(self):
+        return f"memcached://127.0.0.1:{self.port}/rust"
+
+    def ask(self, request, end="\r\n"):
+        """What it answers, without the end."""
+        login = " ".join(self.env[name] for name in ("MEMCACHED_USERNAME", "MEMCACHED_PASSWORD"))
+        with socket.create_connection(("127.0.0.1", self.port), 5) as client, client.makefile("rw", newline="") as wire:
+            wire.write(f"set login 0 -1 {len(login)}\r\n{login}\r\n")
+            wire.flush()
+            check(wire.readline() == "STORED\r\n", "memcached does not know us")
+            wire.write(request)
+            wire.flush()
+            said = ""
+            while not said.endswith(end):
+                line = wire.readline()
+                if not line or line.startswith(("ERROR", "CLIENT_ERROR", "SERVER_ERROR")):
+                    raise Failure(f"memcached answered {said}{line}")
+                said += line
+            return said.removesuffix(end)
+
+    def keys(self, prefix):
+        """The names of its items."""
+        listed = self.ask("lru_crawler metadump all\r\n", "END\r\n")
+        names = (unquote(line.split()[0].removeprefix("key=")) for line in listed.splitlines())
+        return sorted(name for name in names if name.startswith(prefix))
+
+
+class MemcachedTls(Memcached):
+    name = "memcached-tls"
+    is_brief = True
+    needed = ("memcached", "openssl")
+
+    def command(self):
+        authority, certificate, key = certificates(self.work)
+        self.env = {**self.env, "SSL_CERT_FILE": str(authority)}
+        return [*super().command(), "-Z", "-o", f"ssl_chain_cert={certificate},ssl_key={key}"]
+
+    def url(self):
+        return f"memcacheds://127.0.0.1:{self.port}/rust"
+
+
 class Azurite(Server):
     name = "azurite"
     env = {
@@ -255,10 +318,8 @@ class Nginx(Server):
 
     def command(self):
         (self.work / "root/dav").mkdir(parents=True)
-        users = ""
-        for env in (self.env, self.env_of_readers):
-            users += f"{env['WEBDAV_USERNAME']}:{{PLAIN}}{env['WEBDAV_PASSWORD']}\n"
-        (self.work / "users").write_text(users)
+        logins = [":{PLAIN}".join(env.values()) for env in (self.env, self.env_of_readers)]
+        (self.work / "users").write_text("\n".join(logins) + "\n")
         config = self.work / "nginx.conf"
         config.write_text(
             f"""\
@@ -298,6 +359,18 @@ http {{
 
     def url(self):
         return f"webdav://127.0.0.1:{self.port}/dav"
+
+
+class BazelNginx(Nginx):
+    """As Bazel's own documentation says that nginx can be used."""
+
+    name = "bazel-nginx"
+    lists = False
+    env = {"BAZEL_CACHE_USERNAME": "writer", "BAZEL_CACHE_PASSWORD": "writers-secret"}
+    env_of_readers = {"BAZEL_CACHE_USERNAME": "reader", "BAZEL_CACHE_PASSWORD": "readers-secret"}
+
+    def url(self):
+        return f"bazel+http://127.0.0.1:{self.port}/dav"
 
 
 def certificates(work):
@@ -359,4 +432,5 @@ def make_container(port, env):
     retry(lambda: urllib.request.urlopen(request, timeout=5).read())
 
 
-ALL = [SeaweedFs, Redis, RedisTls, RcloneS3, Valkey, Azurite, GoogleStorage, Nginx]
+ALL = [SeaweedFs, Redis, RedisTls, Memcached, MemcachedTls, RcloneS3, Valkey, Azurite, GoogleStorage, Nginx,
+       BazelNginx, BazelRemote]  # fmt: skip

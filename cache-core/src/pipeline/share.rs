@@ -101,6 +101,9 @@ impl Engine<'_> {
     }
 }
 
+/// What is said once a build, whatever the trouble is: the first is why there are no others.
+const REMOTE_IN_TROUBLE: &str = "remote in trouble";
+
 /// Variables from which it follows where settings are.
 const LEADS_TO_SETTINGS: &[&str] = &["CACHEWRAP_CONFIG", "HOME", "XDG_CONFIG_HOME"];
 
@@ -259,13 +262,17 @@ impl Call<'_> {
         engine
             .log
             .say(LogLevel::Debug, || format!("remote: {error}"));
-        if error.what.starts_with(remote::LEFT_ALONE) {
+        // It may have been the helper that met the trouble, while it sent or fetched ahead, and who builds hears of it here.
+        if remote::is_left_alone(error) {
             engine.count(&[("remote.left_alone", 1)]);
+            let what = &error.what;
+            let said = || format!("the remote is {what}");
+            engine.log.warn_once(REMOTE_IN_TROUBLE, said);
             return;
         }
         engine.count_with_reason("remote.error", kind);
         if error.trouble.is_general() {
-            engine.log.warn_once(&format!("remote {kind}"), || {
+            engine.log.warn_once(REMOTE_IN_TROUBLE, || {
                 format!("the remote is not used for a while: {error}")
             });
         }

@@ -24,6 +24,10 @@ const SCHEMES: &[(Scheme, &str, &[&str])] = &[
     (Scheme::Webdavs, "webdavs", &[]),
     (Scheme::Redis, "redis", &[]),
     (Scheme::Rediss, "rediss", &[]),
+    (Scheme::Memcached, "memcached", &[]),
+    (Scheme::Memcacheds, "memcacheds", &[]),
+    (Scheme::Bazel, "bazel+http", &[]),
+    (Scheme::Bazels, "bazel+https", &[]),
 ];
 
 /// A kind of engine.
@@ -46,6 +50,14 @@ pub enum Scheme {
     Redis,
     /// Redis over TLS.
     Rediss,
+    /// Memcached.
+    Memcached,
+    /// Memcached over TLS.
+    Memcacheds,
+    /// A cache for Bazel over HTTP.
+    Bazel,
+    /// A cache for Bazel over HTTPS.
+    Bazels,
 }
 
 /// What may be done with a remote.
@@ -216,6 +228,11 @@ mod tests {
         assert_eq!(address.place, "bucket/a b");
         assert_eq!(address.options["endpoint"], "http://127.0.0.1:8333");
         assert_eq!((address.mode, &*address.namespace), (Mode::Write, "n"));
+        let bazel = Address::parse("bazel+https://host:8080/team").unwrap();
+        assert_eq!(
+            bazel.to_string(),
+            "bazel+https://host:8080/team?mode=read&namespace=default"
+        );
         let file = Address::parse("file:///srv/cache").unwrap();
         assert_eq!((file.place.as_str(), file.mode), ("/srv/cache", Mode::Read));
     }
@@ -240,6 +257,7 @@ mod tests {
             "s3://bucket%4",
             "redis://user:password@host",
             "redis://password@host/1",
+            "memcacheds://user:password@host",
             "webdavs://user@host/x",
             "s3://bucket?endpoint=https://key:secret@host",
         ] {

@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 use std::sync::mpsc::{RecvTimeoutError, Sender, channel};
 use std::time::{Duration, Instant};
 
-use super::engine::{Condition, Engine, EngineError, Object, Trouble, Written};
+use super::engine::{Condition, Engine, EngineError, Listed, Object, Trouble, Written};
 use crate::error::PathError;
 use crate::formats::digest::Digest;
 use crate::os::{fs, lock};
@@ -86,6 +86,35 @@ impl Engine for Directory {
             }
             file.persist(&path).map_err(|e| trouble(&e))?;
             Ok(Written::Yes)
+        })
+    }
+
+    fn list(&self, below: &str) -> Result<Option<Vec<Listed>>, EngineError> {
+        let (dir, below) = (self.at(below), below.to_owned());
+        in_time(move |went_on| {
+            let mut listed = Vec::new();
+            for found in fs::list_or_empty(&dir).map_err(|e| trouble(&e))? {
+                went_on();
+                // Others remove, too; and what has no name of ours is none of ours.
+                let Ok(metadata) = fs::symlink_metadata(&found.path) else {
+                    continue;
+                };
+                let name = found.name.to_str().filter(|_| metadata.is_file());
+                listed.extend(name.map(|name| Listed {
+                    name: format!("{below}{name}"),
+                    bytes: metadata.len(),
+                    written: metadata.modified().ok(),
+                }));
+            }
+            Ok(Some(listed))
+        })
+    }
+
+    fn remove(&self, name: &str) -> Result<(), EngineError> {
+        let path = self.at(name);
+        in_time(move |_| match fs::remove_file(&path) {
+            Err(e) if !e.is_missing() => Err(trouble(&e)),
+            _ => Ok(()),
         })
     }
 }
@@ -217,6 +246,15 @@ mod tests {
             (engine.has("cw1/a"), engine.has("cw1/b")),
             (Ok(true), Ok(false))
         );
+        let listed = engine.list("cw1/").unwrap().unwrap();
+        let names: Vec<&str> = listed.iter().map(|object| object.name.as_str()).collect();
+        assert!(names.contains(&"cw1/a"), "{names:?}");
+        assert_eq!(engine.list("cw2/"), Ok(Some(Vec::new())));
+        assert_eq!(
+            (engine.remove("cw1/a"), engine.remove("cw1/a")),
+            (Ok(()), Ok(()))
+        );
+        assert_eq!(engine.has("cw1/a"), Ok(false));
     }
 
     #[test]

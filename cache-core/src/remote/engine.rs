@@ -35,6 +35,17 @@ pub enum Written {
     No,
 }
 
+/// An object that is there.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Listed {
+    /// What it is called.
+    pub name: String,
+    /// How long it is, bytes.
+    pub bytes: u64,
+    /// When it was last written, where that is known.
+    pub written: Option<std::time::SystemTime>,
+}
+
 /// Keeps objects. Each call ends within a time that a build can wait for.
 pub trait Engine: Send + Sync {
     /// An object that is not longer than `most`, bytes; `None` if there is none.
@@ -50,6 +61,20 @@ pub trait Engine: Send + Sync {
         bytes: &[u8],
         condition: Condition<'_>,
     ) -> Result<Written, EngineError>;
+
+    /// The objects directly below a name that ends with a slash; `None`: the engine does not tell. No build waits for this.
+    fn list(&self, below: &str) -> Result<Option<Vec<Listed>>, EngineError> {
+        let _ = below;
+        Ok(None)
+    }
+
+    /// Removes an object that was listed. What is gone already is as good.
+    fn remove(&self, name: &str) -> Result<(), EngineError> {
+        Err(EngineError::new(
+            Trouble::Confused,
+            format!("{name} cannot be removed"),
+        ))
+    }
 }
 
 /// What kind of trouble there is.

@@ -62,6 +62,8 @@ const CREDENTIALS: &[&str] = &[
     "GCS_",
     "REDIS_",
     "WEBDAV_",
+    "MEMCACHED_",
+    "BAZEL_CACHE_",
     "HOME",
     "SSL_CERT_",
     "HTTP_PROXY",

@@ -39,6 +39,7 @@ mod index;
 mod offers;
 mod pack;
 mod probe;
+mod prune;
 mod pull;
 mod settings;
 mod trust;
@@ -47,10 +48,11 @@ use std::time::{Duration, Instant, SystemTime};
 
 pub use address::{Address, Mode, Scheme};
 pub use directory::Directory;
-pub use engine::{Condition, Engine, EngineError, Object, Trouble, Written};
+pub use engine::{Condition, Engine, EngineError, Listed, Object, Trouble, Written};
 pub use helper::{Answer, Asked, Hello, read_message, socket_path, write_message};
 pub use index::Project;
 pub use probe::ProbeStep;
+pub use prune::Pruned;
 pub use pull::Pulled;
 pub use settings::{MARK, Settings, SettingsError};
 pub use trust::{PublicKey, SecretKey, Trust};
@@ -333,8 +335,11 @@ impl<'a> Remote<'a> {
             }
             Err(Unpackable::Store(e)) => return Err(in_store(e)),
         };
-        self.guarded(|| self.engine.put(&name, &pack, Condition::Absent))?;
-        Ok(Sent::Yes(pack.len() as u64))
+        match self.guarded(|| self.engine.put(&name, &pack, Condition::Absent)) {
+            // It will be no shorter another time.
+            Err(e) if e.trouble == Trouble::TooLong => Ok(Sent::Dropped),
+            put => put.map(|_| Sent::Yes(pack.len() as u64)),
+        }
     }
 
     /// Adds what leads to a result to what is offered; `false`: others changed that each time.
@@ -398,7 +403,7 @@ impl<'a> Remote<'a> {
 }
 
 /// How what is said begins where a remote is not even asked.
-pub(crate) const LEFT_ALONE: &str = "left alone for ";
+const LEFT_ALONE: &str = "left alone for ";
 
 /// Whether an error only says that a remote is not asked, because of an earlier one.
 pub fn is_left_alone(error: &EngineError) -> bool {

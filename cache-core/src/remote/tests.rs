@@ -196,6 +196,42 @@ fn what_one_machine_sends_another_finds() {
 }
 
 #[test]
+fn what_was_removed_is_missing_and_sent_again() {
+    let (dir, machine) = (tempfile::tempdir().unwrap(), Machine::new());
+    let engine = Directory::new(dir.path());
+    let (manifest, result) = keys();
+    let settings = settings(None, Trust::Bucket);
+    let remote = Remote::new(&machine.store, &engine, &settings);
+    let send = || {
+        machine.make(b"content", manifest, result);
+        remote.send_all().unwrap().results
+    };
+    assert_eq!(send(), 1);
+    let prune = |seconds, dry_run| {
+        let pruned = remote.prune(Duration::from_secs(seconds), SystemTime::now(), dry_run);
+        let pruned = pruned.unwrap().unwrap();
+        (pruned.found, pruned.removed, pruned.failed)
+    };
+    assert_eq!((prune(3600, false), prune(0, true)), ((2, 0, 0), (2, 2, 0)));
+    let other = Machine::new();
+    let reader = Remote::new(&other.store, &engine, &settings);
+    assert!(reader.fetch_offers(manifest).unwrap());
+    assert_eq!(prune(0, false), (2, 2, 0));
+    assert_eq!(reader.fetch_result(manifest, result), Ok(Fetched::Missing));
+    assert_eq!((send(), prune(3600, false)), (1, (2, 0, 0)));
+    let fetched = reader.fetch_result(manifest, result);
+    assert!(matches!(fetched, Ok(Fetched::Placed(_))));
+    // Where an engine does not say what it has, nothing is removed.
+    let memory = filled(None);
+    let remote = Remote::new(&machine.store, &memory, &settings);
+    let pruned = remote.prune(Duration::ZERO, SystemTime::now(), false);
+    assert_eq!(
+        (pruned, memory.objects.lock().unwrap().len()),
+        (Ok(None), 2)
+    );
+}
+
+#[test]
 fn nothing_is_taken_that_nobody_trusted_signed() {
     let (key, trust) = signing();
     let (manifest, _) = keys();

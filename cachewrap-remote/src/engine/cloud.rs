@@ -9,7 +9,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use cache_core::Environment;
 use cache_core::remote::{
-    Condition, Engine, EngineError, MARK, Mode, Object, Scheme, Settings, Written,
+    Condition, Engine, EngineError, Listed, MARK, Mode, Object, Scheme, Settings, Written,
 };
 use http::StatusCode;
 use opendal_core::options::WriteOptions;
@@ -192,5 +192,29 @@ impl Engine for Cloud {
     ) -> Result<Written, EngineError> {
         self.mark()?;
         self.write(name, bytes, condition)
+    }
+
+    fn list(&self, below: &str) -> Result<Option<Vec<Listed>>, EngineError> {
+        let list = async |operator: Operator| operator.list(below).await;
+        let found = match self.call(&Call::tidying(), list) {
+            Ok((found, _)) => found,
+            Err(failed) if failed.is_missing() => Vec::new(),
+            Err(failed) => return Err(failed.trouble()),
+        };
+        let objects = found.iter().filter(|entry| entry.metadata().is_file());
+        let listed = objects.map(|entry| Listed {
+            name: entry.path().to_owned(),
+            bytes: entry.metadata().content_length(),
+            written: entry.metadata().last_modified().map(Into::into),
+        });
+        Ok(Some(listed.collect()))
+    }
+
+    fn remove(&self, name: &str) -> Result<(), EngineError> {
+        let remove = async |operator: Operator| operator.delete(name).await;
+        match self.call(&Call::tidying(), remove) {
+            Err(failed) if !failed.is_missing() => Err(failed.trouble()),
+            _ => Ok(()),
+        }
     }
 }

@@ -6,7 +6,7 @@
 use std::os::unix::ffi::OsStrExt as _;
 
 use cache_core::Environment;
-use cache_core::remote::{Condition, Engine, EngineError, Object, Written};
+use cache_core::remote::{Condition, Engine, EngineError, Listed, Object, Written};
 
 /// What the names of variables contain whose values are secret.
 const SECRET: &[&str] = &[
@@ -94,6 +94,14 @@ impl Engine for Discreet {
     ) -> Result<Written, EngineError> {
         let written = self.engine.put(name, bytes, condition);
         written.map_err(|e| self.clean(e))
+    }
+
+    fn list(&self, below: &str) -> Result<Option<Vec<Listed>>, EngineError> {
+        self.engine.list(below).map_err(|e| self.clean(e))
+    }
+
+    fn remove(&self, name: &str) -> Result<(), EngineError> {
+        self.engine.remove(name).map_err(|e| self.clean(e))
     }
 }
 

@@ -9,6 +9,7 @@
 //! | none: no credentials were found | denied |
 
 use cache_core::remote::{EngineError, Trouble};
+use http::StatusCode;
 use opendal_core::{Error, ErrorKind};
 
 use super::chain;
@@ -54,20 +55,25 @@ impl Failed {
             };
             return EngineError::new(kind, without_context(&self.error));
         };
-        let kind = match status.as_u16() {
-            401 | 403 | 407 => Trouble::Denied,
-            429 | 503 => Trouble::Throttled,
-            _ => Trouble::Confused,
-        };
-        let mut what = format!("the server answered {status}");
-        if let Some(code) = code {
-            what = format!("{what} ({code})");
-        }
-        if status.is_redirection() {
-            what.push_str("; is this the right region and address?");
-        }
-        EngineError::new(kind, what)
+        of_status(status, code.as_deref())
     }
+}
+
+/// What kind of trouble a status is, and the reason where the service names one.
+pub(super) fn of_status(status: StatusCode, code: Option<&str>) -> EngineError {
+    let kind = match status.as_u16() {
+        401 | 403 | 407 => Trouble::Denied,
+        429 | 503 => Trouble::Throttled,
+        _ => Trouble::Confused,
+    };
+    let mut what = format!("the server answered {status}");
+    if let Some(code) = code {
+        what = format!("{what} ({code})");
+    }
+    if status.is_redirection() {
+        what.push_str("; is this the right region and address?");
+    }
+    EngineError::new(kind, what)
 }
 
 /// The message of an error and those of its sources: its context has addresses, which may be signed.

@@ -5,8 +5,11 @@
 //! | `cloud` | S3, GCS, Azure and WebDAV, whose protocols are OpenDAL's |
 //! | `failed` | what kind of trouble a failed call is |
 //! | `services` | which service an address names, and where its credentials are |
+//! | `bazel` | servers with the layout of Bazel's caches |
 //! | `transport` | one HTTP exchange, within the limits below |
 //! | `redis` | Redis and Valkey |
+//! | `memcached` | memcached |
+//! | `connections` | those of engines that do not speak HTTP |
 //! | `discreet` | no secret in what is said |
 //!
 //! # Time
@@ -15,19 +18,22 @@
 //! Nothing that failed is tried again, but for a connection that the server closed (`transport`); the next build is the next try. Nobody waits for what is written, which servers may take a while to
 //! keep: [`KEPT`].
 
+mod bazel;
 mod cloud;
+mod connections;
 mod discreet;
 mod failed;
+mod memcached;
 mod redis;
 mod services;
 mod transport;
 
 use std::fmt::Display;
 use std::sync::Once;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use cache_core::remote::{
-    Condition, Directory, Engine, EngineError, Object, Scheme, Trouble, Written,
+    Condition, Directory, Engine, EngineError, Listed, Object, Scheme, Trouble, Written,
 };
 
 use crate::context::Context;
@@ -61,6 +67,11 @@ pub(crate) fn open(context: &Context) -> Box<dyn Engine> {
         }
         Scheme::Redis | Scheme::Rediss => {
             redis::Redis::new(&settings.address, env).map(|redis| Box::new(redis) as _)
+        }
+        Scheme::Memcached | Scheme::Memcacheds => memcached::Memcached::new(&settings.address, env)
+            .map(|memcached| Box::new(memcached) as _),
+        Scheme::Bazel | Scheme::Bazels => {
+            bazel::Bazel::new(&settings.address, env).map(|bazel| Box::new(bazel) as _)
         }
         _ => cloud::Cloud::new(settings, env).map(|cloud| Box::new(cloud) as _),
     };
@@ -97,6 +108,34 @@ fn chain(error: &(dyn std::error::Error + 'static)) -> String {
     text
 }
 
+/// How quickly what is read comes.
+struct Pace {
+    second: Instant,
+    in_second: u64,
+}
+
+impl Pace {
+    fn new() -> Self {
+        Self {
+            second: Instant::now(),
+            in_second: 0,
+        }
+    }
+
+    /// Notes that some came, bytes; an error if it is too little in a second.
+    fn came(&mut self, length: u64) -> Result<(), EngineError> {
+        self.in_second += length;
+        if self.second.elapsed() < Duration::from_secs(1) {
+            return Ok(());
+        }
+        if self.in_second < SLOWEST {
+            return Err(slow(format!("{} bytes came in a second", self.in_second)));
+        }
+        *self = Self::new();
+        Ok(())
+    }
+}
+
 fn slow(what: impl Display) -> EngineError {
     EngineError::new(Trouble::Slow, what)
 }
@@ -121,6 +160,10 @@ impl Engine for Unusable {
     }
 
     fn put(&self, _: &str, _: &[u8], _: Condition<'_>) -> Result<Written, EngineError> {
+        Err(self.0.clone())
+    }
+
+    fn list(&self, _: &str) -> Result<Option<Vec<Listed>>, EngineError> {
         Err(self.0.clone())
     }
 }

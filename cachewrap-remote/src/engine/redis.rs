@@ -7,7 +7,6 @@
 //! of what was read. Long values are read piece by piece, so that it is seen whether they move.
 //! The `redis` crate itself is used: OpenDAL's service has no conditions, and asks for a sign of life before each call.
 
-use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use cache_core::remote::{
@@ -21,6 +20,7 @@ use redis::{
 };
 use tokio::runtime::Runtime;
 
+use super::connections::{self, Connections, host_and_port, no_place};
 use super::{ANSWER, CONNECT, KEPT, PROGRESS, SLOWEST, runtime, slow, too_long};
 
 /// The port of Redis.
@@ -32,15 +32,12 @@ const PIECE: u64 = 256 << 10;
 /// And at most so much in one.
 const LONGEST_PIECE: u64 = 8 << 20;
 
-/// How many connections are kept for the next call.
-const KEPT_CONNECTIONS: usize = 16;
-
 /// A server, and a prefix there.
 pub(super) struct Redis {
     runtime: Runtime,
     client: Client,
     prefix: String,
-    idle: Mutex<Vec<MultiplexedConnection>>,
+    connections: Connections<MultiplexedConnection>,
 }
 
 /// Where a place is.
@@ -54,12 +51,7 @@ struct Place<'a> {
 
 impl Redis {
     pub(super) fn new(address: &Address, env: &Environment) -> Result<Self, EngineError> {
-        let place = Place::parse(&address.place).ok_or_else(|| {
-            EngineError::new(
-                Trouble::Confused,
-                "the host or the port of the URL is not valid",
-            )
-        })?;
+        let place = Place::parse(&address.place).ok_or_else(no_place)?;
         let host = place.host.to_owned();
         let server = if address.scheme == Scheme::Rediss {
             let (insecure, tls_params) = (false, None);
@@ -85,45 +77,17 @@ impl Redis {
             runtime: runtime()?,
             client: Client::open(info.set_redis_settings(who)).map_err(|e| trouble(&e))?,
             prefix: place.prefix,
-            idle: Mutex::default(),
+            connections: Connections::default(),
         })
     }
 
-    /// Does something over a connection, which is kept only if all went well. One that was kept may have been closed
-    /// meanwhile; then it is done over a new one.
+    /// Does something over a connection.
     fn call<T>(
         &self,
         work: &impl AsyncFn(&mut MultiplexedConnection) -> Result<T, EngineError>,
     ) -> Result<T, EngineError> {
-        self.runtime.block_on(async {
-            let kept = self.idle().pop();
-            if let Some(mut connection) = kept {
-                let done = work(&mut connection).await;
-                if !matches!(&done, Err(e) if e.trouble == Trouble::Unreachable) {
-                    return self.keep(connection, done);
-                }
-                self.idle().clear();
-            }
-            let mut connection = self.connect().await?;
-            let done = work(&mut connection).await;
-            self.keep(connection, done)
-        })
-    }
-
-    fn keep<T>(
-        &self,
-        connection: MultiplexedConnection,
-        done: Result<T, EngineError>,
-    ) -> Result<T, EngineError> {
-        let mut idle = self.idle();
-        if done.is_ok() && idle.len() < KEPT_CONNECTIONS {
-            idle.push(connection);
-        }
-        done
-    }
-
-    fn idle(&self) -> std::sync::MutexGuard<'_, Vec<MultiplexedConnection>> {
-        self.idle.lock().unwrap_or_else(PoisonError::into_inner)
+        let done = self.connections.call(async || self.connect().await, work);
+        self.runtime.block_on(done)
     }
 
     async fn connect(&self) -> Result<MultiplexedConnection, EngineError> {
@@ -145,26 +109,17 @@ impl Redis {
 impl Place<'_> {
     fn parse(place: &str) -> Option<Place<'_>> {
         let (authority, path) = place.split_once('/').unwrap_or((place, ""));
-        let (host, port) = match authority.rsplit_once(':') {
-            Some((host, port)) if !port.ends_with(']') => (host, port.parse().ok()?),
-            _ => (authority, PORT),
-        };
-        let host = host.trim_start_matches('[').trim_end_matches(']');
+        let (host, port) = host_and_port(authority, PORT)?;
         let (first, rest) = path.split_once('/').unwrap_or((path, ""));
         let (database, prefix) = match first.parse() {
             Ok(database) => (database, rest),
             Err(_) => (0, path),
         };
-        let prefix = if prefix.is_empty() {
-            String::new()
-        } else {
-            format!("{prefix}/")
-        };
-        (!host.is_empty()).then_some(Place {
+        Some(Place {
             host,
             port,
             database,
-            prefix,
+            prefix: connections::prefix(prefix),
         })
     }
 }

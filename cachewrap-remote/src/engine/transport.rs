@@ -16,7 +16,7 @@ use http::{HeaderMap, Request, Response, StatusCode};
 use http_body::{Frame, SizeHint};
 use opendal_core::{Buffer, Error, ErrorKind, HttpBody, HttpTransport};
 
-use super::{ANSWER, BEGIN, CONNECT, KEPT, PROGRESS, SLOWEST, chain, slow, too_long};
+use super::{ANSWER, BEGIN, CONNECT, KEPT, PROGRESS, Pace, chain, slow, too_long};
 
 /// How often something is asked where the server closes the connection before it answers. It may close one that nobody used for a
 /// while in the moment in which it is used again.
@@ -24,6 +24,9 @@ const TRIES: u32 = 2;
 
 /// How much of the answer to what failed is read, bytes.
 const EXPLANATION: u64 = 64 << 10;
+
+/// How long a list of objects may be, bytes: WebDAV has no pages.
+const LIST: u64 = 256 << 20;
 
 /// How long a connection that nobody uses is kept; less than servers keep theirs.
 const UNUSED: Duration = Duration::from_secs(4);
@@ -51,6 +54,8 @@ pub(super) struct Call {
     most: u64,
     /// Until when the answer has to begin.
     begin: Option<Instant>,
+    /// How long it may take until an answer begins where nothing is sent.
+    patience: Duration,
     seen: Mutex<Seen>,
 }
 
@@ -72,6 +77,17 @@ impl Call {
         Arc::new(Self {
             most,
             begin,
+            patience: CONNECT + ANSWER,
+            seen: Mutex::default(),
+        })
+    }
+
+    /// What is read after this, of at most so many bytes: it has no more time.
+    pub(super) fn then(&self, most: u64) -> Arc<Self> {
+        Arc::new(Self {
+            most,
+            begin: self.begin,
+            patience: self.patience,
             seen: Mutex::default(),
         })
     }
@@ -81,6 +97,17 @@ impl Call {
         Arc::new(Self {
             most: EXPLANATION,
             begin: None,
+            patience: CONNECT + ANSWER,
+            seen: Mutex::default(),
+        })
+    }
+
+    /// One that no build waits for: of lists, and of removing.
+    pub(super) fn tidying() -> Arc<Self> {
+        Arc::new(Self {
+            most: LIST,
+            begin: None,
+            patience: KEPT,
             seen: Mutex::default(),
         })
     }
@@ -108,45 +135,72 @@ pub(super) struct Plain(pub(super) reqwest::Client);
 
 impl HttpTransport for Transport {
     async fn fetch(&self, request: Request<Buffer>) -> opendal_core::Result<Response<HttpBody>> {
-        exchange(&self.client, &self.call, request).await
+        fetch(&self.client, &self.call, request).await
     }
 }
 
 impl HttpTransport for Plain {
     async fn fetch(&self, request: Request<Buffer>) -> opendal_core::Result<Response<HttpBody>> {
-        exchange(&self.0, &Call::reading(EXPLANATION), request).await
+        fetch(&self.0, &Call::reading(EXPLANATION), request).await
     }
 }
 
-async fn exchange(
+/// One exchange for the library, and what it was noted in the call.
+async fn fetch(
     client: &reqwest::Client,
     call: &Call,
     request: Request<Buffer>,
 ) -> opendal_core::Result<Response<HttpBody>> {
-    let mut seen = Seen::default();
-    let answered = answer(client, call, request, &mut seen).await;
-    seen.trouble = answered.as_ref().err().cloned();
-    call.see(seen);
+    let is_head = request.method() == http::Method::HEAD;
+    let answered = exchange(client, call, request).await;
+    call.see(match &answered {
+        Ok(answer) => answer.seen(),
+        Err(e) => Seen {
+            trouble: Some(e.clone()),
+            ..Seen::default()
+        },
+    });
     // The text stays here: what is said is made of what was seen.
-    answered.map_err(|_| Error::new(ErrorKind::Unexpected, EXCHANGE))
+    let unexpected = || Error::new(ErrorKind::Unexpected, EXCHANGE);
+    let answer = answered.map_err(|_| unexpected())?;
+    let length = (!is_head).then_some(answer.content.len() as u64);
+    let content = futures_util::stream::iter([Ok(answer.content)]);
+    let mut response = Response::new(HttpBody::new(content, length));
+    *response.status_mut() = answer.status;
+    *response.headers_mut() = answer.headers;
+    Ok(response)
 }
 
-async fn answer(
+/// What was answered.
+pub(super) struct Answer {
+    pub(super) status: StatusCode,
+    headers: HeaderMap,
+    /// All of it where it is a success, else as much as came.
+    pub(super) content: Buffer,
+}
+
+impl Answer {
+    fn seen(&self) -> Seen {
+        let is_failure = !self.status.is_success();
+        Seen {
+            status: Some(self.status),
+            code: is_failure.then(|| code(&self.content.to_bytes())).flatten(),
+            version: version(&self.headers),
+            trouble: None,
+        }
+    }
+}
+
+/// One exchange.
+pub(super) async fn exchange(
     client: &reqwest::Client,
     call: &Call,
     request: Request<Buffer>,
-    seen: &mut Seen,
-) -> Result<Response<HttpBody>, EngineError> {
+) -> Result<Answer, EngineError> {
     let is_head = request.method() == http::Method::HEAD;
     let mut answer = send(client, call, request).await?;
-    let status = answer.status();
-    seen.status = Some(status);
-    seen.version = version(answer.headers());
-    let mut response = Response::builder().status(status);
-    if let Some(headers) = response.headers_mut() {
-        std::mem::swap(headers, answer.headers_mut());
-    }
-    let length = response.headers_ref().and_then(length);
+    let (status, headers) = (answer.status(), std::mem::take(answer.headers_mut()));
+    let length = length(&headers);
     let most = if status.is_success() {
         call.most
     } else {
@@ -161,17 +215,11 @@ async fn answer(
         read => read?,
     };
     let content = Buffer::from(pieces);
-    if !status.is_success() {
-        seen.code = code(&content.to_bytes());
-    }
-    let length = if is_head {
-        None
-    } else {
-        Some(content.len() as u64)
-    };
-    let content = futures_util::stream::iter([Ok(content)]);
-    let response = response.body(HttpBody::new(content, length));
-    response.map_err(|e| EngineError::new(Trouble::Confused, e))
+    Ok(Answer {
+        status,
+        headers,
+        content,
+    })
 }
 
 /// Sends a request and waits until an answer begins.
@@ -183,7 +231,7 @@ async fn send(
     let (parts, body) = request.into_parts();
     let mut tries = 1;
     loop {
-        let sending = Arc::new(Sending::of(&body));
+        let sending = Arc::new(Sending::of(&body, call.patience));
         let request = client.request(parts.method.clone(), parts.uri.to_string());
         let mut request = request.headers(parts.headers.clone());
         if !body.is_empty() {
@@ -232,7 +280,7 @@ async fn in_time(
 async fn read(answer: &mut reqwest::Response, most: u64) -> Result<Vec<Bytes>, EngineError> {
     let mut pieces = Vec::new();
     let mut length = 0;
-    let (mut second, mut in_second) = (Instant::now(), 0);
+    let mut pace = Pace::new();
     loop {
         let piece = tokio::time::timeout(PROGRESS, answer.chunk()).await;
         let piece = piece.map_err(|_| slow(format!("nothing came for {PROGRESS:?}")))?;
@@ -240,17 +288,11 @@ async fn read(answer: &mut reqwest::Response, most: u64) -> Result<Vec<Bytes>, E
             return Ok(pieces);
         };
         length += piece.len() as u64;
-        in_second += piece.len() as u64;
         if length > most {
             return Err(too_long(most));
         }
+        pace.came(piece.len() as u64)?;
         pieces.push(piece);
-        if second.elapsed() >= Duration::from_secs(1) {
-            if in_second < SLOWEST {
-                return Err(slow(format!("{in_second} bytes came in a second")));
-            }
-            (second, in_second) = (Instant::now(), 0);
-        }
     }
 }
 
@@ -293,11 +335,14 @@ struct Sending {
     moved: AtomicU64,
     left: AtomicU64,
     is_any: bool,
+    /// How long an answer to what has no content may take.
+    patience: Duration,
 }
 
 impl Sending {
-    fn of(body: &Buffer) -> Self {
+    fn of(body: &Buffer, patience: Duration) -> Self {
         Self {
+            patience,
             begun: Instant::now(),
             moved: AtomicU64::new(0),
             left: AtomicU64::new(body.len() as u64),
@@ -315,7 +360,7 @@ impl Sending {
     fn until(&self) -> Instant {
         let moved = self.begun + Duration::from_millis(self.moved.load(Ordering::Relaxed));
         let patience = match (self.is_any, self.left.load(Ordering::Relaxed)) {
-            (false, _) => CONNECT + ANSWER,
+            (false, _) => self.patience,
             // What was handed over is on its way for a while.
             (true, 0) => KEPT,
             (true, _) => CONNECT + PROGRESS,

@@ -218,6 +218,12 @@ pub(super) struct PruneArgs {
     /// or nightly, or the beginning of its digest, as `stats` shows them; may be repeated
     #[arg(long, value_name = "TOOLCHAIN")]
     pub(super) toolchain: Vec<String>,
+    /// Remove from the remote what was written there so long ago, instead of from the cache here
+    ///
+    /// For engines that nobody else empties: directories, and buckets without rules of their own. Redis, memcached and the
+    /// like remove by themselves what they have no room for. What is still needed is made again.
+    #[arg(long, requires = "older_than", conflicts_with_all = ["max", "toolchain"])]
+    pub(super) remote: bool,
     /// Only tell what would be done; what compressing would save is estimated
     #[arg(long)]
     pub(super) dry_run: bool,

@@ -18,6 +18,9 @@ use super::progress::Bar;
 pub(super) const SHORT_DIGEST: usize = 12;
 
 pub(super) fn run(cx: &mut Context, args: &PruneArgs) -> Result<(), Failure> {
+    if args.remote {
+        return super::remote::prune(cx, args);
+    }
     let config = cx.config()?;
     let store = store(&config);
     let policy = policy(args, &config, &store)?;

@@ -1,4 +1,4 @@
-//! `remote`, `push`, `pull`: what others share, and what is shared with them.
+//! `remote`, `push`, `pull`, `prune --remote`: what others share, and what is shared with them.
 //!
 //! A directory is spoken to by this program; engines on the network by `cachewrap-remote`, which is
 //! installed beside it.
@@ -9,12 +9,13 @@ mod status;
 use std::io::Write as _;
 use std::path::PathBuf;
 use std::process::Command;
+use std::time::{Duration, SystemTime};
 
 use cache_core::config::format_size;
 use cache_core::remote::{Directory, Mode, Project, Remote, Scheme, SentAll, Settings};
 use cache_core::{Config, Store};
 
-use super::args::{PullArgs, RemoteArgs};
+use super::args::{PruneArgs, PullArgs, RemoteArgs};
 use super::context::{Context, store};
 use super::files;
 use super::output::{Failure, counted};
@@ -127,6 +128,35 @@ pub(super) fn pull(cx: &mut Context, args: &PullArgs) -> Result<(), Failure> {
         cx.out,
         "Fetched {came}, {size}, of {known} that builds here have needed"
     )?;
+    Ok(())
+}
+
+/// Removes what is old from the remote.
+pub(super) fn prune(cx: &mut Context, args: &PruneArgs) -> Result<(), Failure> {
+    let config = cx.config()?;
+    let settings = settings(&config)?;
+    if settings.address.mode != Mode::Write {
+        let hint = "nothing is removed from a remote that is only read; add mode=write to its URL";
+        return Err(Failure::Usage(hint.to_owned()));
+    }
+    let older_than = args.older_than.unwrap_or(Duration::MAX);
+    if settings.address.scheme != Scheme::Directory {
+        let seconds = older_than.as_secs().to_string();
+        let dry_run = args.dry_run.then_some("--dry-run");
+        let words: Vec<&str> = ["prune", &seconds].into_iter().chain(dry_run).collect();
+        return have_helper(cx, &words);
+    }
+    let store = store(&config);
+    let engine = Directory::new(&settings.address.place);
+    let pruned =
+        Remote::new(&store, &engine, &settings).prune(older_than, SystemTime::now(), args.dry_run);
+    // A directory always says what there is.
+    let pruned = pruned.map_err(|e| Failure::Failed(e.to_string()))?;
+    let pruned = pruned.unwrap_or_default();
+    writeln!(cx.out, "{pruned}")?;
+    if pruned.failed > 0 {
+        return Err(Failure::Reported);
+    }
     Ok(())
 }
 
