@@ -36,7 +36,7 @@ use super::sys::{Listener, Urgent, Wait};
 use super::watchdog::Watchdog;
 use crate::inputs::input::FileType;
 use crate::os::fs;
-use crate::os::proc::Process;
+use crate::os::proc::{Process, has_thread};
 use settle::Pending;
 use view::View;
 
@@ -64,6 +64,8 @@ pub(super) struct Supervisor<'a> {
     /// The process of each thread.
     processes: FxHashMap<u32, u32>,
     pids: FxHashSet<u32>,
+    /// The process that announced a call last.
+    latest_pid: u32,
     /// The paths met so far.
     paths: Paths,
     resolver: Resolver,
@@ -114,6 +116,7 @@ impl<'a> Supervisor<'a> {
             },
             processes: FxHashMap::default(),
             pids: FxHashSet::default(),
+            latest_pid: 0,
             paths: Paths::default(),
             resolver: Resolver::new(),
             latest: FxHashMap::default(),
@@ -336,7 +339,13 @@ impl<'a> Supervisor<'a> {
 
     fn process_of(&mut self, tid: u32) -> Result<u32, Unclear> {
         if let Some(&pid) = self.processes.get(&tid) {
+            self.latest_pid = pid;
             return Ok(pid);
+        }
+        // A compiler starts hundreds of threads, and its status takes a while to write.
+        if self.pids.contains(&self.latest_pid) && has_thread(self.latest_pid, tid) {
+            self.processes.insert(tid, self.latest_pid);
+            return Ok(self.latest_pid);
         }
         let process = Process::find(tid).ok_or_else(unreadable)?;
         let field = |name: &str| {
@@ -347,6 +356,7 @@ impl<'a> Supervisor<'a> {
         };
         let (pid, parent) = (field("Tgid")?, field("PPid")?);
         self.processes.insert(tid, pid);
+        self.latest_pid = pid;
         if self.pids.insert(pid) {
             self.seen.parents.push((pid, parent));
             if View::of(&pid.to_string()).as_ref() != Some(&self.own_view) {
