@@ -10,7 +10,8 @@
 //! What a call is about to do ([`announced`]) is not yet what it did ([`settle`]).
 //!
 //! Calls that processes note themselves are taken in before each announced call, so that they are seen
-//! as things were when they were made: whatever changes paths is announced. A call that was
+//! as things were when they were made: whatever changes paths is announced, but for what happens to names of plain
+//! files while no look is noted that was not taken in. A call that was
 //! interrupted and then made again by the preloaded object is not missed.
 //!
 //! Once something was missed, nothing is noted any more, and calls are let go on at once.
@@ -295,12 +296,7 @@ impl<'a> Supervisor<'a> {
             self.moving.insert(eyes.tid);
             self.forget();
         }
-        let path = self.paths.intern(path);
-        let real = if *real == *path && real.as_os_str() == path.as_os_str() {
-            Arc::clone(&path)
-        } else {
-            self.paths.intern(&real)
-        };
+        let (path, real) = self.intern(path, &real);
         if access.is_look() || access == Access::Read {
             let who = self.who(eyes.pid, access, found.is_some());
             let key = (who, access, address(&path), address(&real));
@@ -322,7 +318,7 @@ impl<'a> Supervisor<'a> {
         if access.may_fail_unseen() {
             self.expect(eyes, access);
         }
-        self.seen.events.push(Event {
+        self.add(Event {
             pid: eyes.pid,
             access,
             path,
@@ -330,7 +326,43 @@ impl<'a> Supervisor<'a> {
             found,
             failed: false,
             at,
-        });
+        })
+    }
+
+    /// The same for a change of a plain file that has happened already.
+    fn happened(
+        &mut self,
+        eyes: Eyes,
+        access: Access,
+        path: &Path,
+        resolved: &Resolved,
+        at: i128,
+    ) -> Result<(), Unclear> {
+        let (path, real) = self.intern(path, &resolved.real);
+        self.add(Event {
+            pid: eyes.pid,
+            access,
+            path,
+            real,
+            found: resolved.found,
+            failed: false,
+            at,
+        })
+    }
+
+    /// A path and where it leads, each kept once.
+    fn intern(&mut self, path: &Path, real: &Path) -> (Arc<Path>, Arc<Path>) {
+        let path = self.paths.intern(path);
+        let real = if *real == *path && real.as_os_str() == path.as_os_str() {
+            Arc::clone(&path)
+        } else {
+            self.paths.intern(real)
+        };
+        (path, real)
+    }
+
+    fn add(&mut self, event: Event) -> Result<(), Unclear> {
+        self.seen.events.push(event);
         if self.seen.events.len() > MAX_EVENTS {
             return Err("too many calls".to_owned());
         }
