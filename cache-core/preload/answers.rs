@@ -101,6 +101,11 @@ const fn tag_of(hash: u64) -> u64 {
 }
 
 impl Answers {
+    /// For readers: whether nothing changes what paths lead to.
+    pub(crate) fn is_open(&self) -> bool {
+        self.turn.load(Ordering::Acquire).is_multiple_of(2)
+    }
+
     /// For readers: what a look of this kind was answered before.
     pub(crate) fn before(&self, kind: u64, path: &[u8]) -> Option<Before> {
         let turn = self.turn.load(Ordering::Acquire);

@@ -6,7 +6,8 @@
 //! (open for reading, `stat`, `access`, `readlink`, `realpath`). It notes the call in memory that it
 //! shares with the observer, and then makes it from a page at an address of its own, which the
 //! observer's filter lets pass. The observer reads the notes before any announced call goes on that could
-//! change what they were about. What was answered so before is not even noted (`answers`).
+//! change what they were about. What was answered so before is not even noted (`answers`). What gives plain files names
+//! and takes them away is noted too, where nobody's notes are about to be read (`names`).
 //!
 //! The filter stays what decides: every call from anywhere else is announced as ever, be it of a
 //! program that has no such object in it (linked statically, another C library, another
@@ -47,6 +48,7 @@ mod exec;
 mod libc;
 mod loader;
 mod looks;
+mod names;
 mod next;
 mod ring;
 mod shorter;

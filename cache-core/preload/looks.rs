@@ -1,5 +1,5 @@
 //! The functions that look at files, each noted and then made from the trusted page; and some that
-//! change files, which are announced, but without being interrupted by signals.
+//! change directories, which are announced, but without being interrupted by signals.
 
 use core::ffi::{c_char, c_int, c_uint, c_void};
 use core::ptr;
@@ -38,6 +38,22 @@ pub(crate) fn tell(meaning: c_int) -> isize {
 fn pid() -> u32 {
     // SAFETY: takes nothing.
     unsafe { trusted(sys::GETPID, [0; 5]) as u32 }
+}
+
+/// This process, of which the observer knows.
+pub(crate) fn known() -> u32 {
+    let pid = pid();
+    if KNOWN.load(Ordering::Relaxed) != pid {
+        tell(ring::APPEAR);
+        KNOWN.store(pid, Ordering::Relaxed);
+    }
+    pid
+}
+
+/// This thread.
+pub(crate) fn thread() -> u32 {
+    // SAFETY: takes nothing.
+    unsafe { trusted(sys::GETTID, [0; 5]) as u32 }
 }
 
 /// A call that looks at a path.
@@ -81,7 +97,7 @@ impl Look {
             return None;
         }
         let mut room = [0; ring::PATH];
-        let path = spell(path, is_absolute, &mut room)?;
+        let path = spell(self.directory, path, &mut room)?;
         let rest = self.rest.map(|value| value as u64);
         let kind = answers::kind(self.amounts_to as u32, rest);
         // SAFETY: the program's call.
@@ -140,11 +156,7 @@ impl Look {
         path: &[u8],
         make: impl FnOnce() -> Option<isize>,
     ) -> Option<isize> {
-        let pid = pid();
-        if KNOWN.load(Ordering::Relaxed) != pid {
-            tell(ring::APPEAR);
-            KNOWN.store(pid, Ordering::Relaxed);
-        }
+        let pid = known();
         let note = ring.take()?;
         // SAFETY: a note that was taken is this thread's alone.
         let call = unsafe { &mut *note.call.get() };
@@ -153,8 +165,7 @@ impl Look {
             return None;
         };
         spelled.copy_from_slice(path);
-        // SAFETY: takes nothing.
-        call.tid = unsafe { trusted(sys::GETTID, [0; 5]) as u32 };
+        call.tid = thread();
         call.number = self.amounts_to as u32;
         call.pid = pid;
         call.length = path.len() as u32;
@@ -192,7 +203,7 @@ pub(crate) unsafe fn is_no_program(path: *const c_char) -> bool {
     unsafe { look.fast() == Some(NOT_FOUND) }
 }
 
-fn now() -> i64 {
+pub(crate) fn now() -> i64 {
     let mut time = Timespec {
         seconds: 0,
         nanoseconds: 0,
@@ -202,15 +213,20 @@ fn now() -> i64 {
     time.seconds * 1_000_000_000 + time.nanoseconds
 }
 
-/// Writes a path down as an absolute one. `None` if it is too long, or if what is there depends on who
-/// asks.
-fn spell<'a>(path: &[u8], is_absolute: bool, into: &'a mut [u8; ring::PATH]) -> Option<&'a [u8]> {
+/// Writes a path down as an absolute one, from a directory on. `None` if it is too long, or if what is there depends on
+/// who asks.
+pub(crate) fn spell<'a>(directory: usize, path: &[u8], into: &'a mut [u8]) -> Option<&'a [u8]> {
     let mut length = 0;
-    if !is_absolute {
-        let args = [into.as_mut_ptr() as usize, into.len(), 0, 0, 0];
-        // SAFETY: writes at most that many bytes. The answer counts the zero.
-        let written = usize::try_from(unsafe { trusted(sys::GETCWD, args) }).ok()?;
-        length = written.checked_sub(1)?;
+    if path.first() != Some(&b'/') {
+        length = if directory as c_int == HERE as c_int {
+            let args = [into.as_mut_ptr() as usize, into.len(), 0, 0, 0];
+            // SAFETY: writes at most that many bytes. The answer counts the zero.
+            let written = unsafe { trusted(sys::GETCWD, args) };
+            usize::try_from(written).ok()?.checked_sub(1)?
+        } else {
+            // SAFETY: nothing but the name of the descriptor is used.
+            unsafe { name_of_open(directory, into)? }
+        };
         if into.first() != Some(&b'/') {
             // A directory out of reach.
             return None;
@@ -370,9 +386,27 @@ unsafe fn read_link(directory: c_int, path: Path, to: *mut c_char, size: usize) 
 }
 
 /// Makes an announced call that changes something and waits for nothing.
-unsafe fn change(number: usize, args: [usize; 5]) -> c_int {
+pub(crate) unsafe fn change(number: usize, args: [usize; 5]) -> c_int {
     // SAFETY: the program's call.
-    returned(quietly(|| unsafe { plain(number, args) })) as c_int
+    let answer = quietly(|| unsafe { plain(number, args) });
+    tell_done();
+    returned(answer) as c_int
+}
+
+/// Tells the observer that a call of this thread has come back which may have changed what paths lead to. As long as it
+/// does not know, nothing is taken to be as before.
+fn tell_done() {
+    let Some(ring) = ring().filter(|ring| !ring.answers.is_open()) else {
+        return;
+    };
+    let pid = known();
+    if let Some(note) = ring.take_to_tell() {
+        // SAFETY: a note that was taken is this thread's alone.
+        let call = unsafe { &mut *note.call.get() };
+        (call.number, call.pid, call.tid) = (ring::DONE, pid, thread());
+        note.is_called();
+        note.is_answered(0);
+    }
 }
 
 functions! {
@@ -489,9 +523,6 @@ functions! {
     fn [mkdir](path: Path, mode: c_uint) -> c_int {
         change(sys::MKDIRAT, [HERE, path as usize, mode as usize, 0, 0])
     }
-    fn [unlink](path: Path) -> c_int {
-        change(sys::UNLINKAT, [HERE, path as usize, 0, 0, 0])
-    }
     fn [rmdir](path: Path) -> c_int {
         change(sys::UNLINKAT, [HERE, path as usize, 0x200, 0, 0])
     }
@@ -580,7 +611,22 @@ unsafe fn real_path_of_open(path: Path, room: &mut [u8]) -> Option<Result<usize,
         error @ (NOT_FOUND | NOT_A_DIRECTORY) => return Some(Err(error)),
         fd => usize::try_from(fd).ok()?,
     };
+    // SAFETY: the descriptor is ours.
+    let length = unsafe {
+        let length = name_of_open(fd, room);
+        plain(sys::CLOSE, [fd, 0, 0, 0, 0]);
+        length?
+    };
+    *room.get_mut(length)? = 0;
+    Some(Ok(length))
+}
+
+/// Writes down what the kernel calls an open file, and says how long that is. `None` where it has no name any more.
+unsafe fn name_of_open(fd: usize, room: &mut [u8]) -> Option<usize> {
     let mut name = *b"/proc/self/fd/\0\0\0\0\0\0\0\0\0\0\0";
+    if fd > c_int::MAX as usize {
+        return None;
+    }
     write_number(fd, name.get_mut(14..24)?);
     let size = room.len();
     let args = [
@@ -590,16 +636,11 @@ unsafe fn real_path_of_open(path: Path, room: &mut [u8]) -> Option<Result<usize,
         size,
         0,
     ];
-    // SAFETY: the descriptor is ours, and there is room for as much as is said.
-    let length = unsafe {
-        let length = trusted(sys::READLINKAT, args);
-        plain(sys::CLOSE, [fd, 0, 0, 0, 0]);
-        usize::try_from(length).ok()?
-    };
-    *room.get_mut(length)? = 0;
-    let real = room.get(..length)?;
+    // SAFETY: there is room for as much as is said.
+    let length = usize::try_from(unsafe { trusted(sys::READLINKAT, args) }).ok()?;
+    let real = room.get(..length).filter(|real| real.len() < size)?;
     let is_usual = real.first() == Some(&b'/') && !real.ends_with(b" (deleted)");
-    is_usual.then_some(Ok(length))
+    is_usual.then_some(length)
 }
 
 /// Writes down how far a path leads that leads to nothing, as the C library does: the first name that

@@ -30,13 +30,23 @@ pub(crate) const APPEAR: c_int = 0x6361_636a;
 /// through.
 pub(crate) const SHORTEN: c_int = 0x6361_636b;
 
+/// The number in a note of no call: the latest call of the thread that changes directories has come back.
+pub(crate) const DONE: u32 = u32::MAX;
+
 /// How many notes there is room for.
 pub(crate) const NOTES: usize = 8192;
 
 /// How long a path in a note may be, bytes.
 pub(crate) const PATH: usize = 408;
 
+/// What is asked of `statx`: what `stat` tells, and the mount, by a number that is given once (Linux 6.8).
+pub(crate) const STATX_MASK: u32 = 0x7ff | 0x1000 | 0x4000;
+
 /// A call, as it was noted before it was made.
+///
+/// Of one that gives a plain file a second name, or takes one away, the arguments are what it was found to be: device
+/// (major in the upper half, minor in the lower one), inode, size, when it was written and changed (nanoseconds
+/// since the epoch), mount.
 #[derive(Clone, Copy)]
 #[repr(C)]
 pub(crate) struct Call {
@@ -48,11 +58,15 @@ pub(crate) struct Call {
     pub(crate) tid: u32,
     /// How long the path is, bytes.
     pub(crate) length: u32,
+    /// How long the second path is, which follows it.
+    pub(crate) second: u32,
+    /// Permissions and type of the file that gets or loses a name.
+    pub(crate) mode: u32,
     /// When, nanoseconds since the epoch.
     pub(crate) at: i64,
     /// Its arguments, all but the path.
     pub(crate) args: [u64; 6],
-    /// The path, absolute.
+    /// The paths, absolute.
     pub(crate) path: [u8; PATH],
 }
 
@@ -127,6 +141,8 @@ pub(crate) struct Ring {
     pub(crate) freed: AtomicU64,
     /// How many interrupted calls were made again.
     pub(crate) repeated: AtomicU64,
+    /// How many notes were taken when the latest one of a look was.
+    looked: AtomicU64,
     /// What need not be noted.
     pub(crate) answers: Answers,
     /// The search path that programs of the system get.
@@ -143,8 +159,38 @@ impl Ring {
         self.notes.get(usize::try_from(number % NOTES as u64).ok()?)
     }
 
-    /// For writers: takes the next note, if one is free.
+    /// For writers: takes the next note for a look, if one is free.
     pub(crate) fn take(&self) -> Option<&Note> {
+        let number = self.take_next()?;
+        self.looked
+            .fetch_max(number.wrapping_add(1), Ordering::AcqRel);
+        self.note(number)
+    }
+
+    /// For writers: whether a change of names disturbs nobody. No look is left that the reader has not taken in, and
+    /// nothing changes what paths lead to.
+    pub(crate) fn is_quiet(&self) -> bool {
+        let looked = self.looked.load(Ordering::Acquire);
+        self.answers.is_open() && looked <= self.freed.load(Ordering::Acquire)
+    }
+
+    /// For writers: takes the next note for such a change, if one is free.
+    pub(crate) fn take_for_change(&self) -> Option<&Note> {
+        let note = self.note(self.take_next()?)?;
+        // Who takes one for a look later than this looks later too.
+        if self.is_quiet() {
+            return Some(note);
+        }
+        note.drop();
+        None
+    }
+
+    /// For writers: takes the next note for what looks at nothing, if one is free.
+    pub(crate) fn take_to_tell(&self) -> Option<&Note> {
+        self.note(self.take_next()?)
+    }
+
+    fn take_next(&self) -> Option<u64> {
         let mut taken = self.taken.load(Ordering::Relaxed);
         loop {
             if taken.wrapping_sub(self.freed.load(Ordering::Acquire)) >= NOTES as u64 {
@@ -156,7 +202,7 @@ impl Ring {
                 .taken
                 .compare_exchange_weak(taken, next, order.0, order.1)
             {
-                Ok(_) => return self.note(taken),
+                Ok(_) => return Some(taken),
                 Err(now) => taken = now,
             }
         }

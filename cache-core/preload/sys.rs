@@ -21,6 +21,7 @@ pub(crate) const MKDIRAT: usize = 258;
 pub(crate) const NEWFSTATAT: usize = 262;
 pub(crate) const UNLINKAT: usize = 263;
 pub(crate) const RENAMEAT: usize = 264;
+pub(crate) const LINKAT: usize = 265;
 pub(crate) const READLINKAT: usize = 267;
 pub(crate) const FACCESSAT: usize = 269;
 pub(crate) const STATX: usize = 332;

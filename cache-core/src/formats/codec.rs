@@ -119,6 +119,50 @@ pub(crate) fn decode<T: DeserializeOwned>(kind: Kind, frame: &[u8]) -> Result<T,
     }
 }
 
+/// The first value of a payload, of which only the beginning was read. Nothing proves that it is whole: what is
+/// decided by it must do no harm if it is damaged.
+pub(crate) fn peek<T: DeserializeOwned>(kind: Kind, start: &[u8]) -> Option<T> {
+    let (header, payload) = start.split_at_checked(HEADER)?;
+    let is_of_kind = header.starts_with(&[MAGIC, &[kind.tag, kind.version][..]].concat());
+    let value = is_of_kind.then(|| bincode::serde::decode_from_slice(payload, CONFIG));
+    value?.ok().map(|(value, _)| value)
+}
+
+/// Bytes as one piece, for `#[serde(with)]`: the same in a payload as a `Vec<u8>` without it, which is read
+/// and written one by one.
+pub(crate) mod bytes {
+    use std::fmt;
+
+    use serde::de::{Deserializer, Error, Visitor};
+    use serde::ser::Serializer;
+
+    struct Piece;
+
+    impl Visitor<'_> for Piece {
+        type Value = Vec<u8>;
+
+        fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+            f.write_str("bytes")
+        }
+
+        fn visit_bytes<E: Error>(self, bytes: &[u8]) -> Result<Vec<u8>, E> {
+            Ok(bytes.to_vec())
+        }
+
+        fn visit_byte_buf<E: Error>(self, bytes: Vec<u8>) -> Result<Vec<u8>, E> {
+            Ok(bytes)
+        }
+    }
+
+    pub(crate) fn serialize<S: Serializer>(bytes: &[u8], to: S) -> Result<S::Ok, S::Error> {
+        to.serialize_bytes(bytes)
+    }
+
+    pub(crate) fn deserialize<'a, D: Deserializer<'a>>(from: D) -> Result<Vec<u8>, D::Error> {
+        from.deserialize_byte_buf(Piece)
+    }
+}
+
 /// The version of a whole frame, if it is another than that of `ours`.
 pub(crate) fn foreign_version(frame: &[u8], ours: &[u8]) -> Option<u8> {
     let version = |frame: &[u8]| frame.get(MAGIC.len() + 1).copied();
@@ -163,6 +207,33 @@ mod tests {
         let (body, checksum) = frame.split_at(HEADER + 4);
         assert_eq!(body, b"cwrpX\x01\0\0\x04\0\0\0\0\0\0\0\x07\xfb\x2c\x01");
         assert_eq!(checksum, Digest::of(body).as_bytes());
+    }
+
+    #[test]
+    fn the_first_value_is_told_by_the_beginning() {
+        let frame = encode(KIND, &("name".to_owned(), vec![7_u64; 100])).unwrap();
+        for end in 0..frame.len() {
+            let peeked: Option<String> = peek(KIND, &frame[..end]);
+            assert_eq!(peeked.is_some(), end >= HEADER + 5, "{end}");
+            assert!(peeked.is_none_or(|name| name == "name"));
+        }
+        for other in [Kind { tag: b'Z', ..KIND }, Kind { version: 2, ..KIND }] {
+            assert_eq!(peek::<String>(other, &frame), None);
+        }
+        assert_eq!(peek::<String>(KIND, &[0; 100]), None);
+    }
+
+    #[test]
+    fn bytes_in_one_piece_are_encoded_as_any() {
+        #[derive(Debug, PartialEq, Serialize, serde::Deserialize)]
+        struct InOne(#[serde(with = "bytes")] Vec<u8>);
+        for length in [0, 1, 250, 251, 70_000] {
+            let content: Vec<u8> = (0..=255).cycle().take(length).collect();
+            let frame = encode(KIND, &content).unwrap();
+            let in_one = InOne(content);
+            assert_eq!(encode(KIND, &in_one).unwrap(), frame);
+            assert_eq!(decode(KIND, &frame), Ok(in_one));
+        }
     }
 
     #[test]

@@ -8,11 +8,13 @@
 //!
 //! Values of variables that name places are the business of [`places`](super::places).
 
-use std::collections::{BTreeSet, HashSet};
+use std::collections::BTreeSet;
 use std::ffi::OsStr;
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+
+use rustc_hash::FxHashSet;
 
 use crate::formats::digest::BlobRef;
 use crate::inputs::facts::Facts;
@@ -38,7 +40,7 @@ pub(crate) struct Recorder<'a> {
     /// The files that the process produced: looking at them reads nothing.
     pub(crate) produced: &'a [PathBuf],
     /// What the process wrote, by where it really is.
-    pub(crate) made: &'a HashSet<Arc<Path>>,
+    pub(crate) made: &'a FxHashSet<Arc<Path>>,
     /// Whether the key holds a variable already.
     pub(crate) in_key: &'a dyn Fn(&OsStr) -> bool,
 }

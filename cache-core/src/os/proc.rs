@@ -2,7 +2,8 @@
 
 use std::ffi::OsString;
 use std::fmt::Display;
-use std::fs;
+use std::fs::{self, File};
+use std::io::Read as _;
 use std::os::unix::ffi::OsStringExt as _;
 use std::path::PathBuf;
 use std::time::Duration;
@@ -13,7 +14,10 @@ pub(crate) struct Process(String);
 impl Process {
     /// One by its id; `self` is this process.
     pub(crate) fn find(pid: impl Display) -> Option<Self> {
-        let status = fs::read(format!("/proc/{pid}/status")).ok()?;
+        let mut file = File::open(format!("/proc/{pid}/status")).ok()?;
+        // The kernel does not tell how long it is; without room, it would be read in many small pieces.
+        let mut status = Vec::with_capacity(4096);
+        file.read_to_end(&mut status).ok()?;
         Some(Self(String::from_utf8_lossy(&status).into_owned()))
     }
 
@@ -33,6 +37,15 @@ impl Process {
     pub(crate) fn parent(&self) -> Option<Self> {
         Self::find(self.field("PPid")?)
     }
+}
+
+/// Whether a process has a thread with this number.
+#[cfg_attr(
+    not(any(observer, test)),
+    expect(dead_code, reason = "only the observer asks")
+)]
+pub(crate) fn has_thread(pid: u32, tid: u32) -> bool {
+    fs::metadata(format!("/proc/{pid}/task/{tid}")).is_ok()
 }
 
 /// The process that started this one.
@@ -130,6 +143,9 @@ mod tests {
         assert!(super::program_of_parent().is_some_and(|path| path.is_absolute()));
         assert!(super::directory_of_parent().is_some_and(|path| path.is_absolute()));
         assert!(super::arguments_of_parent().is_some_and(|words| !words.is_empty()));
+        let pid = std::process::id();
+        assert!(super::has_thread(pid, pid));
+        assert!(!super::has_thread(pid, 1) || pid == 1);
         assert!(Process::find("1").is_none_or(|first| first.parent().is_none()));
     }
 }

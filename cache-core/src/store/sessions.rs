@@ -10,6 +10,8 @@
 //! They take a tenth of the store's bound at most, and the one that was used longest ago goes first; a
 //! collection removes them by age, as it does what is memoised. One that is damaged is none.
 
+use std::io::Read as _;
+
 use serde::{Deserialize, Serialize};
 
 use super::{Store, StoreError};
@@ -47,6 +49,7 @@ pub(crate) struct Session {
 struct Packed {
     name: String,
     files: Vec<(String, u64)>,
+    #[serde(with = "codec::bytes")]
     content: Vec<u8>,
 }
 
@@ -63,7 +66,19 @@ impl Session {
     }
 }
 
+/// A file's beginning that holds the name of what is in it, bytes.
+const BEGINNING: u64 = 1024;
+
 impl Store {
+    /// What the session under a key is called, if it is whole: that is not looked at.
+    pub(crate) fn session_name(&self, key: Digest) -> Option<String> {
+        let path = self.layout.part(DIR).join(key.to_hex());
+        let mut start = Vec::new();
+        let file = self.open_plain(&path).ok()?;
+        file.take(BEGINNING).read_to_end(&mut start).ok()?;
+        codec::peek(KIND, &start)
+    }
+
     /// The session that is kept under a key.
     pub(crate) fn session(&self, key: Digest) -> Option<Session> {
         let path = self.layout.part(DIR).join(key.to_hex());
@@ -125,11 +140,16 @@ mod tests {
             store.put_session(key, session(text), 1 << 20).unwrap();
             assert_eq!(store.session(key), Some(session(text)));
         }
+        assert_eq!(store.session_name(key).as_deref(), Some("a-1/s-1-2-3"));
+        assert_eq!(store.session_name(other), None);
         let kept = store.session(key).unwrap();
         let expected: [(&str, &[u8]); 2] = [("one", b"la"), ("two", b"ter")];
         assert_eq!(kept.contents().unwrap(), expected);
         assert_eq!(store.session(other), None);
-        // The bound holds for all but the one that has just been written.
+        // The bound holds for all but the one that has just been written, by the file system's clock.
+        let file = store.layout().part(DIR).join(key.to_hex());
+        let file = std::fs::File::options().write(true).open(file).unwrap();
+        file.set_modified(std::time::UNIX_EPOCH).unwrap();
         store.put_session(other, session(b"other"), 0).unwrap();
         assert_eq!(store.session(key), None);
         assert!(store.session(other).is_some());

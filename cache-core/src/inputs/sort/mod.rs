@@ -33,9 +33,11 @@
 
 mod sorter;
 
-use std::collections::{BTreeSet, HashSet};
+use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+
+use rustc_hash::FxHashSet;
 
 use crate::inputs::input::FileType;
 use crate::inputs::kernel::Fact;
@@ -99,7 +101,7 @@ pub(crate) struct Summary {
     /// Files written by the process and its children, in order.
     pub(crate) written: Vec<PathBuf>,
     /// The same by where they really are, with those written before.
-    pub(crate) made: HashSet<Arc<Path>>,
+    pub(crate) made: FxHashSet<Arc<Path>>,
     /// Files written by programs that ran before the process in question (a compiler
     /// wrapper's log).
     pub(crate) written_before: Vec<PathBuf>,

@@ -1,9 +1,10 @@
 //! Taking events one after the other, and sorting them out.
 
-use std::collections::{HashMap, HashSet};
 use std::os::unix::ffi::OsStrExt as _;
 use std::path::{Component, Path};
 use std::sync::Arc;
+
+use rustc_hash::{FxHashMap, FxHashSet};
 
 use crate::inputs::input::FileType;
 use crate::inputs::kernel::{self, Fact, Told};
@@ -50,26 +51,26 @@ const WALKERS: &[&str] = &[
 /// Takes events one after the other and sorts them out.
 pub(crate) struct Sorter<'a> {
     subject: &'a dyn Subject,
-    processes: HashMap<u32, Process>,
-    parents: HashMap<u32, u32>,
-    positions: HashMap<Arc<Path>, usize>,
+    processes: FxHashMap<u32, Process>,
+    parents: FxHashMap<u32, u32>,
+    positions: FxHashMap<Arc<Path>, usize>,
     /// What was written, by where it is.
-    written: HashSet<Arc<Path>>,
+    written: FxHashSet<Arc<Path>>,
     /// The same by its spellings.
-    spelled: HashSet<Arc<Path>>,
-    made_dirs: HashSet<Arc<Path>>,
+    spelled: FxHashSet<Arc<Path>>,
+    made_dirs: FxHashSet<Arc<Path>>,
     /// Search directories that the compiler has listed.
-    listed: HashSet<Arc<Path>>,
-    /// The subject's answers for the paths met so far.
-    elsewhere: HashMap<Arc<Path>, bool>,
+    listed: FxHashSet<Arc<Path>>,
+    /// The subject's answers for the paths met so far, by where these are in memory: one is met again and again.
+    elsewhere: FxHashMap<usize, (Arc<Path>, bool)>,
     /// Whether the compiler has opened a library of code that is not its own.
     loaded_macro: bool,
     /// The process whose `realpath` asked for the current directory just now.
     resolving: Option<u32>,
     /// What each process used last.
-    before: HashMap<u32, Arc<Path>>,
+    before: FxHashMap<u32, Arc<Path>>,
     /// Processes that have just moved a directory of their own away.
-    moved: HashSet<u32>,
+    moved: FxHashSet<u32>,
     pub(crate) summary: Summary,
 }
 
@@ -83,18 +84,18 @@ impl<'a> Sorter<'a> {
         }
         Ok(Self {
             subject,
-            processes: HashMap::new(),
+            processes: FxHashMap::default(),
             parents: observation.parents.iter().copied().collect(),
-            positions: HashMap::new(),
-            written: HashSet::new(),
-            spelled: HashSet::new(),
-            made_dirs: HashSet::new(),
-            listed: HashSet::new(),
-            elsewhere: HashMap::new(),
+            positions: FxHashMap::default(),
+            written: FxHashSet::default(),
+            spelled: FxHashSet::default(),
+            made_dirs: FxHashSet::default(),
+            listed: FxHashSet::default(),
+            elsewhere: FxHashMap::default(),
             loaded_macro: false,
             resolving: None,
-            before: HashMap::new(),
-            moved: HashSet::new(),
+            before: FxHashMap::default(),
+            moved: FxHashSet::default(),
             summary: Summary::default(),
         })
     }
@@ -502,11 +503,12 @@ impl<'a> Sorter<'a> {
     }
 
     fn is_elsewhere(&mut self, path: &Arc<Path>) -> bool {
-        if let Some(&known) = self.elsewhere.get(path) {
-            return known;
+        let address = Arc::as_ptr(path).cast::<u8>() as usize;
+        if let Some((_, known)) = self.elsewhere.get(&address) {
+            return *known;
         }
         let answer = self.subject.is_elsewhere(path);
-        self.elsewhere.insert(Arc::clone(path), answer);
+        self.elsewhere.insert(address, (Arc::clone(path), answer));
         answer
     }
 

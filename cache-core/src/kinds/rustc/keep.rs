@@ -6,8 +6,9 @@
 //! What takes time is the outputs' contents, which are copied from files that are held open, and
 //! that may be later ([`Recorded`]).
 
-use std::collections::HashSet;
 use std::path::{Path, PathBuf};
+
+use rustc_hash::FxHashSet;
 
 use crate::config::LogLevel;
 use crate::inputs::asks;
@@ -124,7 +125,7 @@ impl Compilation<'_> {
         // Dep-info of our own is written by the compiler too, and is nobody's input.
         let ours = extra.map(Path::to_owned);
         let produced: Vec<PathBuf> = outputs.iter().cloned().chain(ours).collect();
-        let nothing = HashSet::new();
+        let nothing = FxHashSet::default();
         let base = Recorder {
             scene,
             started: ran.started,

@@ -24,19 +24,22 @@
 //! | another compiler has the same key | it cannot: the key holds the compiler |
 //! | it has been kept of a state that was never stored, or of a later one | it is taken for what it is, a state of the unit |
 
+use std::ffi::OsStr;
+use std::io::Write as _;
 use std::os::unix::ffi::OsStrExt as _;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
 
 use crate::config::LogLevel;
+use crate::error::PathContext as _;
 use crate::formats::digest::Digest;
 use crate::formats::key::KeyHasher;
 use crate::observe::Observation;
-use crate::os::dir::Listed;
+use crate::os::dir::{Dir, Listed};
 use crate::os::{fs, proc};
 use crate::outputs::result::Role;
+use crate::store::StoreError;
 use crate::store::sessions::{self, Session as StoredSession};
-use crate::store::{Placed, StoreError};
 
 use super::remap;
 use super::unit::Compilation;
@@ -154,7 +157,14 @@ impl Compilation<'_> {
         let Some(dir) = self.incremental().pop() else {
             return;
         };
-        let Some(session) = store.session(self.session_key()) else {
+        let key = self.session_key();
+        // Most compilations find sessions of their own, and reading the one that is kept takes a while.
+        let has_own = store.session_name(key).is_some_and(|name| {
+            let crate_dir = name.split_once('/').map(|(crate_dir, _)| crate_dir);
+            crate_dir.is_some_and(|name| is_name(name) && fs::exists(&dir.join(name)))
+        });
+        let session = if has_own { None } else { store.session(key) };
+        let Some(session) = session else {
             return;
         };
         match place(&session, &dir) {
@@ -205,10 +215,14 @@ fn newest(sessions: &Path) -> Option<Session> {
     found.max_by_key(|session| session.time)
 }
 
+/// Whether this is a name, and leads nowhere else.
+fn is_name(name: &str) -> bool {
+    Role::InOutDir(name.to_owned()).is_safe()
+}
+
 /// Places a stored session: all of it, or none; `false` if the crate has sessions.
 fn place(session: &StoredSession, dir: &Path) -> Result<bool, SessionError> {
     const SHAPE: SessionError = SessionError::Shape("it is no session");
-    let is_name = |name: &str| Role::InOutDir(name.to_owned()).is_safe();
     let (crate_dir, known) = session.name.split_once('/').ok_or(SHAPE)?;
     let known = Session::parse(known).ok_or(SHAPE)?;
     let contents = session.contents().ok_or(SHAPE)?;
@@ -223,9 +237,13 @@ fn place(session: &StoredSession, dir: &Path) -> Result<bool, SessionError> {
     fs::create_dir_all(&crate_dir)?;
     let working = crate_dir.join(format!("{}-working", known.stem));
     fs::create_dir_with_mode(&working, 0o777)?;
-    let placed = contents
-        .iter()
-        .try_for_each(|(name, content)| Placed::text(&working.join(name), content)?.commit());
+    // Under their own names at once: the compiler takes what is not finished for nothing.
+    let placed = Dir::open(&working).and_then(|into| {
+        contents.iter().try_for_each(|(name, content)| {
+            let mut file = into.create_new(OsStr::new(name), 0o666)?;
+            file.write_all(content).context("write", working.join(name))
+        })
+    });
     let named = placed.and_then(|()| {
         fs::create_new(&crate_dir.join(format!("{}.lock", known.stem)));
         fs::rename(&working, &crate_dir.join(&known.name))

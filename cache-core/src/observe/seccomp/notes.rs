@@ -11,9 +11,13 @@ use std::os::unix::ffi::OsStrExt as _;
 use std::path::Path;
 use std::sync::atomic::Ordering;
 
+use libc::c_long;
+
 use super::answers;
 use super::ring::{self, State};
 use super::sys::{Notification, SharedRing};
+use crate::inputs::input::FileType;
+use crate::os::stamp::Stamp;
 
 /// A call that was noted, as it was found in memory.
 pub(super) struct Noted {
@@ -52,10 +56,68 @@ impl Noted {
 
     /// An absolute path. `None`: it makes no sense.
     pub(super) fn path(&self) -> Option<&Path> {
-        let length = usize::try_from(self.call.length).ok()?;
-        let path = Path::new(OsStr::from_bytes(self.call.path.get(..length)?));
-        path.is_absolute().then_some(path)
+        self.paths().map(|(first, _)| first)
     }
+
+    /// That and what follows it.
+    fn paths(&self) -> Option<(&Path, &[u8])> {
+        let length = usize::try_from(self.call.length).ok()?;
+        let (first, rest) = self.call.path.split_at_checked(length)?;
+        let path = Path::new(OsStr::from_bytes(first));
+        path.is_absolute().then_some((path, rest))
+    }
+
+    /// Whether it only tells that the thread's latest call has come back.
+    pub(super) fn is_done(&self) -> bool {
+        self.call.number == ring::DONE
+    }
+
+    /// Whether it gave a plain file a name, or took one away.
+    pub(super) fn is_change(&self) -> bool {
+        let call = c_long::from(self.call.number);
+        call == libc::SYS_linkat || call == libc::SYS_unlinkat
+    }
+
+    /// What was changed, if that is what it did. `None`: it makes no sense, or is not known to have happened.
+    pub(super) fn change(&self) -> Option<Change<'_>> {
+        let is_link = c_long::from(self.call.number) == libc::SYS_linkat;
+        let (from, rest) = self.paths()?;
+        let length = usize::try_from(self.call.second).ok()?;
+        let to = rest
+            .get(..length)
+            .map(|to| Path::new(OsStr::from_bytes(to)))?;
+        let is_sound = to.is_absolute() == is_link && self.answer == Some(0);
+        let [device, ino, size, written, changed, mount] = self.call.args;
+        is_sound.then_some(Change {
+            from,
+            to: is_link.then_some(to),
+            found: Stamp {
+                dev: device_of(device),
+                ino,
+                size,
+                mtime: written.cast_signed().into(),
+                ctime: changed.cast_signed().into(),
+                file_type: FileType::File,
+                mode: self.call.mode & 0o7777,
+                mount,
+            },
+        })
+    }
+}
+
+/// A plain file that got a second name, or lost one.
+pub(super) struct Change<'a> {
+    pub(super) from: &'a Path,
+    pub(super) to: Option<&'a Path>,
+    /// What it was before.
+    pub(super) found: Stamp,
+}
+
+/// As `stat` has it; in notes, the numbers that it is made of are halves.
+fn device_of(halves: u64) -> u64 {
+    let [major, minor] = [halves >> 32, halves & u64::from(u32::MAX)];
+    let half = |number: u64| u32::try_from(number).unwrap_or(0);
+    rustix::fs::makedev(half(major), half(minor))
 }
 
 /// The notes of all processes.

@@ -58,6 +58,14 @@ impl Resolved {
         access == Access::Read && self.found.is_some_and(|f| f.file_type == FileType::Dir)
     }
 
+    /// A plain file at a path without links.
+    pub(super) fn plain(real: PathBuf, found: Stamp) -> Self {
+        Self {
+            found: Some(found),
+            ..Self::missing(real)
+        }
+    }
+
     /// A path without links at which nothing is.
     pub(super) fn missing(real: PathBuf) -> Self {
         Self {
@@ -122,6 +130,15 @@ impl Resolver {
     ) -> Result<Resolved, Unclear> {
         self.link_made = 0;
         self.walk(path, follows, eyes, &mut 0)
+    }
+
+    /// Where a name is, that of a link itself. `None` if it has no directory, or is no name.
+    pub(super) fn place(&mut self, path: &Path, eyes: Eyes) -> Result<Option<PathBuf>, Unclear> {
+        self.link_made = 0;
+        let (above, name) = split(path.as_os_str().as_bytes());
+        let way = self.directory(above, eyes, &mut 0)?;
+        let is_name = way.is_there && !way.of_process && !matches!(name, b"" | b"." | b"..");
+        Ok(is_name.then(|| way.real.join(OsStr::from_bytes(name))))
     }
 
     /// Whether a link that the latest path was seen to lead through may have led elsewhere at that

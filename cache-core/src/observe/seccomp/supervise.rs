@@ -10,7 +10,8 @@
 //! What a call is about to do ([`announced`]) is not yet what it did ([`settle`]).
 //!
 //! Calls that processes note themselves are taken in before each announced call, so that they are seen
-//! as things were when they were made: whatever changes paths is announced. A call that was
+//! as things were when they were made: whatever changes paths is announced, but for what happens to names of plain
+//! files while no look is noted that was not taken in. A call that was
 //! interrupted and then made again by the preloaded object is not missed.
 //!
 //! Once something was missed, nothing is noted any more, and calls are let go on at once.
@@ -38,7 +39,7 @@ use super::sys::{Listener, Urgent, Wait};
 use super::watchdog::Watchdog;
 use crate::inputs::input::FileType;
 use crate::os::fs;
-use crate::os::proc::Process;
+use crate::os::proc::{Process, has_thread};
 use settle::Pending;
 use shorten::SearchPath;
 use view::View;
@@ -67,6 +68,8 @@ pub(super) struct Supervisor<'a> {
     /// The process of each thread.
     processes: FxHashMap<u32, u32>,
     pids: FxHashSet<u32>,
+    /// The process that announced a call last.
+    latest_pid: u32,
     /// The paths met so far.
     paths: Paths,
     resolver: Resolver,
@@ -120,6 +123,7 @@ impl<'a> Supervisor<'a> {
             },
             processes: FxHashMap::default(),
             pids: FxHashSet::default(),
+            latest_pid: 0,
             paths: Paths::default(),
             resolver: Resolver::new(),
             latest: FxHashMap::default(),
@@ -307,12 +311,7 @@ impl<'a> Supervisor<'a> {
             self.moving.insert(eyes.tid);
             self.forget();
         }
-        let path = self.paths.intern(path);
-        let real = if *real == *path && real.as_os_str() == path.as_os_str() {
-            Arc::clone(&path)
-        } else {
-            self.paths.intern(&real)
-        };
+        let (path, real) = self.intern(path, &real);
         if access.is_look() || matches!(access, Access::Read | Access::FindLibraries) {
             let who = self.who(eyes.pid, access, found.is_some());
             let key = (who, access, address(&path), address(&real));
@@ -345,6 +344,38 @@ impl<'a> Supervisor<'a> {
         })
     }
 
+    /// The same for a change of a plain file that has happened already.
+    fn happened(
+        &mut self,
+        eyes: Eyes,
+        access: Access,
+        path: &Path,
+        resolved: &Resolved,
+        at: i128,
+    ) -> Result<(), Unclear> {
+        let (path, real) = self.intern(path, &resolved.real);
+        self.add(Event {
+            pid: eyes.pid,
+            access,
+            path,
+            real,
+            found: resolved.found,
+            failed: false,
+            at,
+        })
+    }
+
+    /// A path and where it leads, each kept once.
+    fn intern(&mut self, path: &Path, real: &Path) -> (Arc<Path>, Arc<Path>) {
+        let path = self.paths.intern(path);
+        let real = if *real == *path && real.as_os_str() == path.as_os_str() {
+            Arc::clone(&path)
+        } else {
+            self.paths.intern(real)
+        };
+        (path, real)
+    }
+
     fn add(&mut self, event: Event) -> Result<(), Unclear> {
         self.seen.events.push(event);
         if self.seen.events.len() > MAX_EVENTS {
@@ -355,7 +386,13 @@ impl<'a> Supervisor<'a> {
 
     fn process_of(&mut self, tid: u32) -> Result<u32, Unclear> {
         if let Some(&pid) = self.processes.get(&tid) {
+            self.latest_pid = pid;
             return Ok(pid);
+        }
+        // A compiler starts hundreds of threads, and its status takes a while to write.
+        if self.pids.contains(&self.latest_pid) && has_thread(self.latest_pid, tid) {
+            self.processes.insert(tid, self.latest_pid);
+            return Ok(self.latest_pid);
         }
         let process = Process::find(tid).ok_or_else(unreadable)?;
         let field = |name: &str| {
@@ -366,6 +403,7 @@ impl<'a> Supervisor<'a> {
         };
         let (pid, parent) = (field("Tgid")?, field("PPid")?);
         self.processes.insert(tid, pid);
+        self.latest_pid = pid;
         if self.pids.insert(pid) {
             self.seen.parents.push((pid, parent));
             if View::of(&pid.to_string()).as_ref() != Some(&self.own_view) {

@@ -217,6 +217,16 @@ fn what_processes_note_themselves_is_what_they_would_be_seen_to_do() {
          perl -e 'system q(cat), q(sub/g); chdir q(sub); system q(cat), q(g)'; rm cat",
         "PATH=$PWD/none:$PATH python3 -c 'import os, subprocess as s; s.run([\"cat\", \"f\"]); os.environ[\"PATH\"] = \"/nowhere\"; \
          print(s.run([\"/bin/cat\", \"f\"]).returncode); os.posix_spawnp(\"/bin/cat\", [\"cat\", \"f\"], {}); os.wait()'",
+        // Names of plain files come and go, of links and directories, and of what is not there.
+        "perl -e 'link q(f), qq(n$_) or die for 1 .. 50; open F, q(n7) or die; print <F>; unlink qq(n$_) or die for 1 .. 50; \
+         print -e q(n7) ? 1 : 0; print link(q(f), q(sub)) ? 1 : 0; \
+         print unlink(q(sub)), unlink(q(none)), unlink(q(f/)); chdir q(sub); link q(../f), q(./h); unlink q(../sub/h)'",
+        "python3 -c 'import os, shutil; os.mkdir(\"made\"); [os.link(\"f\", f\"made/{i}\") for i in range(50)]; \
+         print(open(\"made/0\").read()); shutil.rmtree(\"made\"); os.symlink(\"f\", \"s\"); \
+         os.link(\"s\", \"t\", follow_symlinks=False); os.unlink(\"s\"); print(open(\"t\").read()); os.unlink(\"t\"); \
+         d = os.open(\"sub\", os.O_RDONLY); os.link(\"f\", \"i\", dst_dir_fd=d); os.unlink(\"i\", dir_fd=d)'",
+        "perl -e 'for (1 .. 9) { open F, q(>own); print F q(x); close F; link q(own), q(other); unlink q(own); \
+         rename q(other), q(own); unlink q(own) } symlink q(f), q(l); link q(l), q(m); unlink q(l), q(m); mkdir q(d); rmdir q(d)'",
     ];
     for script in scripts {
         let directory = tempfile::tempdir().unwrap();
@@ -285,6 +295,70 @@ fn what_was_answered_so_before_is_not_noted_again() {
         let mut events = observation.events.iter();
         assert!(events.any(|event| *event.path == dir.join(name)), "{name}");
     }
+}
+
+#[cfg(preload)]
+#[test]
+fn names_of_plain_files_come_and_go_without_being_announced() {
+    let directory = tempfile::tempdir().unwrap();
+    let dir = directory.path().canonicalize().unwrap();
+    let object = object(&dir);
+    let elsewhere = tempfile::tempdir().unwrap();
+    let source = "#include <fcntl.h>\n#include <stdio.h>\n#include <unistd.h>\n\
+        int main(void) { char n[9]; int i; close(open(\"own\", O_CREAT | O_WRONLY | O_TRUNC, 0644)); \
+        for (i = 0; i < 1000; i++) { sprintf(n, \"n%d\", i); if (link(\"own\", n)) return 1; } \
+        for (i = 0; i < 1000; i++) { sprintf(n, \"n%d\", i); if (unlink(n)) return 2; } return unlink(\"own\"); }";
+    compile(elsewhere.path(), "names", source, &[]);
+    let mut command = Command::new(elsewhere.path().join("names"));
+    let (status, (), observation) =
+        spawn(&mut command, Some(&dir), Depth::Tree, Some(&object), |_| ()).unwrap();
+    assert!(status.unwrap().success());
+    assert_eq!(observation.missed, None);
+    assert!(observation.announced < 200, "{}", observation.announced);
+    let of = |name: &str| {
+        let path = dir.join(name);
+        let events = observation.events.iter();
+        let events = events.filter(|event| *event.real == path);
+        let seen: Vec<_> = events
+            .map(|event| {
+                (
+                    event.access,
+                    event.found.map(|found| found.size),
+                    event.failed,
+                )
+            })
+            .collect();
+        seen
+    };
+    for number in [0, 500, 999] {
+        let (made, removed) = (
+            (Access::Create, None, false),
+            (Access::Alter, Some(0), false),
+        );
+        assert_eq!(of(&format!("n{number}")), [made, removed], "{number}");
+    }
+    let own = of("own");
+    let made = (Access::Write { fresh: true }, None, false);
+    assert_eq!(own.first(), Some(&made), "{own:?}");
+    assert_eq!(own.last(), Some(&(Access::Alter, Some(0), false)));
+}
+
+#[cfg(preload)]
+#[test]
+fn what_was_answered_before_is_known_again_when_a_directory_is_gone() {
+    let directory = tempfile::tempdir().unwrap();
+    let dir = directory.path().canonicalize().unwrap();
+    let object = object(&dir);
+    // Who has removed it calls for nothing more, and the other one looks.
+    let script = "sub look { -e q(none) and die } mkdir q(d); rmdir q(d) or die; if (fork) { wait; exit } \
+        look; system q(/bin/true); look for 1 .. 5000";
+    let mut command = Command::new("/usr/bin/perl");
+    command.args(["-e", script]).stdout(Stdio::null());
+    let (status, (), observation) =
+        spawn(&mut command, Some(&dir), Depth::Tree, Some(&object), |_| ()).unwrap();
+    assert!(status.unwrap().success());
+    assert_eq!(observation.missed, None);
+    assert!(observation.noted < 1000, "{}", observation.noted);
 }
 
 #[cfg(preload)]
@@ -453,6 +527,12 @@ fn functions_fail_as_they_would() {
     // How far it came is left in the buffer.
     let real = "char b[PATH_MAX] = \"?\"; char *r = realpath(\"none/x\", b); printf(\"%p %d %s\", r, errno, b)";
     prints_the_same(real, "", "(nil) 2 <dir>/none");
+    let names = "int a; mkdir(\"d\", 0755); a = link(\"none\", \"x\"); printf(\"%d %d\", a, errno); \
+        a = unlink(0); printf(\" %d %d\", a, errno); a = unlink(\"d\"); printf(\" %d %d\", a, errno); \
+        a = link(\"d\", \"e\"); printf(\" %d %d\", a, errno); a = unlinkat(-5, \"x\", 0); printf(\" %d %d\", a, errno); \
+        a = linkat(AT_FDCWD, \"\", AT_FDCWD, \"x\", 0); printf(\" %d %d\", a, errno); \
+        a = unlinkat(AT_FDCWD, \"d\", AT_REMOVEDIR); printf(\" %d\", a)";
+    prints_the_same(names, "", "-1 2 -1 14 -1 21 -1 1 -1 9 -1 2 0");
     let pipe = "char *words[] = {\"cc\", 0}; mkfifo(\"cc\", 0755); alarm(9); execv(\"./cc\", words); \
         printf(\"%d\", errno)";
     prints_the_same(pipe, "", "13");

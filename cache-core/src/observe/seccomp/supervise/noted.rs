@@ -1,12 +1,14 @@
 //! What processes have noted themselves.
 
+use std::path::{Path, PathBuf};
+
 use super::{Asked, Supervisor, unreadable};
 use crate::observe::seccomp::calls::{self, Meaning};
 use crate::observe::seccomp::events::{Access, Event};
 use crate::observe::seccomp::notes::Noted;
 use crate::observe::seccomp::paths::address;
 use crate::observe::seccomp::programs::Programs;
-use crate::observe::seccomp::resolve::{Eyes, Unclear};
+use crate::observe::seccomp::resolve::{Eyes, Resolved, Unclear};
 
 impl Supervisor<'_> {
     /// Takes in what processes have noted themselves.
@@ -35,11 +37,17 @@ impl Supervisor<'_> {
         if self.moving.remove(&call.tid) {
             self.forget();
         }
+        if noted.is_done() {
+            return Ok(());
+        }
+        let eyes = Eyes { pid, tid: call.tid };
+        if noted.is_change() {
+            return self.note_change(noted, eyes);
+        }
         let Some(Meaning::Path(_, last, doing)) = calls::meaning(call.call) else {
             return Err(format!("a note of another call: {}", call.call));
         };
         let intent = calls::intent(call, last, doing).ok_or_else(unreadable)?;
-        let eyes = Eyes { pid, tid: call.tid };
         let is_there = match noted.answer {
             Some(answer) if answer >= 0 => Some(true),
             Some(answer) if answer == -libc::ENOENT => Some(false),
@@ -70,7 +78,7 @@ impl Supervisor<'_> {
         let resolved = self.resolver.resolve(&path, intent.follows, eyes)?;
         let is_other = is_there.is_some_and(|is_there| is_there != resolved.found.is_some());
         if is_other || self.resolver.led_elsewhere(noted.at()) {
-            return Err(format!("changed meanwhile: {}", path.display()));
+            return Err(changed_meanwhile(&path));
         }
         if let Some(is_there) = settled.filter(|_| !resolved.is_listing(access)) {
             self.answered.insert(asked, is_there);
@@ -91,12 +99,40 @@ impl Supervisor<'_> {
         self.push(eyes, access, &path, resolved, noted.at())
     }
 
+    /// A plain file has got a name or lost one. What it was before was noted too.
+    fn note_change(&mut self, noted: &Noted, eyes: Eyes) -> Result<(), Unclear> {
+        let change = noted.change().ok_or_else(nonsense)?;
+        let (from, at) = (change.from, noted.at());
+        let real = self.place(from, eyes, at)?;
+        let Some(to) = change.to else {
+            self.settle_removed(&real, &change.found);
+            let resolved = Resolved::plain(real, change.found);
+            return self.happened(eyes, Access::Alter, from, &resolved, at);
+        };
+        let resolved = Resolved::plain(real, change.found);
+        self.push(eyes, Access::Read, from, resolved, at)?;
+        let resolved = Resolved::missing(self.place(to, eyes, at)?);
+        self.happened(eyes, Access::Create, to, &resolved, at)
+    }
+
+    /// Where a name is, whatever has become of it.
+    fn place(&mut self, path: &Path, eyes: Eyes, at: i128) -> Result<PathBuf, Unclear> {
+        let place = self.resolver.place(path, eyes)?;
+        place
+            .filter(|_| !self.resolver.led_elsewhere(at))
+            .ok_or_else(|| changed_meanwhile(path))
+    }
+
     /// Tells processes what need not be noted again, whoever asks.
     pub(super) fn tell_known(&self, noted: &Noted, (who, ..): &Asked, is_there: Option<bool>) {
         if let (Some(notes), &Programs::NONE, Some(is_there)) = (&self.notes, who, is_there) {
             notes.is_known(noted, is_there);
         }
     }
+}
+
+fn changed_meanwhile(path: &Path) -> Unclear {
+    format!("changed meanwhile: {}", path.display())
 }
 
 /// What nobody writes on purpose.

@@ -47,6 +47,20 @@ impl Supervisor<'_> {
         });
     }
 
+    /// A file that was at this place has just been removed, and looked like this before: whoever was about to make it
+    /// has made it.
+    pub(super) fn settle_removed(&mut self, real: &Path, found: &Stamp) {
+        let events = &self.seen.events;
+        self.pending.retain(|_, pending| {
+            let event = events.get(pending.event);
+            event.is_none_or(|event| {
+                event.access == Access::Execute
+                    || *event.real != *real
+                    || !shows_change(event, found)
+            })
+        });
+    }
+
     pub(super) fn settle_all(&mut self) -> Result<(), Unclear> {
         let mut threads: Vec<u32> = self.pending.keys().copied().collect();
         threads.sort_unstable();
@@ -119,10 +133,15 @@ fn did_change(event: &Event) -> Result<bool, Unclear> {
     let Some(now) = now else {
         return Ok(false);
     };
-    Ok(match (event.access, &event.found) {
+    Ok(shows_change(event, &now))
+}
+
+/// Whether what is there now tells that a call did what it was about to.
+fn shows_change(event: &Event, now: &Stamp) -> bool {
+    match (event.access, &event.found) {
         (_, None) => true,
         // These fail where something is.
         (Access::MakeDir | Access::Symlink, Some(_)) => false,
         (_, Some(before)) => (before.ino, before.ctime) != (now.ino, now.ctime),
-    })
+    }
 }
