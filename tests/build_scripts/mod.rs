@@ -10,6 +10,7 @@ mod launchers;
 mod left_behind;
 mod names;
 mod outputs;
+mod own_paths;
 mod places;
 mod preloaded;
 mod side_effects;
