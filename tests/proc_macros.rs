@@ -425,6 +425,26 @@ fn a_macro_resolves_a_link_that_is_pointed_elsewhere() {
 }
 
 #[test]
+fn what_a_macro_resolves_goes() {
+    for body in [
+        "std::fs::canonicalize(\"there\").is_ok().to_string()",
+        "std::fs::canonicalize(\"there/below\").is_ok().to_string()",
+        "std::fs::canonicalize(\"link\").is_ok().to_string()",
+        "std::fs::read_link(\"there\").map_err(|e| e.kind()).unwrap_err().to_string()",
+    ] {
+        let case = project("direct", body);
+        case.write("there/below", "one");
+        symlink("there", case.path("link")).expect("the link should be creatable");
+        compare(&case, &["build"]).ok();
+        compare(&case, &["build"]).ok().compiles(&[]);
+        std::fs::remove_dir_all(case.path("there")).expect("it should be removable");
+        compare(&case, &["build"]).ok().compiles(&["app"]);
+        case.write("there/below", "another");
+        compare(&case, &["build"]).ok().compiles(&[]);
+    }
+}
+
+#[test]
 fn a_program_that_a_macro_runs_changes_into_a_linked_directory() {
     for script in ["cd current && cat note.txt", "grep -rh '' current/"] {
         let case = project(

@@ -123,7 +123,13 @@ impl Found {
         const ITSELF: usize = 0x100;
         let mut found = core::mem::MaybeUninit::<Self>::zeroed();
         let mask = ring::STATX_MASK as usize;
-        let args = [directory, path as usize, ITSELF, mask, found.as_mut_ptr() as usize];
+        let args = [
+            directory,
+            path as usize,
+            ITSELF,
+            mask,
+            found.as_mut_ptr() as usize,
+        ];
         // SAFETY: there is room for what the kernel writes, and zeroes are one.
         let found = unsafe {
             if trusted(sys::STATX, args) != 0 {

@@ -11,6 +11,7 @@ mod left_behind;
 mod libraries;
 mod names;
 mod outputs;
+mod own_paths;
 mod places;
 mod preloaded;
 mod side_effects;

@@ -2,8 +2,8 @@
 //! with the root left open, so that another place of that root can use the result, if nothing can have come of the
 //! path but what is found by it, or a copy of it:
 //! - If a package's own code names the variable, the value is recorded as it is. Who names it may hash it,
-//!   measure it, or take it apart. (Cargo's own variables for scripts are another matter: they are in the key, and what
-//!   a script makes of its own directories is taken for the same everywhere.)
+//!   measure it, or take it apart. (Cargo's own variables for scripts are another matter: they are in the key, with roots
+//!   left open; a script whose code may compute something from them is bound to the places, see `build_script::computes`.)
 //! - If only tools of the system name it (a compiler, a shell, `git`), roots are left open. What they
 //!   look for below the path is an input by itself, relative to the same root. What they write of it
 //!   is found when outputs are searched for the paths of roots, and binds the result.

@@ -119,6 +119,27 @@ pub(crate) struct Summary {
     pub(crate) own_code: Vec<(PathBuf, Code)>,
 }
 
+impl Summary {
+    /// Forgets of the directories that were met those in which something else was found: they are there, then.
+    fn forget_implied(&mut self) {
+        let seen = self.seen.iter().filter(|seen| seen.found.is_some());
+        let seen = seen.map(|seen| seen.path.as_path());
+        let met = self.met.iter().map(|(path, _)| path.as_path());
+        let mut implied: FxHashSet<PathBuf> = FxHashSet::default();
+        for path in seen.chain(met) {
+            for dir in path.ancestors().skip(1) {
+                if !implied.insert(dir.to_owned()) {
+                    break;
+                }
+            }
+        }
+        let is_news = |(path, file_type): &(PathBuf, FileType)| {
+            *file_type != FileType::Dir || !implied.contains(path)
+        };
+        self.met.retain(is_news);
+    }
+}
+
 /// What a program is to the process that executes it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Program {

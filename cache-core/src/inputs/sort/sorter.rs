@@ -135,7 +135,7 @@ impl<'a> Sorter<'a> {
             Access::Execute => self.execute(event, process),
             Access::Read => self.read(event, process),
             Access::FindLibraries => self.find_libraries(event, process),
-            Access::ReadLink | Access::Enter => self.follow(event),
+            Access::ReadLink | Access::Enter => self.follow(event, process),
             Access::Stat => self.look(event, process),
             Access::Ask(permissions) => {
                 let matters = self.is_foreign(process) && depends_on_user(event, permissions);
@@ -202,6 +202,7 @@ impl<'a> Sorter<'a> {
             self.summary.asked_directory = true;
         }
         self.summary.made = self.written;
+        self.summary.forget_implied();
         self.summary
     }
 
@@ -410,7 +411,7 @@ impl<'a> Sorter<'a> {
     }
 
     /// A path was resolved, or entered as a directory.
-    fn follow(&mut self, event: &Event) {
+    fn follow(&mut self, event: &Event, process: Process) {
         let Some(found) = event.found else {
             self.note(event, Use::Looked, Code::No);
             return;
@@ -423,11 +424,14 @@ impl<'a> Sorter<'a> {
         }
         let path = self.recorded(event);
         self.summary.followed.push(path.to_path_buf());
-        // That it is there was told. A compiler resolves what it is about to read or replace, and
-        // whoever starts one enters the directory that it works in.
+        // That it is there was told: to macros, tools and scripts. Before it loads macros, a compiler resolves
+        // what it is about to read or replace, and whoever starts one enters the directory that it works in.
+        let is_told = self.subject.starts_at_once()
+            || (process.is_compiler && self.loaded_macro)
+            || (!process.is_compiler && process.under_compiler);
         let is_link = found.file_type == FileType::Link;
         let is_known = self.subject.is_output(&event.real) || self.subject.is_covered(event);
-        if !is_link && !is_known && self.subject.starts_at_once() {
+        if !is_link && !is_known && is_told {
             self.summary.met.push((path.to_path_buf(), found.file_type));
         }
     }

@@ -11,6 +11,7 @@
 //! | what is known before the run | [`key`] |
 //! | understanding a call | [`unit`] |
 //! | what it says to cargo | [`directives`] |
+//! | what it may make of the paths that it is told | [`computes`] |
 //! | what it was seen to do, and what it leaves in `OUT_DIR` | `tree_run` |
 //!
 //! Beside what any run must be to be stored (`tree_run`), it must not ask cargo to be run every
@@ -21,6 +22,7 @@
 //! script that tries the compiler out goes through `RUSTC_WRAPPER`) leaves the cache
 //! alone, see [`is_observed`](crate::is_observed).
 
+mod computes;
 mod directives;
 mod key;
 pub(crate) mod launcher;

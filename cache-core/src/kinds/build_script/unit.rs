@@ -20,6 +20,7 @@ use crate::inputs::input::{EnvValue, Input};
 use crate::inputs::processor;
 use crate::inputs::record::Recorder;
 use crate::inputs::search;
+use crate::kinds::rustc::dep_info::DepInfo;
 use crate::kinds::tree_run::{OutDir, TreeRun};
 use crate::log::Log;
 use crate::os::env::Environment;
@@ -29,13 +30,14 @@ use crate::outcome::{Bypass, BypassReason, NotStored, Refusal};
 use crate::outputs::restore::{Messages, RestoreError};
 use crate::outputs::result::CompileResult;
 use crate::request::Request;
-use crate::roots::Escaping;
+use crate::roots::{Escaping, Root};
 use crate::scene::Scene;
 use crate::store::Store;
 use crate::store::memo::Memo;
 use crate::store::stats::{self, Events};
 use crate::unit::{Kind, Process, Ran, Rest, Unit};
 
+use super::computes;
 use super::directives::{Directive, directives};
 use super::key::{self, KeyParts};
 use super::package;
@@ -228,7 +230,11 @@ impl Unit for ScriptRun<'_> {
         Ok(Box::new(|| {
             let in_key = |name: &OsStr| self.is_in_key(name);
             self.run.keep(ran, &in_key, |recorder, inputs| {
-                self.note_directives(recorder, &ran.stdout, inputs)
+                self.note_directives(recorder, &ran.stdout, inputs)?;
+                if self.may_compute(inputs)? {
+                    recorder.bind(self.told_roots().into_iter(), inputs);
+                }
+                Ok(())
             })
         }))
     }
@@ -262,6 +268,59 @@ impl ScriptRun<'_> {
             }
         }
         Ok(())
+    }
+
+    /// Whether code of the package that ran may have computed something from the paths that it was told.
+    fn may_compute(&self, inputs: &Facts) -> Result<bool, Refusal> {
+        let Some(sources) = self.sources() else {
+            return Ok(true);
+        };
+        if computes::in_rust(&sources) {
+            return Ok(true);
+        }
+        for (path, _) in inputs.files() {
+            let Some(path) = self.run.scene.roots.resolve(path) else {
+                continue;
+            };
+            let begins = || fs::read(&path).unwrap_or_default();
+            let is_script =
+                path.starts_with(self.request.cwd) && computes::is_script(&path, begins);
+            if is_script && computes::in_text(&fs::read(&path)?) {
+                return Ok(true);
+            }
+        }
+        Ok(false)
+    }
+
+    /// The sources that the script was compiled from, by the dep-info beside its program: relative ones to the
+    /// workspace, where cargo starts the compiler. `None`: it does not say.
+    fn sources(&self) -> Option<Vec<Vec<u8>>> {
+        let dir = self.run.executable.parent()?;
+        let listed = fs::list_or_empty(dir).ok()?;
+        let mut dep_infos = listed.iter().filter(|file| {
+            let extension = Path::new(&file.name).extension();
+            extension.is_some_and(|extension| extension == "d")
+        });
+        let dep_info = DepInfo::parse(&fs::read(&dep_infos.next()?.path).ok()?);
+        let start = self.run.scene.roots.get(Root::Workspace);
+        let start = start.unwrap_or(self.request.cwd);
+        let sources = dep_info.sources.iter();
+        let read = sources.map(|path| fs::read(&start.join(path)).ok());
+        let read: Option<Vec<Vec<u8>>> = read.collect();
+        read.filter(|sources| !sources.is_empty() && dep_infos.next().is_none())
+    }
+
+    /// The roots of all paths that the script is told.
+    fn told_roots(&self) -> Vec<Root> {
+        let (scene, env) = (&self.run.scene, self.request.env);
+        let variables = env.iter().filter(|(name, _)| self.is_in_key(name));
+        let values = variables.map(|(_, value)| value.as_bytes());
+        let told = values.chain([scene.cwd.as_os_str().as_bytes()]);
+        told.flat_map(|path| {
+            let path = scene.roots.template(path, Escaping::Raw);
+            path.roots().collect::<Vec<_>>()
+        })
+        .collect()
     }
 
     /// The value of a variable, roots left open.
