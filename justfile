@@ -189,6 +189,14 @@ bench-compression *ARGUMENTS:
 bench-compare *ARGUMENTS:
     benches/compare/run --work '{{ scratch }}/compare' "$@"
 
+# Compare caches that share by S3, and an archive of the target directory (needs crates.io and PyPI; rivals are those in PATH)
+[group("benches")]
+bench-remote *ARGUMENTS: release
+    [ -e '{{ scratch }}/remote-tools/bin/azurite-blob' ] || tests/remote/install '{{ scratch }}/remote-tools'
+    cargo build --release --locked --manifest-path cachewrap-remote/Cargo.toml --target-dir '{{ target }}/remote'
+    CACHEWRAP='{{ wrapper }}' CACHEWRAP_HELPER='{{ target }}/remote/release/cachewrap-remote' \
+      benches/remote/run --work '{{ scratch }}/bench-remote' --servers '{{ scratch }}/remote-tools' "$@"
+
 # Compare caches in Docker
 [group("benches")]
 bench-docker *TOOLS: release
