@@ -13,7 +13,7 @@
 //! | files of the package in languages of scripts that the run read | likewise |
 //!
 //! It is a judgement of names, not of types, made to be right about code as people write it. Where it errs, a script runs once more
-//! in each target directory (of 257 scripts of crates.io, it binds those of four packages, of which one does hash something), or the
+//! in each target directory (of 257 scripts of crates.io, it binds those of three packages, of which one does hash something), or the
 //! run is served as it ever was. Not looked at are other crates that the script calls, and what tools of the system make
 //! of a path that they are given. A script whose sources are not known, or cannot be read, may compute anything.
 
