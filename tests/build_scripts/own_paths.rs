@@ -66,15 +66,21 @@ fn what_a_script_in_another_language_computes() {
     is_bound(case);
 }
 
-/// A script that takes apart what it reads or is given is not one that takes apart its paths.
+/// A script that takes apart what it reads or is given is not one that takes apart its paths; nor do programs that it
+/// declares, and nobody runs.
 #[test]
 fn what_does_not_come_from_a_path() {
     let body = "let names: Vec<_> = fs::read_dir(\"data\").unwrap().map(|e| e.unwrap().file_name()).collect();\
          let text = fs::read_to_string(PathBuf::from(env::var(\"CARGO_MANIFEST_DIR\").unwrap()).join(\"data/a\")).unwrap();\
          fs::write(out.join(\"copy\"), text.replace('/', \"_\")).unwrap();\
+         println!(\"cargo::rerun-if-changed=generate.pl\");\
          leave(&format!(\"{} {}\", names.len(), text.len()));";
     let mut case = project(body);
     case.write("data/a", "a").write("data/b", "b");
+    case.write(
+        "generate.pl",
+        "#!/usr/bin/env perl\n$0 =~ m/(.*)/; print length($1);\n",
+    );
     builds(&case, &["app"]);
     case.copy_project("somewhere/else");
     builds(&case, &[]);

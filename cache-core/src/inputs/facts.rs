@@ -23,6 +23,14 @@ impl Facts {
         })
     }
 
+    /// Whether a file with this content is code that ran, or may have been read as code.
+    pub(crate) fn is_code(&self, blob: &BlobRef) -> bool {
+        self.0.iter().any(|sorted| match &sorted.0 {
+            Input::CodeEnv { code, .. } => code.contains(blob),
+            _ => false,
+        })
+    }
+
     /// Whether one of them is told relative to a root.
     pub(super) fn names(&self, root: Root) -> bool {
         self.0.iter().any(|sorted| sorted.0.names(root))

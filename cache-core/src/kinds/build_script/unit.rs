@@ -278,7 +278,9 @@ impl ScriptRun<'_> {
         if computes::in_rust(&sources) {
             return Ok(true);
         }
-        for (path, _) in inputs.files() {
+        // What is only declared ran nowhere.
+        let code = inputs.files().filter(|(_, blob)| inputs.is_code(blob));
+        for (path, _) in code {
             let Some(path) = self.run.scene.roots.resolve(path) else {
                 continue;
             };

@@ -10,7 +10,7 @@
 //! |---|---|
 //! | sources of the script, by the compiler's dep-info beside its program | what comes from a path is [taken apart](rust), or they name a hash function and a path |
 //! | texts for other programs in them (`sh -c "…"`), if they name an interpreter | such a text names a path, and something that takes it apart |
-//! | files of the package in languages of scripts that the run read | likewise |
+//! | files of the package in languages of scripts that ran, or that a program read which may run them | likewise |
 //!
 //! It is a judgement of names, not of types, made to be right about code as people write it. Where it errs, a script runs once more
 //! in each target directory (of 257 scripts of crates.io, it binds those of three packages, of which one does hash something), or the
