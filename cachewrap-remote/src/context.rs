@@ -1,6 +1,6 @@
 //! What the process works with: its environment, the store, and what is set about the remote.
 
-use cache_core::remote::Settings;
+use cache_core::remote::{Mode, Settings};
 use cache_core::{Config, Environment, Store};
 
 /// Read once, where a command begins.
@@ -26,5 +26,14 @@ impl Context {
             store,
             settings,
         })
+    }
+
+    /// The same for a command that writes to the remote.
+    pub(crate) fn for_writing() -> Result<Self, String> {
+        let context = Self::load()?;
+        if context.settings.address.mode != Mode::Write {
+            return Err("the remote is only read: its URL has no mode=write".to_owned());
+        }
+        Ok(context)
     }
 }

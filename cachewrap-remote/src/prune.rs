@@ -9,23 +9,19 @@
 use std::process::ExitCode;
 use std::time::{Duration, SystemTime};
 
-use cache_core::remote::{Mode, Remote};
+use cache_core::remote::Remote;
 
 use crate::context::Context;
 use crate::engine;
 
 pub(crate) fn prune(seconds: &str, dry_run: bool) -> ExitCode {
-    let context = match Context::load() {
+    let context = match Context::for_writing() {
         Ok(context) => context,
         Err(e) => {
             eprintln!("cachewrap-remote: {e}");
             return ExitCode::from(2);
         }
     };
-    if context.settings.address.mode != Mode::Write {
-        eprintln!("cachewrap-remote: the remote is only read: its URL has no mode=write");
-        return ExitCode::from(2);
-    }
     let Ok(seconds) = seconds.parse() else {
         eprintln!("cachewrap-remote: {seconds} is no number of seconds");
         return ExitCode::from(2);

@@ -8,23 +8,19 @@
 
 use std::process::ExitCode;
 
-use cache_core::remote::{Mode, Project, Remote};
+use cache_core::remote::{Project, Remote};
 
 use crate::context::Context;
 use crate::engine;
 
 pub(crate) fn push() -> ExitCode {
-    let context = match Context::load() {
+    let context = match Context::for_writing() {
         Ok(context) => context,
         Err(e) => {
             eprintln!("cachewrap-remote: {e}");
             return ExitCode::from(2);
         }
     };
-    if context.settings.address.mode != Mode::Write {
-        eprintln!("cachewrap-remote: the remote is only read: its URL has no mode=write");
-        return ExitCode::from(2);
-    }
     let engine = engine::open(&context);
     let remote = Remote::new(&context.store, &*engine, &context.settings);
     let project = std::env::current_dir()

@@ -9,6 +9,8 @@ import http.server
 import re
 import threading
 
+from answers import Handler
+
 PLACE = re.compile(r"/(?:.*/)?(ac|cas)/([a-f0-9]{64})")
 
 
@@ -47,20 +49,7 @@ class BazelRemote(http.server.ThreadingHTTPServer):
         return place[0] == "cas" or all(("cas", name) in self.objects for name in names(self.objects[place]))
 
 
-class Cache(http.server.BaseHTTPRequestHandler):
-    protocol_version = "HTTP/1.1"
-    disable_nagle_algorithm = True
-
-    def log_message(self, *_):
-        pass
-
-    def reply(self, status, content=b""):
-        self.send_response(status)
-        self.send_header("Content-Length", str(len(content)))
-        self.end_headers()
-        if self.command != "HEAD":
-            self.wfile.write(content)
-
+class Cache(Handler):
     def place(self):
         found = PLACE.fullmatch(self.path)
         return found and found.groups()

@@ -6,6 +6,8 @@ import socket
 import ssl
 import threading
 
+from answers import Handler
+
 
 class Broken:
     """Lets a function talk with each client, in a thread of its own."""
@@ -86,12 +88,18 @@ def cut(client, over):
     client.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: 100000\r\n\r\n" + b"x" * 1000)
 
 
-def close_once(client, over):
-    """Every second client finds its connection closed before there is an answer; the others find nothing, in good order."""
-    close_once.clients = getattr(close_once, "clients", 0) + 1
-    hears(client)
-    if close_once.clients % 2 == 0:
-        client.sendall(b"HTTP/1.1 404 Not Found\r\nConnection: close\r\nContent-Length: 0\r\n\r\n")
+def closing_once():
+    """Whoever asks for something first finds the connection closed before there is an answer; who asks for it again finds
+    nothing, in good order."""
+    asked = set()
+
+    def talk(client, over):
+        line, _ = hears(client).split(b"\r\n", 1)
+        if line in asked:
+            client.sendall(b"HTTP/1.1 404 Not Found\r\nConnection: close\r\nContent-Length: 0\r\n\r\n")
+        asked.add(line)
+
+    return talk
 
 
 def babble(client, over):
@@ -157,19 +165,7 @@ class Bucket(http.server.ThreadingHTTPServer):
         return f"s3://cache/rust?endpoint={self.scheme}://127.0.0.1:{self.port}"
 
 
-class Objects(http.server.BaseHTTPRequestHandler):
-    protocol_version = "HTTP/1.1"
-
-    def log_message(self, *_):
-        pass
-
-    def reply(self, status, content=b""):
-        self.send_response(status)
-        self.send_header("Content-Length", str(len(content)))
-        self.end_headers()
-        if self.command != "HEAD":
-            self.wfile.write(content)
-
+class Objects(Handler):
     def do_GET(self):
         self.server.methods.append(self.command)
         content = self.server.objects.get(self.path)

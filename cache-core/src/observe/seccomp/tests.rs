@@ -17,6 +17,16 @@ fn observe(command: &mut Command) -> Observation {
     observation
 }
 
+/// What is seen of a command that runs in `dir` with the preloaded object.
+#[cfg(preload)]
+fn observe_with(command: &mut Command, dir: &Path, object: &Path) -> Observation {
+    let (status, (), observation) =
+        spawn(command, Some(dir), Depth::Tree, Some(object), |_| ()).unwrap();
+    assert!(status.unwrap().success());
+    assert_eq!(observation.missed, None);
+    observation
+}
+
 fn was_read(observation: &Observation, path: &Path) -> bool {
     let mut events = observation.events.iter();
     events.any(|event| event.access == Access::Read && &*event.path == path)
@@ -282,10 +292,7 @@ fn what_was_answered_so_before_is_not_noted_again() {
         look; system q(/bin/true); look for 1 .. 5000";
     let mut command = Command::new("/usr/bin/perl");
     command.args(["-e", script]).stdout(Stdio::null());
-    let (status, (), observation) =
-        spawn(&mut command, Some(&dir), Depth::Tree, Some(&object), |_| ()).unwrap();
-    assert!(status.unwrap().success());
-    assert_eq!(observation.missed, None);
+    let observation = observe_with(&mut command, &dir, &object);
     assert!(
         (1..1000).contains(&observation.noted),
         "{}",
@@ -310,10 +317,7 @@ fn names_of_plain_files_come_and_go_without_being_announced() {
         for (i = 0; i < 1000; i++) { sprintf(n, \"n%d\", i); if (unlink(n)) return 2; } return unlink(\"own\"); }";
     compile(elsewhere.path(), "names", source, &[]);
     let mut command = Command::new(elsewhere.path().join("names"));
-    let (status, (), observation) =
-        spawn(&mut command, Some(&dir), Depth::Tree, Some(&object), |_| ()).unwrap();
-    assert!(status.unwrap().success());
-    assert_eq!(observation.missed, None);
+    let observation = observe_with(&mut command, &dir, &object);
     assert!(observation.announced < 200, "{}", observation.announced);
     let of = |name: &str| {
         let path = dir.join(name);
@@ -354,10 +358,7 @@ fn what_was_answered_before_is_known_again_when_a_directory_is_gone() {
         look; system q(/bin/true); look for 1 .. 5000";
     let mut command = Command::new("/usr/bin/perl");
     command.args(["-e", script]).stdout(Stdio::null());
-    let (status, (), observation) =
-        spawn(&mut command, Some(&dir), Depth::Tree, Some(&object), |_| ()).unwrap();
-    assert!(status.unwrap().success());
-    assert_eq!(observation.missed, None);
+    let observation = observe_with(&mut command, &dir, &object);
     assert!(observation.noted < 1000, "{}", observation.noted);
 }
 
@@ -432,10 +433,7 @@ fn a_shell_with_children_is_not_interrupted() {
         read -r x </etc/passwd; echo $x >f; n=$((n + 1)); done; wait";
     let mut command = Command::new("/bin/dash");
     command.args(["-c", script]).stdout(Stdio::null());
-    let (status, (), observation) =
-        spawn(&mut command, Some(&dir), Depth::Tree, Some(&object), |_| ()).unwrap();
-    assert!(status.unwrap().success());
-    assert_eq!(observation.missed, None);
+    observe_with(&mut command, &dir, &object);
 }
 
 #[cfg(preload)]
