@@ -86,7 +86,7 @@ def builds_alone(lab, name, url, trouble, **env):
     built = machine.build().ok().compiles(lab.plain.compiled)
     print(f"   {built.seconds - plain:+.1f} s")
     check(built.seconds < plain + BOUND, f"the build took {built.seconds:.1f} s, without a remote {plain:.1f} s")
-    said = [line for line in built.stderr.splitlines() if "remote" in line]
+    said = [line for line in built.stderr.splitlines() if "warn: the remote" in line]
     print("  ", *said)
     counted = machine.counters()
     check(f'"{trouble}"' in counted or f".{trouble}" in counted, f"{trouble} is not counted: {counted}")
@@ -117,7 +117,7 @@ def left_alone(lab):
     machine = lab.machine("left-alone", s3(servers.free_port()), **WRITER)
     check(machine.helper("probe").returncode == 1, "the probe succeeds")
     built = machine.build().ok()
-    said = [line for line in built.stderr.splitlines() if "remote" in line]
+    said = [line for line in built.stderr.splitlines() if "warn: the remote" in line]
     check(len(said) == 1 and "left alone for" in said[0] and "unreachable" in said[0], f"said: {said}")
     check("remote.error" not in machine.counters(), machine.counters())
 
