@@ -179,10 +179,12 @@ impl Notes {
     }
 
     /// Takes the notes of calls that have come back; at the end, also those of calls that never
-    /// did. `None`: they make no sense.
+    /// did. `None`: they make no sense. Until [`are_taken_in`](Self::are_taken_in) says otherwise, writers know that
+    /// there are looks which nobody has followed.
     pub(super) fn take(&self, at_end: bool, found: &mut Vec<Noted>) -> Option<()> {
         let ring = self.ring.ring();
         let freed = self.freed.get();
+        // What was taken before is followed by now.
         if ring.freed.load(Ordering::Relaxed) != freed {
             return None;
         }
@@ -216,8 +218,13 @@ impl Notes {
         *pending = left;
         self.read.set(taken);
         self.freed.set(now_freed);
-        ring.freed.store(now_freed, Ordering::Release);
         Some(())
+    }
+
+    /// What was taken has been followed: others may use the notes again, and what was looked at may go.
+    pub(super) fn are_taken_in(&self) {
+        let freed = &self.ring.ring().freed;
+        freed.store(self.freed.get(), Ordering::Release);
     }
 }
 
@@ -244,7 +251,9 @@ mod tests {
 
     fn take(notes: &Notes, at_end: bool) -> Option<Vec<Noted>> {
         let mut found = Vec::new();
-        notes.take(at_end, &mut found).map(|()| found)
+        let taken = notes.take(at_end, &mut found).map(|()| found);
+        notes.are_taken_in();
+        taken
     }
 
     #[test]
@@ -276,6 +285,19 @@ mod tests {
             assert!(!write(&notes, b"/a", Some(0)));
             assert_eq!(take(&notes, false).unwrap().len(), ring::NOTES);
         }
+    }
+
+    #[test]
+    fn what_was_taken_is_not_over_before_it_was_followed() {
+        let notes = Notes::new().unwrap();
+        let ring = notes.ring.ring();
+        assert!(ring.is_quiet());
+        assert!(write(&notes, b"/a", Some(0)));
+        assert!(!ring.is_quiet());
+        assert!(notes.take(false, &mut Vec::new()).is_some());
+        assert!(!ring.is_quiet() && ring.take_for_change().is_none());
+        notes.are_taken_in();
+        assert!(ring.is_quiet());
     }
 
     #[test]

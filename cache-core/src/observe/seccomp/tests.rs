@@ -349,6 +349,27 @@ fn names_of_plain_files_come_and_go_without_being_announced() {
 
 #[cfg(preload)]
 #[test]
+fn what_was_looked_at_may_go_while_the_observer_follows_looks() {
+    let dir = tempfile::tempdir().unwrap();
+    let elsewhere = tempfile::tempdir().unwrap();
+    let object = object(elsewhere.path());
+    // One makes files, looks at them, and removes them; the other has the observer take in what was noted.
+    let source = "#include <fcntl.h>\n#include <stdio.h>\n#include <sys/stat.h>\n#include <unistd.h>\n\
+        int main(void) { char n[9]; struct stat s; int i, j; for (i = 0; i < 20000; i++) { \
+        sprintf(n, \"%d\", i); close(open(n, O_CREAT | O_WRONLY, 0644)); \
+        if (stat(n, &s) || lstat(n, &s) || access(n, R_OK)) return 1; \
+        for (j = 0; j < i; j++) __asm__ volatile(\"\"); if (unlink(n)) return 2; } return 0; }";
+    compile(elsewhere.path(), "cc1", source, &[]);
+    let script = "(while :; do : >busy; done) & \"$0\"; kill $!";
+    let mut command = Command::new("/bin/sh");
+    command.current_dir(&dir).args(["-c", script]);
+    command.arg(elsewhere.path().join("cc1"));
+    let observation = observe_with(&mut command, dir.path(), &object);
+    assert!(observation.noted > 60_000, "{}", observation.noted);
+}
+
+#[cfg(preload)]
+#[test]
 fn what_was_answered_before_is_known_again_when_a_directory_is_gone() {
     let directory = tempfile::tempdir().unwrap();
     let dir = directory.path().canonicalize().unwrap();

@@ -24,6 +24,9 @@ impl Supervisor<'_> {
         let end = taken.and_then(|()| calls.iter().try_for_each(|call| self.note_noted(call)));
         calls.clear();
         self.taken = calls;
+        if let Some(notes) = &self.notes {
+            notes.are_taken_in();
+        }
         end
     }
 
