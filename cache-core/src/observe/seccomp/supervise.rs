@@ -20,6 +20,7 @@ mod announced;
 mod noted;
 mod settle;
 mod shorten;
+mod turns;
 mod view;
 
 use std::ffi::OsString;
@@ -42,6 +43,7 @@ use crate::os::fs;
 use crate::os::proc::{Process, has_thread};
 use settle::Pending;
 use shorten::SearchPath;
+use turns::Turns;
 use view::View;
 
 /// How long processes that outlive the compiler are waited for, all together.
@@ -89,6 +91,7 @@ pub(super) struct Supervisor<'a> {
     search_path: SearchPath,
     /// The object that was loaded for that.
     object: Option<&'a Path>,
+    turns: Turns,
     last_id: Option<u64>,
     /// How many calls were given up before they were taken, by the numbers of the others.
     lost: u64,
@@ -135,6 +138,7 @@ impl<'a> Supervisor<'a> {
             search_path: SearchPath::new(search_path),
             taken: Vec::new(),
             object,
+            turns: Turns::new(),
             last_id: None,
             lost: 0,
             gone: 0,
@@ -224,6 +228,7 @@ impl<'a> Supervisor<'a> {
         }
         self.last_id = Some(call.id);
         self.seen.announced += 1;
+        self.listener.take_turns(self.turns.are_taken());
         if self.listener.is_mark(&call) {
             self.marks += 1;
         }

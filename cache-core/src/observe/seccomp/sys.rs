@@ -42,6 +42,8 @@ pub(super) struct Listener {
     fd: OwnedFd,
     /// The thread that installed the filter.
     thread: u32,
+    /// What the kernel was told by [`take_turns`](Self::take_turns).
+    in_turns: AtomicBool,
 }
 
 impl AsRawFd for Listener {
@@ -74,24 +76,27 @@ impl Listener {
         let fd = unsafe { OwnedFd::from_raw_fd(fd) };
         // SAFETY: this call takes nothing.
         let thread = unsafe { libc::gettid() }.unsigned_abs();
-        let listener = Self { fd, thread };
-        listener.wake_on_same_cpu();
-        Ok(listener)
+        Ok(Self {
+            fd,
+            thread,
+            in_turns: AtomicBool::new(false),
+        })
     }
 
-    /// Tells the kernel (6.6 and later) that the two sides take turns: each is woken on the
-    /// processor of the other, which costs a tenth of waking another processor. (Processes
-    /// that run side by side end up on one processor that way, as long as they announce
-    /// calls all the time; waking them elsewhere, or several supervisors, was measured to
-    /// be no faster.) Older kernels refuse, harmlessly.
-    fn wake_on_same_cpu(&self) {
+    /// Tells the kernel (6.6 and later) whether who announces calls and who answers take turns: then each is
+    /// woken on the processor of the other, which costs a tenth of waking another processor. Older kernels refuse,
+    /// harmlessly.
+    pub(super) fn take_turns(&self, in_turns: bool) {
         const SYNC_WAKE_UP: u64 = 1;
+        if self.in_turns.swap(in_turns, Ordering::Relaxed) == in_turns {
+            return;
+        }
         // SAFETY: this ioctl takes its argument by value.
         unsafe {
             libc::ioctl(
                 self.fd.as_raw_fd(),
                 libc::SECCOMP_IOCTL_NOTIF_SET_FLAGS,
-                SYNC_WAKE_UP,
+                if in_turns { SYNC_WAKE_UP } else { 0 },
             )
         };
     }
