@@ -1,7 +1,7 @@
 //! What scripts make of the paths that they are told: nothing of that shows in what they leave.
 
 use super::{builds, project};
-use crate::harness::Case;
+use crate::harness::{Case, lib_manifest, manifest};
 
 /// The script of a checkout runs once in each, and once for each target directory.
 #[track_caller]
@@ -64,6 +64,70 @@ fn what_a_script_in_another_language_computes() {
         "import hashlib, os\nprint(hashlib.sha1(os.environ['OUT_DIR'].encode()).hexdigest())\n",
     );
     is_bound(case);
+}
+
+#[test]
+fn what_a_crate_beside_it_computes() {
+    let case = project("leave(&renamed::tag(out.to_str().unwrap()).to_string());");
+    let dependency = "renamed = { package = \"the-helper\", path = \"helper\" }";
+    case.write(
+        "Cargo.toml",
+        manifest("app", &format!("[build-dependencies]\n{dependency}")),
+    )
+    .write("helper/Cargo.toml", lib_manifest("the-helper", &["deeper"]))
+    .write("helper/src/lib.rs", "pub use deeper::tag;\n")
+    .write("deeper/Cargo.toml", lib_manifest("deeper", &[]))
+    .write(
+        "deeper/src/lib.rs",
+        "pub fn tag(text: &str) -> u32 { text.bytes().map(u32::from).sum() }\n",
+    );
+    is_bound(case);
+}
+
+#[test]
+fn whether_a_path_holds_a_text() {
+    is_bound(project(
+        "leave(&format!(\"{} {:?}\", out.to_str().unwrap().contains(\"somewhere\"), out.to_str().unwrap().find(\"t\")));",
+    ));
+}
+
+#[test]
+fn what_make_counts() {
+    let case = project("leave(&run(\"make\", &[\"-s\"]));");
+    case.write(
+        "Makefile",
+        "all:\n\t@echo $(words $(subst /, ,$(CURDIR)))\n",
+    );
+    is_bound(case);
+}
+
+/// A script that looks for blanks runs where there are some.
+#[test]
+fn blanks_in_paths() {
+    let body = "leave(if out.to_str().unwrap().contains(' ') { \"blanks\" } else { \"none\" });";
+    let mut case = project(body);
+    builds(&case, &["app"]);
+    case.copy_project("else where");
+    builds(&case, &["app"]);
+    assert_eq!(case.printed("debug/app"), "blanks");
+    case.copy_project("somewhere/else");
+    builds(&case, &[]);
+    assert_eq!(case.printed("debug/app"), "none");
+}
+
+/// A crate beside it that only finds files binds nothing.
+#[test]
+fn what_a_crate_beside_it_writes() {
+    let mut case = project("helper::write(&out);");
+    case.write("Cargo.toml", manifest("app", "[build-dependencies]\nhelper = { path = \"helper\" }"))
+        .write("helper/Cargo.toml", lib_manifest("helper", &[]))
+        .write(
+            "helper/src/lib.rs",
+            "pub fn write(out: &std::path::Path) { std::fs::write(out.join(\"text\"), \"text\").unwrap(); }\n",
+        );
+    builds(&case, &["app"]);
+    case.copy_project("somewhere/else");
+    builds(&case, &[]);
 }
 
 /// A script that takes apart what it reads or is given is not one that takes apart its paths; nor do programs that it

@@ -7,6 +7,7 @@
 //! | toolchain of `RUSTC` | its identity |
 //! | processor | model and features: compilers are told to use what is there |
 //! | the package's directory, `OUT_DIR` | relative to their roots |
+//! | marks in these paths that shells treat as theirs, if any | which: tools work otherwise there, and scripts look for them |
 //! | umask | the permissions of what it leaves, and of copies of it |
 //! | `CARGO`, `CARGO_*`, `DEP_*`, `RUSTC*`, `TARGET`, … | name and value, roots left open |
 //! | `LD_LIBRARY_PATH`, `LD_PRELOAD` | likewise, but for cargo's own directories: tools load what they find there |
@@ -23,6 +24,7 @@
 //! | `PATH` | searches are inputs |
 //! | all other variables | those that the script and its tools name are inputs |
 
+use std::collections::BTreeSet;
 use std::ffi::{OsStr, OsString};
 use std::os::unix::ffi::OsStrExt as _;
 use std::path::Path;
@@ -33,6 +35,8 @@ use crate::inputs::inherited::Inherited;
 use crate::kinds::rustc::key::says_nothing;
 use crate::os::env::Environment;
 use crate::roots::{Escaping, Roots};
+
+use super::computes;
 
 /// Variables of cargo's that say how it works, not what is built.
 const ADDRESSED_TO_CARGO: &[&str] = &[
@@ -151,6 +155,11 @@ fn hash(hasher: &mut KeyHasher, parts: &KeyParts<'_>) {
     hasher.end_part(|| "the processor".to_owned());
     hasher.path("cwd", &parts.roots.relativize(parts.cwd));
     hasher.end_part(|| "the directory".to_owned());
+    let marks = special_marks(parts);
+    if !marks.is_empty() {
+        hasher.bytes("marks", &marks);
+        hasher.end_part(|| "marks in paths".to_owned());
+    }
     hasher.bytes("umask", &parts.umask.to_le_bytes());
     hasher.end_part(|| "the umask".to_owned());
     for (name, value) in parts.env.iter() {
@@ -174,6 +183,15 @@ fn hash(hasher: &mut KeyHasher, parts: &KeyParts<'_>) {
     }
     hasher.os("salt", parts.salt);
     hasher.end_part(|| "CACHEWRAP_KEY_SALT".to_owned());
+}
+
+/// Blanks and the like in the paths that it is told.
+fn special_marks(parts: &KeyParts<'_>) -> Vec<u8> {
+    let out_dir = parts.env.get("OUT_DIR").unwrap_or_default();
+    let told = [parts.cwd.as_os_str(), out_dir].into_iter();
+    let marks = told.flat_map(OsStr::as_bytes).copied();
+    let marks: BTreeSet<u8> = marks.filter(|mark| computes::is_special(*mark)).collect();
+    marks.into_iter().collect()
 }
 
 /// Whether a variable enters the key.

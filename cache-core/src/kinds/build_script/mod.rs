@@ -11,7 +11,7 @@
 //! | what is known before the run | [`key`] |
 //! | understanding a call | [`unit`] |
 //! | what it says to cargo | [`directives`] |
-//! | what it may make of the paths that it is told | [`computes`] |
+//! | what it may make of the paths that it is told | [`computes`], from its [`sources`] |
 //! | what it was seen to do, and what it leaves in `OUT_DIR` | `tree_run` |
 //!
 //! Beside what any run must be to be stored (`tree_run`), it must not ask cargo to be run every
@@ -27,4 +27,5 @@ mod directives;
 mod key;
 pub(crate) mod launcher;
 pub(crate) mod package;
+mod sources;
 pub(crate) mod unit;

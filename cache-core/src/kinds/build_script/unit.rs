@@ -20,7 +20,6 @@ use crate::inputs::input::{EnvValue, Input};
 use crate::inputs::processor;
 use crate::inputs::record::Recorder;
 use crate::inputs::search;
-use crate::kinds::rustc::dep_info::DepInfo;
 use crate::kinds::tree_run::{OutDir, TreeRun};
 use crate::log::Log;
 use crate::os::env::Environment;
@@ -41,6 +40,7 @@ use super::computes;
 use super::directives::{Directive, directives};
 use super::key::{self, KeyParts};
 use super::package;
+use super::sources;
 
 /// Runs of build scripts.
 pub(crate) struct ScriptRuns;
@@ -272,10 +272,16 @@ impl ScriptRun<'_> {
 
     /// Whether code of the package that ran may have computed something from the paths that it was told.
     fn may_compute(&self, inputs: &Facts) -> Result<bool, Refusal> {
-        let Some(sources) = self.sources() else {
+        let start = self.run.scene.roots.get(Root::Workspace);
+        let start = start.unwrap_or(self.request.cwd);
+        let variables = self.variables_with_paths();
+        let Some(sources) = sources::of(&self.run.executable, start, self.request.cwd) else {
             return Ok(true);
         };
-        if computes::in_rust(&sources) {
+        if computes::in_rust(&sources, &variables) {
+            return Ok(true);
+        }
+        if self.measures_file(inputs)? {
             return Ok(true);
         }
         // What is only declared ran nowhere.
@@ -285,31 +291,49 @@ impl ScriptRun<'_> {
                 continue;
             };
             let begins = || fs::read(&path).unwrap_or_default();
-            let is_script =
-                path.starts_with(self.request.cwd) && computes::is_script(&path, begins);
-            if is_script && computes::in_text(&fs::read(&path)?) {
+            if !path.starts_with(self.request.cwd) {
+                continue;
+            }
+            let takes_apart = if computes::is_makefile(&path) {
+                computes::in_makefile(&fs::read(&path)?)
+            } else {
+                computes::is_script(&path, begins)
+                    && computes::in_text(&fs::read(&path)?, &variables)
+            };
+            if takes_apart {
                 return Ok(true);
             }
         }
         Ok(false)
     }
 
-    /// The sources that the script was compiled from, by the dep-info beside its program: relative ones to the
-    /// workspace, where cargo starts the compiler. `None`: it does not say.
-    fn sources(&self) -> Option<Vec<Vec<u8>>> {
-        let dir = self.run.executable.parent()?;
-        let listed = fs::list_or_empty(dir).ok()?;
-        let mut dep_infos = listed.iter().filter(|file| {
-            let extension = Path::new(&file.name).extension();
-            extension.is_some_and(|extension| extension == "d")
+    /// Whether C code of the package takes the length of the path that it is compiled by.
+    fn measures_file(&self, inputs: &Facts) -> Result<bool, Refusal> {
+        for (path, _) in inputs.files() {
+            let path = self.run.scene.roots.resolve(path);
+            let path = path.filter(|path| path.starts_with(self.request.cwd));
+            if let Some(path) = path.filter(|path| computes::is_c(path))
+                && computes::measures_file(&fs::read(&path)?)
+            {
+                return Ok(true);
+            }
+        }
+        Ok(false)
+    }
+
+    /// Variables in which other packages' scripts tell this one paths.
+    fn variables_with_paths(&self) -> Vec<String> {
+        let variables = self.request.env.iter();
+        let told = variables.filter(|(name, value)| {
+            let value = self
+                .run
+                .scene
+                .roots
+                .template(value.as_bytes(), Escaping::Raw);
+            name.as_bytes().starts_with(b"DEP_") && value.roots().next().is_some()
         });
-        let dep_info = DepInfo::parse(&fs::read(&dep_infos.next()?.path).ok()?);
-        let start = self.run.scene.roots.get(Root::Workspace);
-        let start = start.unwrap_or(self.request.cwd);
-        let sources = dep_info.sources.iter();
-        let read = sources.map(|path| fs::read(&start.join(path)).ok());
-        let read: Option<Vec<Vec<u8>>> = read.collect();
-        read.filter(|sources| !sources.is_empty() && dep_infos.next().is_none())
+        told.map(|(name, _)| name.to_string_lossy().into_owned())
+            .collect()
     }
 
     /// The roots of all paths that the script is told.

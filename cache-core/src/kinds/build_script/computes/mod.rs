@@ -11,12 +11,16 @@
 //! | sources of the script, by the compiler's dep-info beside its program | what comes from a path is [taken apart](rust), or they name a hash function and a path |
 //! | texts for other programs in them (`sh -c "…"`), if they name an interpreter | such a text names a path, and something that takes it apart |
 //! | files of the package in languages of scripts that ran, or that a program read which may run them | likewise |
+//! | makefiles among them | a line names a path, and something that takes it apart |
+//! | C code that was read | it takes the length of `__FILE__` |
 //!
 //! It is a judgement of names, not of types, made to be right about code as people write it. Where it errs, a script runs once more
 //! in each target directory (of 257 scripts of crates.io, it binds those of three packages, of which one does hash something), or the
-//! run is served as it ever was. Not looked at are other crates that the script calls, and what tools of the system make
-//! of a path that they are given. A script whose sources are not known, or cannot be read, may compute anything.
+//! run is served as it ever was. Not looked at are crates of registries that the script calls
+//! (those of the workspace and beside it are), and what tools of the system make of a path that they are given. A script whose sources are not known, or cannot be read, may compute anything.
 
+mod found;
+mod plain;
 mod rust;
 mod tokens;
 mod words;
@@ -37,8 +41,9 @@ const VARIABLES: [&str; 4] = [
 ];
 
 /// How other languages name the directory that they are in, or the script that they are.
-const PLACES: [&str; 7] = [
-    "pwd", "getcwd", ".cwd", "__file__", "abspath", "$0", "realpath",
+const PLACES: [&str; 14] = [
+    "pwd", "getcwd", ".cwd", "__file__", "abspath", "$0", "realpath", "$1", "$2", "$@", "$*",
+    "${1", "argv", "ARGV",
 ];
 
 /// Programs that are told by a text what to do.
@@ -47,11 +52,112 @@ const INTERPRETERS: [&str; 14] = [
     "awk", "lua", "make",
 ];
 
+/// Programs that show a path of the script's, or something of a text that they are given.
+const PROGRAMS: [&str; 13] = [
+    "base64", "basename", "cut", "env", "expr", "hexdump", "od", "printenv", "pwd", "rev", "tr",
+    "wc", "xxd",
+];
+
 /// What takes a text apart: words of shells, and of other languages.
-const TAKES_APART: [&str; 27] = [
-    "${#", "##", "%%", "%/", "sum", "wc", "basename", "dirname", "cut", "tr", "sed", "awk", "expr",
-    "rev", "od", "xxd", "base64", "length", "len", "hash", "hashlib", "crc32", "digest", "Digest",
-    "split", "replace", "..",
+const TAKES_APART: [&str; 74] = [
+    "${#",
+    "##",
+    "%%",
+    "%/",
+    "sum",
+    "wc",
+    "basename",
+    "dirname",
+    "cut",
+    "tr",
+    "sed",
+    "awk",
+    "expr",
+    "rev",
+    "od",
+    "xxd",
+    "base64",
+    "length",
+    "len",
+    "hash",
+    "hashlib",
+    "crc32",
+    "digest",
+    "Digest",
+    "split",
+    "replace",
+    "..",
+    "=~",
+    "IFS",
+    "[-1",
+    "[:",
+    "[::",
+    ":]",
+    "adler32",
+    "binascii",
+    "bytes",
+    "case",
+    "charCodeAt",
+    "chars",
+    "commonpath",
+    "crc",
+    "createHash",
+    "encode",
+    "endswith",
+    "enumerate",
+    "fold",
+    "grep",
+    "gsub",
+    "head",
+    "index",
+    "indexOf",
+    "md5",
+    "ord",
+    "partition",
+    "parts",
+    "relative_to",
+    "relpath",
+    "removeprefix",
+    "reverse",
+    "reversed",
+    "rindex",
+    "rpartition",
+    "rsplit",
+    "sha1",
+    "sha256",
+    "slice",
+    "sorted",
+    "startswith",
+    "substr",
+    "substring",
+    "tail",
+    "unpack",
+    "upper",
+    "zlib",
+];
+
+/// What a makefile takes a text apart by. It finds its own directory by others.
+const MAKE_TAKES_APART: [&str; 20] = [
+    "notdir",
+    "word",
+    "words",
+    "subst",
+    "findstring",
+    "basename",
+    "${#",
+    "sum",
+    "wc",
+    "cut",
+    "tr",
+    "sed",
+    "awk",
+    "expr",
+    "rev",
+    "od",
+    "xxd",
+    "base64",
+    "length",
+    "hash",
 ];
 
 /// Extensions of scripts.
@@ -82,16 +188,71 @@ pub(super) fn is_script(path: &Path, beginning: impl FnOnce() -> Vec<u8>) -> boo
     if GENERATED.contains(&name) {
         return false;
     }
-    match extension {
-        Some(extension) => EXTENSIONS.contains(&extension),
-        None => beginning().starts_with(b"#!"),
+    if let Some(extension) = extension {
+        return EXTENSIONS.contains(&extension);
     }
+    let text = beginning();
+    // Those that a shell is told to run need not say so.
+    let may_be = name.starts_with(char::is_lowercase) && !text.contains(&0);
+    text.starts_with(b"#!") || may_be
 }
 
 /// Whether a text in another language may compute something from a path.
-pub(super) fn in_text(text: &[u8]) -> bool {
+pub(super) fn in_text(text: &[u8], variables: &[String]) -> bool {
     let any = |words: &[&str]| words.iter().any(|word| holds(text, word));
-    (any(&VARIABLES) || any(&PLACES)) && any(&TAKES_APART)
+    let has_variable = variables.iter().any(|name| holds(text, name));
+    let has_path = has_variable || any(&VARIABLES) || any(&PLACES);
+    has_path && (any(&TAKES_APART) || expands_a_part(text))
+}
+
+/// Whether a file tells `make` what to do.
+pub(super) fn is_makefile(path: &Path) -> bool {
+    let name = path.file_name().and_then(OsStr::to_str).unwrap_or_default();
+    let is_named = ["Makefile", "makefile", "GNUmakefile"].contains(&name);
+    is_named || [".mk", ".mak"].iter().any(|end| name.ends_with(end))
+}
+
+/// Whether a line of such a file takes apart a path.
+pub(super) fn in_makefile(text: &[u8]) -> bool {
+    text.split(|b| *b == b'\n').any(|line| {
+        let any = |words: &[&str]| words.iter().any(|word| holds(line, word));
+        let has_path = any(&VARIABLES) || any(&["CURDIR", "MAKEFILE_LIST", "pwd"]);
+        has_path && (any(&MAKE_TAKES_APART) || expands_a_part(line))
+    })
+}
+
+/// Whether a shell is told to expand a part of something: `${name%…}`, `${name:3}`.
+fn expands_a_part(text: &[u8]) -> bool {
+    memmem::find_iter(text, "${").any(|at| {
+        let rest = text.get(at + 2..).unwrap_or_default();
+        let end = rest
+            .iter()
+            .position(|b| !b.is_ascii_alphanumeric() && *b != b'_');
+        match end.and_then(|end| rest.get(end..)) {
+            Some([b'%' | b'#' | b'/' | b'^' | b',' | b'@', ..]) => true,
+            Some([b':', next, ..]) => !b"-=?+".contains(next),
+            _ => false,
+        }
+    })
+}
+
+/// Whether a file is one that a compiler of C or C++ reads.
+pub(super) fn is_c(path: &Path) -> bool {
+    let extension = path.extension().and_then(OsStr::to_str);
+    extension.is_some_and(|e| ["c", "cc", "cpp", "cxx", "h", "hh", "hpp", "hxx"].contains(&e))
+}
+
+/// Whether code in C takes the length of the path that it was compiled by. The path itself would show.
+pub(super) fn measures_file(text: &[u8]) -> bool {
+    let forms = ["sizeof(__FILE__)", "sizeof __FILE__", "strlen(__FILE__)"];
+    forms
+        .iter()
+        .any(|form| memmem::find(text, form.as_bytes()).is_some())
+}
+
+/// Whether shells and `make` treat a mark in a path as theirs, so that tools work otherwise, or not at all.
+pub(super) fn is_special(mark: u8) -> bool {
+    !mark.is_ascii_alphanumeric() && !b"/._-+\\".contains(&mark)
 }
 
 /// Whether a word stands in a text: on its own, if it is one of letters. `md5sum` is a sum.
@@ -118,9 +279,11 @@ mod tests {
             "echo $OUT_DIR | md5sum",
             "cd .. && pwd",
             "print(len(os.getcwd()))",
+            "x=$1; echo ${x%/*}",
+            "print(os.getcwd()[:3])",
             "hashlib.md5(os.environ['OUT_DIR'].encode())",
         ] {
-            assert!(in_text(text.as_bytes()), "{text}");
+            assert!(in_text(text.as_bytes(), &[]), "{text}");
         }
         for text in [
             "echo said > $OUT_DIR/x",
@@ -128,8 +291,21 @@ mod tests {
             "md5sum data.bin",
             "open(os.path.join(os.environ['OUT_DIR'], 'x'), 'w')",
         ] {
-            assert!(!in_text(text.as_bytes()), "{text}");
+            assert!(!in_text(text.as_bytes(), &[]), "{text}");
         }
+    }
+
+    #[test]
+    fn makefiles_that_take_apart_where_they_are() {
+        for text in [
+            "N := $(words $(subst /, ,$(CURDIR)))",
+            "a:\n\techo $$OUT_DIR | wc -c",
+        ] {
+            assert!(in_makefile(text.as_bytes()), "{text}");
+        }
+        let finds = "D := $(dir $(abspath $(lastword $(MAKEFILE_LIST))))\nO := $(notdir $(S))\n";
+        assert!(!in_makefile(finds.as_bytes()));
+        assert!(is_makefile(Path::new("a/Makefile")) && !is_makefile(Path::new("a/make.c")));
     }
 
     #[test]

@@ -16,35 +16,46 @@
 //! But nothing comes from a statement that reads a file or runs a program ([`READS`]): that is what they hold or say, an input
 //! by itself.
 //!
-//! A path is taken apart where a method of a list ([`TAKES_APART`]) is called on what comes from one, where it is sliced, or
+//! What is a path itself ([plain]) is taken apart by every method that is not known to be harmless. What only comes from one is taken apart where a method of a list ([`TAKES_APART`]) is called on what comes from one, where it is sliced, or
 //! its bytes are gone through.
 
 use std::collections::BTreeMap;
 
 use proc_macro2::{Delimiter, TokenStream, TokenTree};
 
+use super::found;
+use super::plain::{self, In};
 use super::tokens::{
     Token, arguments, at_commas, bound, captured, declared, is_called_on, is_loop, is_of_value,
     names_any, names_before, patterns_of_arms, receiver, replaces_parts,
 };
 use super::words::{ADDS, CHOOSES, ENDS, FUNCTIONS, GIVES_PARTS, HASHES, READS, TAKES_APART};
-use super::{INTERPRETERS, VARIABLES, in_text};
+use super::{INTERPRETERS, PROGRAMS, VARIABLES, in_text, measures_file};
+
+/// In so many statements, by names alone, nearly everything comes from something that was given a path. There
+/// only what is a path counts.
+const MANY: usize = 1000;
 
 /// Tokens between `;`, `{` and `}`.
 #[derive(Debug, Default)]
-struct Statement {
-    tokens: Vec<Token>,
+pub(super) struct Statement {
+    pub(super) tokens: Vec<Token>,
     /// The function that it is in.
-    function: Option<String>,
+    pub(super) function: Option<String>,
     /// Whether it is the last one of its block, and gives the block its value.
-    is_last: bool,
+    pub(super) is_last: bool,
     /// The statement before the block that it is in.
-    head: Option<usize>,
+    pub(super) head: Option<usize>,
+    /// The statement that one before a block goes on with: that of `if`, where this is its `else`.
+    pub(super) begins: Option<usize>,
 }
 
-/// Whether sources may compute something from the paths of the script's places.
-pub(crate) fn may_compute(sources: &[Vec<u8>]) -> bool {
-    let mut code = Code::default();
+/// Whether sources may compute something from the paths of the script's places, which some variables hold.
+pub(crate) fn may_compute(sources: &[Vec<u8>], variables: &[String]) -> bool {
+    let mut code = Code {
+        variables: variables.to_vec(),
+        ..Code::default()
+    };
     for source in sources {
         let text = str::from_utf8(source).ok();
         // What the compiler did not refuse, and cannot be read here, may be anything.
@@ -57,13 +68,15 @@ pub(crate) fn may_compute(sources: &[Vec<u8>]) -> bool {
 }
 
 /// A name, and the function that it is known in if it is not known everywhere.
-type Name = (Option<String>, String);
+pub(super) type Name = (Option<String>, String);
 
 #[derive(Debug, Default)]
-struct Code {
-    statements: Vec<Statement>,
+pub(super) struct Code {
+    pub(super) statements: Vec<Statement>,
     /// The parameters of its functions, in order.
-    parameters: BTreeMap<String, Vec<String>>,
+    pub(super) parameters: BTreeMap<String, Vec<String>>,
+    /// Variables of the environment with paths, besides those of every script.
+    pub(super) variables: Vec<String>,
     /// Names of what comes from paths, and whether from others than those that their function is given.
     paths: BTreeMap<Name, bool>,
 }
@@ -83,6 +96,7 @@ impl Code {
         function: Option<&str>,
         head: Option<usize>,
     ) {
+        let mut begins = None;
         for tree in tokens {
             match tree {
                 TokenTree::Ident(name) => current.push(Token::Name(name.to_string())),
@@ -96,7 +110,13 @@ impl Code {
                         Delimiter::Brace => {
                             let name = declared(current);
                             let function = name.as_deref().or(function);
+                            // What `else` gives, is given to what `if` is.
+                            let goes_on = current.first().and_then(Token::name) == Some("else");
                             let at = self.end(current, function, head, false);
+                            if let Some(statement) = at.and_then(|at| self.statements.get_mut(at)) {
+                                statement.begins = begins.filter(|_| goes_on).or(at);
+                                begins = statement.begins;
+                            }
                             self.read(group.stream(), function, at);
                             continue;
                         }
@@ -109,6 +129,10 @@ impl Code {
                 }
             }
         }
+    }
+
+    fn is_variable(&self, name: &str) -> bool {
+        VARIABLES.contains(&name) || self.variables.iter().any(|variable| variable == name)
     }
 
     /// Ends a statement; says which one it is.
@@ -132,6 +156,7 @@ impl Code {
             function: function.map(str::to_owned),
             is_last,
             head,
+            begins: None,
         });
         Some(self.statements.len() - 1)
     }
@@ -144,13 +169,34 @@ impl Code {
                 _ => None,
             })
         };
-        let tells_others = literals().any(|text| INTERPRETERS.contains(&text.trim_matches('"')));
-        if tells_others && literals().any(|text| in_text(text.as_bytes())) {
+        let program = |text: &str| text.trim_matches('"').rsplit('/').next().map(str::to_owned);
+        let tells_others = literals().filter_map(program);
+        let tells_others = tells_others
+            .into_iter()
+            .any(|p| INTERPRETERS.contains(&&*p));
+        let mut texts = literals().map(str::as_bytes);
+        if tells_others && texts.any(|text| in_text(text, &self.variables)) {
+            return true;
+        }
+        if literals().any(|text| measures_file(text.as_bytes())) {
             return true;
         }
         let mut all = self.statements.iter();
-        if !all.any(|statement| self.has_path(statement, &statement.tokens)) {
+        // Any name may be put together for these.
+        let reads = ["var", "var_os", "vars", "vars_os"];
+        if !all.any(|s| self.has_path(s, &s.tokens) || names_any(&s.tokens, &reads)) {
             return false;
+        }
+        let runs = |tokens: &[Token]| {
+            tokens.windows(3).any(|call| match call {
+                [Token::Name(new), Token::Open('('), Token::Literal(text)] if new == "new" => {
+                    program(text).is_some_and(|p| PROGRAMS.contains(&&*p) || p.ends_with("sum"))
+                }
+                _ => false,
+            })
+        };
+        if self.statements.iter().any(|s| runs(&s.tokens)) {
+            return true;
         }
         let hashes = |tokens: &[Token]| {
             tokens.windows(2).any(|pair| match pair {
@@ -163,13 +209,32 @@ impl Code {
         if self.statements.iter().any(|s| hashes(&s.tokens)) {
             return true;
         }
-        // The end of a path that something was added to is that of what was added.
-        self.find_paths(&ADDS);
-        if self.any_takes_apart(&ENDS) {
-            return true;
+        if self.statements.len() < MANY {
+            // The end of a path that something was added to is that of what was added.
+            self.find_paths(&ADDS);
+            if self.any_takes_apart(&ENDS) {
+                return true;
+            }
+            self.find_paths(&[]);
+            if self.any_takes_apart(&TAKES_APART) {
+                return true;
+            }
         }
-        self.find_paths(&[]);
-        self.any_takes_apart(&TAKES_APART)
+        // The same two questions of what is a path.
+        [true, false].into_iter().any(|ends| {
+            let (known, variables) = (&found::names(&self, ends), &self.variables);
+            let mut all = self.statements.iter();
+            all.any(|statement| {
+                let function = &statement.function;
+                let scope = In {
+                    known,
+                    function,
+                    ends,
+                    variables,
+                };
+                plain::takes_apart(&statement.tokens, &scope)
+            })
+        })
     }
 
     /// Goes through all statements until nothing new comes from a path. Nothing comes from one that holds any of some
@@ -264,7 +329,7 @@ impl Code {
                 is_of_env || FUNCTIONS.contains(&name.as_str()) || is_known(name)
             }
             Token::Literal(text) => {
-                VARIABLES.contains(&text.trim_matches('"')) || captured(text).any(is_known)
+                self.is_variable(text.trim_matches('"')) || captured(text).any(is_known)
             }
             Token::Mark(_) | Token::Open(_) | Token::Close(_) => false,
         })
@@ -347,7 +412,7 @@ mod tests {
     use super::*;
 
     fn computes(source: &str) -> bool {
-        may_compute(&[source.as_bytes().to_vec()])
+        may_compute(&[source.as_bytes().to_vec()], &["DEP_Z_ROOT".into()])
     }
 
     #[test]
@@ -362,6 +427,10 @@ mod tests {
             r#"fn main() { let mut h = DefaultHasher::new(); h.write(b"x"); }"#,
             r#"fn name(d: &Path, s: &Path) -> PathBuf { d.join(s.file_name().unwrap()) } fn main() { let d = PathBuf::from(env::var("OUT_DIR").unwrap()); cc.file(name(&d, Path::new("a.c"))); }"#,
             r#"fn get(name: &str) -> String { env::var(name).unwrap() } fn main() { let o = get("OUT_DIR"); let t = get("TARGET").to_uppercase(); }"#,
+            r#"fn main() { let d = env::var("DEP_Z_VERSION").unwrap(); leave(d.len()); }"#,
+            r#"fn main() { let o = env::var("OUT_DIR").unwrap(); if o.contains(' ') { panic!("a blank"); } }"#,
+            r#"fn main() { for (name, value) in env::vars() { if name.starts_with("CARGO_FEATURE_") { names.push(name); } } }"#,
+            r#"fn main() { let o = env::var("OUT_DIR").unwrap(); for f in fs::read_dir(&o).unwrap() { f.unwrap().file_name().len(); } }"#,
             r#"fn main() { let v = fs::read("in").unwrap(); let text = T.replace("@prefix@", &env::var("OUT_DIR").unwrap()); write(&text, v.len()); }"#,
         ] {
             assert!(!computes(source), "{source}");
@@ -392,6 +461,22 @@ mod tests {
             r#"fn main() { let o = env::var("OUT_DIR").unwrap(); leave(o.replace('/', "_")); leave(o.replace(|c| c == '/', "")); }"#,
             r#"fn main() { Command::new("sh").args(["-c", "echo ${#OUT_DIR}"]); }"#,
             r#"fn main() { Command::new("sh").args(["-c", "basename $PWD"]); }"#,
+            r#"fn main() { let o = env::var("OUT_DIR").unwrap(); leave(o.contains("release")); }"#,
+            r#"fn main() { let o = env::var("OUT_DIR").unwrap(); leave(o.find('e')); }"#,
+            r#"fn main() { let o = env::var("OUT_DIR").unwrap(); leave(o.as_str() < "/m"); if o > x { } }"#,
+            r#"fn main() { let o = env::var("OUT_DIR").unwrap(); leave(o.into_bytes().into_iter().fold(0, add)); }"#,
+            r#"fn main() { let o = env::var("OUT_DIR").unwrap(); leave(format!("{:.5}", o)); }"#,
+            r#"fn main() { let o = env::var("OUT_DIR").unwrap(); leave(format!("{:?}", o.as_bytes())); }"#,
+            r#"fn main() { let o = env::var("OUT_DIR").unwrap(); let v: Vec<u8> = o.into(); leave(v); }"#,
+            r#"fn main() { let p = PathBuf::from(env::var_os("OUT_DIR").unwrap()); for part in &p { n += 1; } }"#,
+            r#"fn main() { let d = if debug { "x".into() } else { env::var("OUT_DIR").unwrap() }; leave(d.rmatches('/')); }"#,
+            r#"fn main() { for d in [env::var("OUT_DIR").unwrap(), other] { leave(d.rmatches('/')); } }"#,
+            r"fn main() { for (name, value) in env::vars() { leave(value.rmatches('/')); } }",
+            r#"fn main() { leave(env::var(concat!("OUT", "_DIR")).unwrap().rmatches('/')); }"#,
+            r#"fn main() { let d = env::var("DEP_Z_ROOT").unwrap(); leave(d.len()); }"#,
+            r#"fn main() { let o = env::var("OUT_DIR").unwrap(); leave(Command::new("expr").args(["length", &o])); }"#,
+            r#"fn main() { let o = env::var("OUT_DIR").unwrap(); leave(Command::new("/bin/sh").args(["-c", "x=$1; echo ${#x}", "-", &o])); }"#,
+            r#"fn main() { fs::write("g.c", "int n = sizeof(__FILE__);"); }"#,
             "no tokens ' \"",
         ] {
             assert!(computes(source), "{source}");

@@ -28,8 +28,13 @@ impl Token {
     }
 }
 
-/// The name of a function, if tokens declare one.
+/// The name of a function or macro, if tokens declare one.
 pub(super) fn declared(tokens: &[Token]) -> Option<String> {
+    if let [.., Token::Name(word), Token::Mark('!'), Token::Name(name)] = tokens
+        && word == "macro_rules"
+    {
+        return Some(name.clone());
+    }
     tokens.windows(2).find_map(|pair| match pair {
         [Token::Name(word), Token::Name(name)] if word == "fn" => Some(name.clone()),
         _ => None,
@@ -71,6 +76,24 @@ pub(super) fn names_before(tokens: &[Token], mark: char) -> Vec<String> {
         }
     }
     found
+}
+
+/// Where the value of a declaration or an assignment begins, with the mark before it.
+pub(super) fn single_equals(tokens: &[Token]) -> Option<usize> {
+    let is = |at: usize, marks: &[char]| {
+        let token = tokens.get(at);
+        marks.iter().any(|mark| token.is_some_and(|t| t.is(*mark)))
+    };
+    // `let row: Vec<u8> = …`
+    let compares: &[char] = if names_any(tokens, &["let", "const", "static"]) {
+        &['=', '!']
+    } else {
+        &['=', '!', '<', '>']
+    };
+    (0..tokens.len()).find(|at| {
+        let before = at.checked_sub(1);
+        is(*at, &['=']) && !is(at + 1, &['=', '>']) && !before.is_some_and(|b| is(b, compares))
+    })
 }
 
 /// The names that a declaration gives a value to; `None` if tokens are none.
@@ -131,7 +154,8 @@ pub(super) fn at_commas(tokens: &[Token]) -> Vec<&[Token]> {
     let parts = tokens.split(|token| {
         match token {
             Token::Open(_) => depth += 1,
-            Token::Close(_) => depth -= 1,
+            // A block in brackets is a statement of its own, so that brackets need not match.
+            Token::Close(_) => depth = depth.saturating_sub(1),
             _ => {}
         }
         depth == 0 && token.is(',')

@@ -1,0 +1,280 @@
+//! Which names are paths: found out by going through all statements until no new one is found.
+
+use std::collections::BTreeSet;
+
+use super::plain::{In, is_list, is_path, is_variable, list, text_of};
+use super::rust::{Code, Name, Statement};
+use super::tokens::{
+    Token, arguments, at_commas, bound, declared, is_of_value, receiver, single_equals,
+};
+
+/// Methods whose closures are not given what they are called on.
+const OF_OTHERS: [&str; 7] = [
+    "inspect_err",
+    "map_err",
+    "map_or_else",
+    "ok_or_else",
+    "or_else",
+    "unwrap_or_else",
+    "with_context",
+];
+
+/// All names of paths in some code; with `ends`, of such as nothing was added to.
+pub(super) fn names(code: &Code, ends: bool) -> BTreeSet<Name> {
+    let mut known = BTreeSet::new();
+    loop {
+        let mut found = known.clone();
+        for statement in &code.statements {
+            found.extend(in_statement(code, statement, &known, ends));
+        }
+        if found == known {
+            return known;
+        }
+        known = found;
+    }
+}
+
+fn in_statement(
+    code: &Code,
+    statement: &Statement,
+    known: &BTreeSet<Name>,
+    ends: bool,
+) -> Vec<Name> {
+    let scope = In {
+        known,
+        function: &statement.function,
+        ends,
+        variables: &code.variables,
+    };
+    let tokens = statement.tokens.as_slice();
+    let mut here = Vec::new();
+    let mut found = given_to_functions(code, tokens, &scope);
+    if declared(tokens).is_some() {
+        return found;
+    }
+    let head = statement.head.and_then(|head| code.statements.get(head));
+    if let Some(head) = head
+        && let Some(at) = head.tokens.iter().position(|t| t.name() == Some("match"))
+        && is_path(head.tokens.get(at + 1..).unwrap_or_default(), &scope)
+    {
+        here.extend(patterns(tokens));
+    }
+    // `let dir = if … { path } else { path }`, `match … { … => path }`
+    let mut values = at_commas(tokens).into_iter().map(after_arrow);
+    let begins = head.and_then(|head| code.statements.get(head.begins?));
+    if let Some(head) = begins
+        && statement.is_last
+        && single_equals(&head.tokens).is_some()
+        && declared(&head.tokens).is_none()
+        && (is_path(tokens, &scope) || values.any(|value| is_path(value, &scope)))
+    {
+        here.extend(bound(&head.tokens).unwrap_or_default());
+    }
+    here.extend(given_to_closures(tokens, &scope));
+    here.extend(changed(tokens, &scope));
+    found.extend(fields(tokens, &scope));
+    let value = tokens.strip_prefix(&[Token::Name("return".into())]);
+    let is_value = statement.is_last && is_path(tokens, &scope);
+    if is_value || value.is_some_and(|value| is_path(value, &scope)) {
+        found.extend(statement.function.clone().map(|name| (None, name)));
+    }
+    found.extend(
+        here.into_iter()
+            .map(|name| (statement.function.clone(), name)),
+    );
+    found
+}
+
+/// What a declaration or an assignment gives a path to, and a text or path that one is added to.
+fn changed(tokens: &[Token], scope: &In<'_>) -> Vec<String> {
+    if let [
+        Token::Name(name),
+        Token::Mark('.'),
+        Token::Name(method),
+        Token::Open('('),
+        ..,
+    ] = tokens
+        && ["push_str", "insert_str"].contains(&method.as_str())
+        && at_commas(arguments(tokens, 3))
+            .iter()
+            .any(|part| is_path(part, scope))
+    {
+        return vec![name.clone()];
+    }
+    if let Some(at) = tokens.iter().position(|t| t.name() == Some("in"))
+        && tokens.first().and_then(Token::name) == Some("for")
+        && is_list(tokens.get(at + 1..).unwrap_or_default(), scope)
+    {
+        return last_of_each(tokens.get(1..at).unwrap_or_default());
+    }
+    let Some(equals) = single_equals(tokens) else {
+        return Vec::new();
+    };
+    let (left, right) = tokens.split_at(equals);
+    let right = right.get(1..).unwrap_or_default();
+    if is_variable(right.get(1..).unwrap_or_default(), scope) {
+        let names = bound(tokens).unwrap_or_default();
+        return names.iter().map(|name| text_of(name)).collect();
+    }
+    if is_list(right.get(1..).unwrap_or_default(), scope) {
+        let names = bound(tokens).unwrap_or_default();
+        return names.iter().map(|name| list(name)).collect();
+    }
+    if let (
+        [
+            ..,
+            Token::Open('('),
+            _,
+            Token::Mark(','),
+            _,
+            Token::Close(')'),
+        ],
+        [_, Token::Open('('), ..],
+    ) = (left, right)
+    {
+        let values = at_commas(arguments(right, 1)).into_iter();
+        let names = bound(tokens).unwrap_or_default().into_iter().zip(values);
+        let paths = names.filter(|(_, value)| is_path(value, scope));
+        return paths.map(|(name, _)| name).collect();
+    }
+    // `if let Ok(dir) = env::var(…)`, with what follows `&&`.
+    if !is_path(right, scope) && !is_path(until_and(right), scope) {
+        return Vec::new();
+    }
+    match (bound(tokens), left) {
+        (Some(names), _) => names,
+        (None, [Token::Name(name), rest @ ..]) if rest.iter().all(|t| t.is('+')) => {
+            vec![name.clone()]
+        }
+        _ => Vec::new(),
+    }
+}
+
+/// Names in a pattern: of pairs, the second one, for that is what a variable is set to.
+fn last_of_each(pattern: &[Token]) -> Vec<String> {
+    let inner = match pattern {
+        [
+            prefix @ ..,
+            Token::Open('('),
+            _,
+            Token::Mark(','),
+            second,
+            Token::Close(')'),
+        ] if prefix.iter().all(|t| t.is('&')) => std::slice::from_ref(second),
+        _ => pattern,
+    };
+    let names = inner
+        .iter()
+        .filter_map(Token::name)
+        .filter(|name| is_of_value(name));
+    names.map(str::to_owned).collect()
+}
+
+/// The value of an arm of a `match`.
+fn after_arrow(tokens: &[Token]) -> &[Token] {
+    let is_arrow = |pair: &[Token]| matches!(pair, [Token::Mark('='), Token::Mark('>')]);
+    let arrow = tokens.windows(2).position(is_arrow);
+    tokens
+        .get(arrow.map_or(0, |at| at + 2)..)
+        .unwrap_or_default()
+}
+
+fn until_and(tokens: &[Token]) -> &[Token] {
+    let end = tokens.iter().position(|t| t.is('&')).filter(|at| *at > 0);
+    tokens
+        .get(..end.unwrap_or(tokens.len()))
+        .unwrap_or_default()
+}
+
+/// Fields that are given a path: `field: path`, `self.field = path`.
+fn fields(tokens: &[Token], scope: &In<'_>) -> Vec<Name> {
+    let mut found = Vec::new();
+    for part in at_commas(tokens) {
+        match part {
+            [Token::Name(name), Token::Mark(':'), value @ ..] if is_path(value, scope) => {
+                found.push((None, name.clone()));
+            }
+            // A variable of the field's name, or the value of the block.
+            [Token::Name(name)] if part.len() < tokens.len() && is_path(part, scope) => {
+                found.push((None, name.clone()));
+            }
+            _ => {}
+        }
+    }
+    if let Some(equals) = single_equals(tokens)
+        && let [.., Token::Mark('.'), Token::Name(name), Token::Mark('='), _] =
+            tokens.get(..equals + 2).unwrap_or_default()
+        && is_path(tokens.get(equals + 1..).unwrap_or_default(), scope)
+    {
+        found.push((None, name.clone()));
+    }
+    found
+}
+
+/// Names in the patterns of the arms of a `match`, but not of errors.
+fn patterns(tokens: &[Token]) -> Vec<String> {
+    let mut found = Vec::new();
+    for (at, pair) in tokens.windows(2).enumerate() {
+        if pair.first().is_some_and(|t| t.is('=')) && pair.last().is_some_and(|t| t.is('>')) {
+            let pattern = tokens.get(..at).unwrap_or_default().iter().rev();
+            let pattern: Vec<_> = pattern.take_while(|token| !token.is(',')).collect();
+            let is_error = pattern.iter().any(|t| t.name() == Some("Err"));
+            let names = pattern.iter().filter_map(|t| t.name());
+            found.extend(
+                names
+                    .filter(|n| is_of_value(n) && !is_error)
+                    .map(str::to_owned),
+            );
+        }
+    }
+    found
+}
+
+/// The parameters of functions that a path is given to.
+fn given_to_functions(code: &Code, tokens: &[Token], scope: &In<'_>) -> Vec<Name> {
+    let mut found = Vec::new();
+    for (at, pair) in tokens.windows(2).enumerate() {
+        let [Token::Name(name), Token::Open('(')] = pair else {
+            continue;
+        };
+        let Some(parameters) = code.parameters.get(name) else {
+            continue;
+        };
+        let given = at_commas(arguments(tokens, at + 1));
+        let is_declared = at.checked_sub(1).and_then(|b| tokens.get(b)?.name()) == Some("fn");
+        if given.len() != parameters.len() || is_declared {
+            continue;
+        }
+        for (parameter, part) in parameters.iter().zip(given) {
+            if is_path(part, scope) {
+                found.push((Some(name.clone()), parameter.clone()));
+            }
+        }
+    }
+    found
+}
+
+/// Parameters of closures that are given to a method of a path.
+fn given_to_closures(tokens: &[Token], scope: &In<'_>) -> Vec<String> {
+    let mut found = Vec::new();
+    for (at, window) in tokens.windows(4).enumerate() {
+        if let [
+            Token::Mark('.'),
+            Token::Name(method),
+            Token::Open('('),
+            first,
+        ] = window
+            && (first.is('|') || first.name() == Some("move"))
+            && !OF_OTHERS.contains(&method.as_str())
+            && is_path(receiver(tokens, at), scope)
+        {
+            let mut parts = arguments(tokens, at + 2).split(|token| token.is('|'));
+            let names = parts.nth(1).unwrap_or_default().iter();
+            let names = names
+                .filter_map(Token::name)
+                .filter(|name| is_of_value(name));
+            found.extend(names.map(str::to_owned));
+        }
+    }
+    found
+}
