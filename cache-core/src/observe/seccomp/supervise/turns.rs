@@ -57,7 +57,7 @@ fn others_run(load: &File) -> bool {
     running.is_some_and(|running| running > 1)
 }
 
-/// How many tasks run or could: of `0.20 0.18 0.12 1/80 11206`, the number before the slash (proc_loadavg(5)).
+/// How many tasks run or could: of `0.20 0.18 0.12 1/80 11206`, the number before the slash (`proc_loadavg(5)`).
 fn running(text: &[u8]) -> Option<u32> {
     let text = std::str::from_utf8(text).ok()?;
     let (running, _) = text.split(' ').nth(3)?.split_once('/')?;
