@@ -126,7 +126,7 @@ pub use log::Log;
 pub use observe::{Depth, is_observed, probe as probe_observer};
 pub use observe::{die_by_signal, survive_file_size_limit};
 pub use os::env::Environment;
-pub use outcome::{Because, BypassReason, Change, MissReason, NotStored, Outcome};
+pub use outcome::{Because, BypassReason, Change, MissReason, NotAhead, NotStored, Outcome};
 pub use pipeline::run;
 pub use request::{Request, is_behind_launcher};
 pub use run::{Command, Run, Runner, Sink, Status, SystemRunner};
