@@ -105,6 +105,7 @@ pub mod fuzzing;
 mod inputs;
 mod kinds;
 mod log;
+mod looked;
 mod observe;
 mod os;
 mod outcome;

@@ -72,6 +72,7 @@ use crate::config::LogLevel;
 use crate::formats::digest::Digest;
 use crate::formats::key::KeyHasher;
 use crate::log::Log;
+use crate::looked::Looked;
 use crate::os::env::Environment;
 use crate::os::fs;
 use crate::os::lock;
@@ -175,6 +176,7 @@ fn sow(request: &Request<'_>, scene: &Scene<'_>, log: &Log) -> Option<()> {
         seed: &seed,
         packages: Packages(fs::read(&around.workspace.join("Cargo.lock")).ok()?),
         memo,
+        looked: Looked::default(),
         time: ground.time - BEFORE,
     };
     let dependencies = seed.dependencies()?;

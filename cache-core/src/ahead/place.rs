@@ -12,6 +12,7 @@ use crate::formats::digest::{BlobRef, ResultKey};
 use crate::inputs::check::{Checker, World};
 use crate::kinds;
 use crate::log::Log;
+use crate::looked::Looked;
 use crate::os::env::Environment;
 use crate::os::fs;
 use crate::outcome::{Left, MissReason, NotAhead};
@@ -46,6 +47,7 @@ pub(super) struct Site<'a> {
     /// Where the seed was taken, if that is elsewhere.
     pub(super) elsewhere: Option<Roots>,
     pub(super) memo: Memo,
+    pub(super) looked: Looked,
     /// The time of the first unit's files.
     pub(super) time: SystemTime,
 }
@@ -110,6 +112,7 @@ impl Site<'_> {
         let env = call.environment(self.env);
         let mut request = Request::new(&call.argv, &env, &call.cwd, self.config, &SystemRunner);
         request.wrapper = self.wrapper;
+        request.looked = Some(&self.looked);
         let out_dir = out_dir(&call.argv, &env);
         let out_dir = out_dir.ok_or_else(|| NotAhead::Place.of("no directory is named"))?;
         if !self.is_ours(&out_dir) {
@@ -203,6 +206,7 @@ impl Site<'_> {
             argument: &|name| unit.argument(name),
             in_key: &|name| unit.is_in_key(name),
             libraries: OnceCell::new(),
+            looked: Some(&self.looked),
         };
         let checked = Checker::new(&world, manifest).check(set);
         checked.map_err(|change| NotAhead::Miss.of(change))?;
