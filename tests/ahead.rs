@@ -107,6 +107,7 @@ fn only_the_last_units_are_asked_for_whatever_is_built() {
         (&["build"][..], &["app"][..]),
         (&["build", "--release"], &["app"]),
         (&["check"], &["app"]),
+        (&["clippy"], &["app"]),
         (&["build", "-p", "base"], &["base"]),
         (&["build", "--features", "loud"], &["app"]),
         (&["test", "--no-run"], &["app", "it"]),
@@ -173,6 +174,43 @@ fn another_checkout_and_another_target_directory_are_served_ahead() {
     case.env("CARGO_TARGET_DIR", "by-variable");
     assert_eq!(asked_from_nothing(&case, &["build"]), ["app"]);
     compare(&case, &["build"]).ok().compiles(&[]);
+}
+
+/// Writes a workspace of libraries, each but the first with the one before it.
+fn write_members(case: &Case, members: usize) {
+    let names: Vec<String> = (0..members).map(|n| format!("\"m{n}\"")).collect();
+    let names = names.join(", ");
+    case.write(
+        "Cargo.toml",
+        format!("[workspace]\nresolver = \"2\"\nmembers = [{names}]\n"),
+    );
+    for n in 0..members {
+        let needs = n.checked_sub(1).map(|before| format!("m{before}"));
+        let manifest = lib_manifest(&format!("m{n}"), needs.as_deref().as_slice());
+        case.write(&format!("m{n}/Cargo.toml"), manifest);
+        let called = needs.map_or("0".to_owned(), |needs| format!("{needs}::value()"));
+        let source = format!("pub fn value() -> u32 {{ 1 + {called} }}\n");
+        case.write(&format!("m{n}/src/lib.rs"), source);
+    }
+}
+
+#[test]
+fn a_workspace_of_many_members_is_served_ahead() {
+    let mut case = Case::new();
+    write_members(&case, 40);
+    settle();
+    case.cargo(&["build"]).ok();
+    // A chain: each unit that is not in the seed is asked for, with all after it.
+    let first = asked_from_nothing(&case, &["build"]).len();
+    assert!(first < 20, "{first} of 40 asked for");
+    let second = asked_from_nothing(&case, &["build"]).len();
+    let third = asked_from_nothing(&case, &["build"]).len();
+    assert!(second <= first && third < 3, "{second}, then {third}");
+    compare(&case, &["build"]).ok().compiles(&[]);
+    case.copy_project("else/where");
+    settle();
+    assert!(asked_from_nothing(&case, &["build"]).len() < 3);
+    compare(&case, &["build", "--workspace", "--all-targets"]).ok();
 }
 
 #[test]
@@ -448,14 +486,28 @@ fn explain_tells_what_was_served_ahead() {
     let case = project();
     case.cargo(&["build"]).ok();
     case.wipe().cargo(&["build"]).ok().compiles(&[]);
-    let mut explain = std::process::Command::new(env!("CARGO_BIN_EXE_cargo-cachewrap"));
-    let output = explain.args(["explain", "base (lib)"]);
-    let output = output
-        .env_clear()
-        .env("CACHEWRAP_DIR", case.cache())
-        .output();
-    let output = String::from_utf8(output.expect("explain").stdout).expect("text");
+    let explain = |unit: &str| {
+        let mut explain = std::process::Command::new(env!("CARGO_BIN_EXE_cargo-cachewrap"));
+        let output = explain.args(["explain", unit]);
+        let output = output
+            .env_clear()
+            .env("CACHEWRAP_DIR", case.cache())
+            .output();
+        String::from_utf8(output.expect("explain").stdout).expect("text")
+    };
+    let output = explain("base (lib)");
     assert!(output.ends_with("  base (lib): served ahead\n"), "{output}");
+    case.write("base/four.txt", "5");
+    case.wipe().cargo(&["build"]).ok();
+    let output = explain("base");
+    for expected in [
+        "base (build script run): file: ",
+        "; not ahead: miss: file: ",
+        "base/four.txt: was as recorded, is of another content\n",
+        "; not ahead: dependency: base (build script run)\n",
+    ] {
+        assert!(output.contains(expected), "{expected}: {output}");
+    }
 }
 
 #[test]

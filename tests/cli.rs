@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use cache_core::config::SettingName;
 use cache_core::store::stats;
-use cache_core::{BypassReason, Digest, NotStored};
+use cache_core::{BypassReason, Digest, NotAhead, NotStored};
 use serde_json::Value;
 
 mod documents;
@@ -632,6 +632,7 @@ fn the_readme_has_a_row_for_each_reason_and_setting() {
     }
     let bypasses = BypassReason::ALL.iter().map(|reason| reason.name());
     let names = bypasses.chain(NotStored::ALL.iter().map(|reason| reason.name()));
+    let names = names.chain(NotAhead::ALL.iter().map(|reason| reason.name()));
     // What is not wanted is not counted.
     for name in names.filter(|name| *name != BypassReason::NotWanted.name()) {
         assert!(rows.contains(&format!("`{name}`")), "{name}");

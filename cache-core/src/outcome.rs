@@ -133,6 +133,23 @@ reasons! {
     }
 }
 
+reasons! {
+    /// Why a unit of an earlier build was not served ahead, but left to cargo.
+    NotAhead {
+        Removed "removed" "its package is not in `Cargo.lock` any more"
+        Bound "bound" "what cargo wrote about it is good only where it was made"
+        Program "program" "another compiler or wrapper made it"
+        Bypassed "bypassed" "it is not cached any more"
+        Miss "miss" "it could not be served from the cache"
+        Place "place" "its files could not be put into their places, or would lie outside the target directory"
+        Dependency "dependency" "a unit that it depends on was left to cargo"
+        Internal "internal" "something went wrong within cachewrap"
+    }
+}
+
+/// Why a unit was not served ahead, and what that is about.
+pub(crate) type Left = Because<NotAhead>;
+
 /// Why something was not stored, and what that is about.
 pub(crate) type Refusal = Because<NotStored>;
 
@@ -231,7 +248,12 @@ mod tests {
     fn names_are_for_counters_and_tell_reasons_apart() {
         let bypasses = BypassReason::ALL.iter().map(|reason| reason.name());
         let refusals = NotStored::ALL.iter().map(|reason| reason.name());
-        for names in [bypasses.collect::<Vec<_>>(), refusals.collect()] {
+        let left = NotAhead::ALL.iter().map(|reason| reason.name());
+        for names in [
+            bypasses.collect::<Vec<_>>(),
+            refusals.collect(),
+            left.collect(),
+        ] {
             let mut sorted = names.clone();
             sorted.sort_unstable();
             sorted.dedup();

@@ -5,6 +5,7 @@ use std::os::unix::ffi::OsStrExt as _;
 use std::path::Path;
 
 use crate::config::Config;
+use crate::looked::Looked;
 use crate::os::env::Environment;
 use crate::run::Runner;
 
@@ -45,6 +46,8 @@ pub struct Request<'a> {
     /// The wrapper's own path, which build scripts are started through from now on;
     /// `None` where their runs are not to be cached.
     pub wrapper: Option<&'a Path>,
+    /// What this process has looked at for other calls, if it serves many.
+    pub(crate) looked: Option<&'a Looked>,
     /// The program that speaks to remotes over the network; `None`: `cachewrap-remote` in `PATH`.
     pub remote_helper: Option<&'a Path>,
 }
@@ -71,6 +74,7 @@ impl<'a> Request<'a> {
             stderr_is_terminal: false,
             may_detach: false,
             wrapper: None,
+            looked: None,
             remote_helper: None,
         }
     }

@@ -60,6 +60,7 @@ mod seed;
 mod take;
 
 use std::collections::HashMap;
+use std::ffi::{OsStr, OsString};
 use std::fs::File;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
@@ -71,20 +72,21 @@ use crate::config::LogLevel;
 use crate::formats::digest::Digest;
 use crate::formats::key::KeyHasher;
 use crate::log::Log;
+use crate::looked::Looked;
 use crate::os::env::Environment;
 use crate::os::fs;
 use crate::os::lock;
+use crate::outcome::{Left, NotAhead};
 use crate::request::Request;
 use crate::roots::{Root, Roots};
 use crate::scene::Scene;
-use crate::store::builds::AheadUnit;
-use crate::store::builds::micros;
+use crate::store::builds::{AheadUnit, LeftUnit, micros};
 use crate::store::memo::Memo;
 use crate::store::stats;
 
 use circumstances::Circumstances;
 use place::{Done, Packages, Site};
-use seed::Seed;
+use seed::{Seed, SeedUnit};
 
 pub(crate) use seed::{DIR as SEEDS, is_name as is_seed_name};
 
@@ -168,20 +170,28 @@ fn sow(request: &Request<'_>, scene: &Scene<'_>, log: &Log) -> Option<()> {
         log,
         wrapper: request.wrapper,
         env: &around.env,
-        compiler: request.argv.first()?,
+        compiler: compiler(request)?,
         roots: &roots,
         elsewhere: (!is_here).then_some(there),
         seed: &seed,
         packages: Packages(fs::read(&around.workspace.join("Cargo.lock")).ok()?),
         memo,
+        looked: Looked::default(),
         time: ground.time - BEFORE,
     };
-    let done = place_all(&site, &seed)?;
-    if done.is_empty() {
+    let dependencies = seed.dependencies()?;
+    let placed = place_all(&site, &dependencies)?;
+    if placed.values().all(Result::is_err) {
         store.discard(&path);
     }
-    report(&site, &around.build, &done);
+    report(&site, &around.build, &placed, &dependencies);
     Some(())
+}
+
+/// The compiler that cargo asks, maybe through a wrapper for its own packages.
+fn compiler<'a>(request: &Request<'a>) -> Option<&'a OsStr> {
+    let (_, programs) = request.argv.split_last()?;
+    programs.last().map(OsString::as_os_str)
 }
 
 /// The roots of the build that begins.
@@ -282,12 +292,15 @@ struct Work {
     missing: Vec<usize>,
     /// How many units are being placed.
     busy: usize,
-    done: HashMap<usize, Done>,
+    /// What came of units.
+    placed: HashMap<usize, Result<Done, Left>>,
 }
 
 /// Places all units whose inputs hold, each after those that it depends on, on all processors.
-fn place_all(site: &Site<'_>, seed: &Seed) -> Option<HashMap<usize, Done>> {
-    let dependencies = seed.dependencies()?;
+fn place_all(
+    site: &Site<'_>,
+    dependencies: &[Vec<usize>],
+) -> Option<HashMap<usize, Result<Done, Left>>> {
     let mut dependents: Vec<Vec<usize>> = vec![Vec::new(); dependencies.len()];
     let mut missing = Vec::with_capacity(dependencies.len());
     for (position, needs) in dependencies.iter().enumerate() {
@@ -307,18 +320,18 @@ fn place_all(site: &Site<'_>, seed: &Seed) -> Option<HashMap<usize, Done>> {
         ready: ready.map(|(position, _)| position).rev().collect(),
         missing,
         busy: 0,
-        done: HashMap::new(),
+        placed: HashMap::new(),
     });
     let changed = Condvar::new();
     let processors = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
     std::thread::scope(|scope| {
-        for _ in 1..processors.min(seed.units.len()) {
+        for _ in 1..processors.min(dependencies.len()) {
             scope.spawn(|| worker(site, &work, &changed, &dependents));
         }
         worker(site, &work, &changed, &dependents);
     });
     let work = work.into_inner().unwrap_or_else(PoisonError::into_inner);
-    Some(work.done)
+    Some(work.placed)
 }
 
 fn worker(site: &Site<'_>, work: &Mutex<Work>, changed: &Condvar, dependents: &[Vec<usize>]) {
@@ -336,11 +349,17 @@ fn worker(site: &Site<'_>, work: &Mutex<Work>, changed: &Condvar, dependents: &[
         state.busy += 1;
         drop(state);
         // A panic is that unit's, and those of all that depend on it.
-        let placed = catch_unwind(AssertUnwindSafe(|| site.place(position)));
+        let placed = catch_unwind(AssertUnwindSafe(|| {
+            let unit = site.seed.units.get(position);
+            let unit = unit.ok_or_else(|| NotAhead::Internal.of(position))?;
+            site.place(unit, position)
+        }));
+        let placed = placed.unwrap_or_else(|_| Err(NotAhead::Internal.of("a panic")));
         state = lock();
         state.busy -= 1;
-        if let Ok(Some(done)) = placed {
-            state.done.insert(position, done);
+        let is_placed = placed.is_ok();
+        state.placed.insert(position, placed);
+        if is_placed {
             for &dependent in dependents.get(position).into_iter().flatten() {
                 let Some(missing) = state.missing.get_mut(dependent) else {
                     continue;
@@ -356,28 +375,31 @@ fn worker(site: &Site<'_>, work: &Mutex<Work>, changed: &Condvar, dependents: &[
 }
 
 /// Counts what was placed, and notes it in the record of the build.
-fn report(site: &Site<'_>, build: &str, done: &HashMap<usize, Done>) {
+fn report(
+    site: &Site<'_>,
+    build: &str,
+    placed: &HashMap<usize, Result<Done, Left>>,
+    dependencies: &[Vec<usize>],
+) {
+    let units = &site.seed.units;
+    let done = |position: &usize| placed.get(position)?.as_ref().ok();
+    let all = || (0..units.len()).filter_map(|position| done(&position));
+    let number = all().count();
     site.log.say(LogLevel::Info, || {
-        format!(
-            "served ahead: {} of {} units",
-            done.len(),
-            site.seed.units.len()
-        )
+        format!("served ahead: {number} of {} units", units.len())
     });
     let mut amounts: HashMap<&str, u64> = HashMap::new();
-    *amounts.entry(stats::SEED_USED).or_default() += 1;
-    *amounts.entry(stats::SEED_UNITS).or_default() += done.len() as u64;
-    *amounts.entry(stats::SEED_LEFT).or_default() += (site.seed.units.len() - done.len()) as u64;
-    for done in done.values() {
+    *amounts.entry(stats::SEED_USED).or_default() += u64::from(number > 0);
+    *amounts.entry(stats::SEED_UNITS).or_default() += number as u64;
+    *amounts.entry(stats::SEED_LEFT).or_default() += (units.len() - number) as u64;
+    for done in all() {
         *amounts.entry(done.events.hit).or_default() += 1;
         *amounts.entry(done.events.saved_us).or_default() += done.saved_us;
     }
     let amounts: Vec<(&str, u64)> = amounts.into_iter().filter(|(_, n)| *n > 0).collect();
     let _ = site.store.count(&amounts);
-    let mut positions: Vec<&usize> = done.keys().collect();
-    positions.sort_unstable();
-    let units = positions.into_iter().filter_map(|position| {
-        let (unit, done) = (site.seed.units.get(*position)?, done.get(position)?);
+    let ahead = units.iter().enumerate().filter_map(|(position, unit)| {
+        let done = done(&position)?;
         Some(AheadUnit {
             name: &unit.name,
             kind: done.events.kind,
@@ -388,5 +410,28 @@ fn report(site: &Site<'_>, build: &str, done: &HashMap<usize, Done>) {
             result: unit.result,
         })
     });
-    site.store.note_ahead(build, units);
+    let left = units.iter().enumerate().filter_map(|(position, unit)| {
+        let why = match placed.get(&position) {
+            Some(placed) => placed.as_ref().err()?.clone(),
+            None => NotAhead::Dependency.of(needed(position, dependencies, units, &done)),
+        };
+        site.log.say(LogLevel::Debug, || {
+            format!("not ahead: {}: {why}", unit.name)
+        });
+        Some(LeftUnit::new(&unit.name, &unit.call, &why))
+    });
+    site.store.note_ahead(build, ahead, left);
+}
+
+/// The name of a unit that another one depends on, and that was not placed.
+fn needed<'a>(
+    position: usize,
+    dependencies: &[Vec<usize>],
+    units: &'a [SeedUnit],
+    done: &dyn Fn(&usize) -> Option<&'a Done>,
+) -> &'a str {
+    let mut needs = dependencies.get(position).into_iter().flatten();
+    let missing = needs.find(|need| done(need).is_none());
+    let unit = missing.and_then(|missing| units.get(*missing));
+    unit.map_or("", |unit| &unit.name)
 }

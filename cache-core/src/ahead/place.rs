@@ -12,9 +12,11 @@ use crate::formats::digest::{BlobRef, ResultKey};
 use crate::inputs::check::{Checker, World};
 use crate::kinds;
 use crate::log::Log;
+use crate::looked::Looked;
 use crate::os::env::Environment;
 use crate::os::fs;
-use crate::outputs::restore::Messages;
+use crate::outcome::{Left, MissReason, NotAhead};
+use crate::outputs::restore::{Messages, RestoreError};
 use crate::outputs::result::{CompileResult, Role};
 use crate::request::{BEHIND_LAUNCHER, Request};
 use crate::roots::{Escaping, Root, Roots};
@@ -45,6 +47,7 @@ pub(super) struct Site<'a> {
     /// Where the seed was taken, if that is elsewhere.
     pub(super) elsewhere: Option<Roots>,
     pub(super) memo: Memo,
+    pub(super) looked: Looked,
     /// The time of the first unit's files.
     pub(super) time: SystemTime,
 }
@@ -98,35 +101,39 @@ impl Site<'_> {
     }
 
     /// Places a unit, if what it read is as it was. All units that it depends on have been placed.
-    pub(super) fn place(&self, position: usize) -> Option<Done> {
+    pub(super) fn place(&self, seed_unit: &SeedUnit, position: usize) -> Result<Done, Left> {
         let (started, begun) = (SystemTime::now(), Instant::now());
-        let seed_unit = self.seed.units.get(position)?;
         let files = self.files(seed_unit)?;
-        let call = seed_unit.call.fill(self.roots)?;
+        let call = seed_unit.call.fill(self.roots);
+        let call = call.ok_or_else(|| NotAhead::Bound.of("its call"))?;
         if !self.packages.has(&call) {
-            return None;
+            return Err(NotAhead::Removed.of(seed_unit.call.package().unwrap_or_default()));
         }
         let env = call.environment(self.env);
         let mut request = Request::new(&call.argv, &env, &call.cwd, self.config, &SystemRunner);
         request.wrapper = self.wrapper;
-        let out_dir = out_dir(&call.argv, &env)?;
-        if !self.is_ours(&out_dir) || !self.is_usual(&call.argv, &env) {
-            return None;
+        request.looked = Some(&self.looked);
+        let out_dir = out_dir(&call.argv, &env);
+        let out_dir = out_dir.ok_or_else(|| NotAhead::Place.of("no directory is named"))?;
+        if !self.is_ours(&out_dir) {
+            return Err(NotAhead::Place.at(&out_dir));
         }
-        fs::create_dir_all(&out_dir).ok()?;
+        if !self.is_usual(&call.argv, &env) {
+            let program = call.argv.first().map(|word| word.to_string_lossy());
+            return Err(NotAhead::Program.of(program.unwrap_or_default()));
+        }
+        fs::create_dir_all(&out_dir)?;
         let kind = kinds::of(&request);
         let key = ResultKey(seed_unit.result);
-        let unit = kind.prepare(&request, self.store, self.log).ok();
-        let restored = unit.and_then(|unit| Some((self.restore(&*unit, key)?, unit)));
-        let Some(((result, messages), unit)) = restored else {
-            remove_if_empty(&out_dir);
-            return None;
-        };
+        let unit = kind.prepare(&request, self.store, self.log);
+        let unit = unit.map_err(|why| NotAhead::Bypassed.of(why));
+        let restored = unit.and_then(|unit| Ok((self.restore(&*unit, key)?, unit)));
+        let ((result, messages), unit) = restored.inspect_err(|_| remove_if_empty(&out_dir))?;
         unit.finish();
         // Cargo makes it for tests that it compiles, and they may use it when they run.
         let tmp = call.variable("CARGO_TARGET_TMPDIR").map(Path::new);
         if let Some(tmp) = tmp.filter(|dir| self.is_ours(dir)) {
-            fs::create_dir_all(tmp).ok()?;
+            fs::create_dir_all(tmp)?;
         }
         self.store.touch_result(key, &result);
         let time = self.time_of(position);
@@ -134,8 +141,8 @@ impl Site<'_> {
         if request.is_build_script {
             write_what_it_said(&out_dir, &messages, time)?;
         }
-        self.write_fingerprint(seed_unit, files, time).ok()?;
-        Some(Done {
+        self.write_fingerprint(seed_unit, files, time)?;
+        Ok(Done {
             events: kind.events(),
             started,
             took_us: u64::try_from(begun.elapsed().as_micros()).unwrap_or(u64::MAX),
@@ -169,50 +176,63 @@ impl Site<'_> {
             || (wrapper == Some(program) && rest.first().is_some_and(|next| next == self.compiler))
     }
 
-    /// Cargo's files for this place. `None`: one of them is good where it was made only.
-    fn files(&self, unit: &SeedUnit) -> Option<Vec<(String, Vec<u8>)>> {
+    /// Cargo's files for this place, unless one of them is good where it was made only.
+    fn files(&self, unit: &SeedUnit) -> Result<Vec<(String, Vec<u8>)>, Left> {
         let Some(elsewhere) = &self.elsewhere else {
-            return Some(unit.files.clone());
+            return Ok(unit.files.clone());
         };
         let here = |(name, content): &(String, Vec<u8>)| {
             // Messages are for people, in JSON; dep-info counts the bytes of its paths.
             let template = elsewhere.template(content, Escaping::Json);
             let is_bound = template.names_a_root() && name.starts_with("dep-");
-            let content = (!is_bound).then(|| template.fill(self.roots)).flatten()?;
-            Some((name.clone(), content))
+            let content = (!is_bound).then(|| template.fill(self.roots)).flatten();
+            let content = content.ok_or_else(|| NotAhead::Bound.of(name))?;
+            Ok((name.clone(), content))
         };
         unit.files.iter().map(here).collect()
     }
 
     /// Checks the inputs that led to a result, and puts its outputs into their places.
-    fn restore(&self, unit: &dyn Unit, key: ResultKey) -> Option<(CompileResult, Messages)> {
-        let manifest = self.store.manifest(unit.scene().key).ok()??;
-        let set = manifest.sets().iter().find(|set| set.result == key)?;
+    fn restore(&self, unit: &dyn Unit, key: ResultKey) -> Result<(CompileResult, Messages), Left> {
+        let manifest = self.store.manifest(unit.scene().key);
+        let manifest = manifest.map_err(|e| NotAhead::Miss.of(e))?;
+        let set = manifest.as_ref().and_then(|manifest| {
+            let set = manifest.sets().iter().find(|set| set.result == key)?;
+            Some((manifest, set))
+        });
+        let (manifest, set) = set.ok_or_else(|| NotAhead::Miss.of(MissReason::NoEntry))?;
         let world = World {
             scene: unit.scene(),
             argument: &|name| unit.argument(name),
             in_key: &|name| unit.is_in_key(name),
             libraries: OnceCell::new(),
+            looked: Some(&self.looked),
         };
-        Checker::new(&world, &manifest).check(set).ok()?;
-        let result = self.store.result(key).ok()??;
-        let messages = unit.restore(&result).ok()?;
-        Some((result, messages))
+        let checked = Checker::new(&world, manifest).check(set);
+        checked.map_err(|change| NotAhead::Miss.of(change))?;
+        let result = self.store.result(key).map_err(|e| NotAhead::Miss.of(e))?;
+        let evicted = || NotAhead::Miss.of(MissReason::Evicted(format!("result {}", key.0)));
+        let result = result.ok_or_else(evicted)?;
+        let messages = unit.restore(&result).map_err(|e| match e {
+            RestoreError::Miss(reason) => NotAhead::Miss.of(reason),
+            RestoreError::Place(e) => NotAhead::Place.of(e),
+        })?;
+        Ok((result, messages))
     }
 
     /// Gives what was placed its time. The memo knows the files as they were placed.
-    fn set_times(&self, result: &CompileResult, dir: &Path, time: SystemTime) -> Option<()> {
+    fn set_times(&self, result: &CompileResult, dir: &Path, time: SystemTime) -> Result<(), Left> {
         for output in &result.outputs {
             match &output.role {
                 Role::InOutDir(name) => {
                     let path = dir.join(name);
-                    self.set_time(&path, output.content.blob(), time).ok()?;
+                    self.set_time(&path, output.content.blob(), time)?;
                     // A build script lies behind its launcher.
                     let mut real = OsString::from(name);
                     real.push(BEHIND_LAUNCHER);
                     let real = dir.join(real);
                     if output.executable && fs::is_file(&real) {
-                        self.set_time(&real, output.content.blob(), time).ok()?;
+                        self.set_time(&real, output.content.blob(), time)?;
                     }
                 }
                 Role::InTree { path, .. } => {
@@ -221,14 +241,14 @@ impl Site<'_> {
                     if is_file {
                         // Written by the script: after cargo noted when it began.
                         let later = time + Duration::from_nanos(500);
-                        self.set_time(&path, output.content.blob(), later).ok()?;
+                        self.set_time(&path, output.content.blob(), later)?;
                     }
                 }
                 // Cargo asks for none.
-                Role::Emit(_) => return None,
+                Role::Emit(_) => return Err(NotAhead::Place.of("outputs that cargo names")),
             }
         }
-        Some(())
+        Ok(())
     }
 
     fn set_time(
@@ -280,6 +300,12 @@ fn remove_if_empty(out_dir: &Path) {
     }
 }
 
+impl From<PathError> for Left {
+    fn from(error: PathError) -> Self {
+        NotAhead::Place.of(error)
+    }
+}
+
 /// The directory that a call leaves its outputs in.
 fn out_dir(argv: &[OsString], env: &Environment) -> Option<PathBuf> {
     if argv
@@ -297,8 +323,8 @@ fn out_dir(argv: &[OsString], env: &Environment) -> Option<PathBuf> {
 }
 
 /// What cargo keeps of a build script's run, beside its directory.
-fn write_what_it_said(out_dir: &Path, messages: &Messages, time: SystemTime) -> Option<()> {
-    let dir = out_dir.parent()?;
+fn write_what_it_said(out_dir: &Path, messages: &Messages, time: SystemTime) -> Result<(), Left> {
+    let dir = out_dir.parent().unwrap_or(out_dir);
     let (stdout, stderr) = messages.streams();
     let began = b"This file has an mtime of when this was started.";
     for (name, content) in [
@@ -307,9 +333,9 @@ fn write_what_it_said(out_dir: &Path, messages: &Messages, time: SystemTime) -> 
         ("root-output", out_dir.as_os_str().as_bytes()),
         ("output", stdout),
     ] {
-        write(dir, name, content, time).ok()?;
+        write(dir, name, content, time)?;
     }
-    Some(())
+    Ok(())
 }
 
 /// Writes a file that is whole and has its time when it gets its name.

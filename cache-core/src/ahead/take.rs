@@ -10,11 +10,17 @@
 //! - the hash of its fingerprint is written after that call was made;
 //! - all units that it depends on, by the fingerprint, are taken too;
 //!
+//! Taking reads of all units what cargo wrote, so it is not done at the end of every unit of a large workspace. The
+//! first units of a build that are of primary packages take, most builds have no more; then those with round numbers, and such
+//! as end long after the last time. A unit that was not taken at the end of a build is in the seed
+//! after one of the next, which asks for few.
+//!
 //! And nothing is taken unless all manifests that the variables of units come from are what cargo has read:
 //! they have not changed since cargo was started.
 
 use std::collections::{BTreeMap, HashMap};
 use std::path::{Path, PathBuf};
+use std::time::{Duration, SystemTime};
 
 use crate::cargo::layout;
 use crate::formats::digest::Digest;
@@ -23,8 +29,8 @@ use crate::os::proc;
 use crate::os::stamp::Stamp;
 use crate::roots::{Root, Roots};
 use crate::scene::Scene;
-use crate::store::builds::{Call, Filled};
-use crate::store::{RecordedOutcome, UnitKind, UnitRecord};
+use crate::store::builds::{Call, Filled, units_of};
+use crate::store::{RecordedOutcome, Store, UnitRecord, modified};
 
 use super::circumstances::Circumstances;
 use super::seed::{Places, Seed, SeedUnit};
@@ -36,11 +42,19 @@ const LONGEST_FILE: u64 = 4 << 20;
 /// follow each other so closely.
 const TICKS: i128 = 20_000_000;
 
+/// In no less time than this a seed is taken out of turn.
+const SHORTEST: Duration = Duration::from_millis(200);
+
 /// Takes what is there, at the end of a unit in this scene; says how many units that were. `None`: nothing
 /// was to be taken.
 pub(super) fn take(scene: &Scene<'_>) -> Option<usize> {
     let store = scene.store;
-    let records = store.record_of(&proc::parent().id);
+    let record = store.record_of(&proc::parent().id);
+    let is_turn = is_turn(memchr::memmem::find_iter(&record, super::PRIMARY).count());
+    if !is_turn && !is_long_ago(store, record.len()) {
+        return None;
+    }
+    let records = units_of(&record);
     let asked = records.iter().filter(|record| record.call.is_some());
     if asked.count() < 2 {
         return None;
@@ -91,17 +105,37 @@ pub(super) fn take(scene: &Scene<'_>) -> Option<usize> {
         units,
     };
     seed.sort();
-    if seed.units.is_empty() || old.as_ref() == Some(&seed) {
+    // That it was taken is known by when it was written.
+    if seed.units.is_empty() || (is_turn && old.as_ref() == Some(&seed)) {
         return None;
     }
     store.put_seed(&around.name, &seed)?;
     Some(seed.units.len())
 }
 
-/// Whether a unit may be one of a build after an edit: one of a primary package.
+/// Whether the units of primary packages are so many now that it is time to take: at first with each, then
+/// with each quarter more of the highest power of two.
+fn is_turn(primary: usize) -> bool {
+    let digits = primary.checked_ilog2().unwrap_or(0);
+    primary.trailing_zeros() + 2 >= digits
+}
+
+/// Whether so much time has passed since a seed was written that taking one takes little of it: reading
+/// a megabyte of the record and what it names takes some hundredths of a second.
+fn is_long_ago(store: &Store, record: usize) -> bool {
+    let Ok(stat) = store.look(&store.layout().part(super::SEEDS)) else {
+        return true;
+    };
+    let age = SystemTime::now().duration_since(modified(&stat));
+    let long = Duration::from_micros(u64::try_from(record).unwrap_or(u64::MAX));
+    age.is_ok_and(|age| age >= long.max(SHORTEST))
+}
+
+/// Whether a unit may be one of a build after an edit: one of a primary package, where cargo knew the
+/// compiler.
 fn is_of_an_edit(record: &UnitRecord) -> bool {
     let mut names = record.call.iter().flat_map(Call::names);
-    let is_primary = record.kind == UnitKind::Query || names.any(|name| name == super::PRIMARY);
+    let is_primary = names.any(|name| name == super::PRIMARY);
     record.outcome != RecordedOutcome::Ahead && is_primary
 }
 
@@ -324,6 +358,14 @@ fn needs(json: &[u8]) -> Option<Vec<u64>> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_more_units_there_were_the_more_end_between_two_times() {
+        let turns: Vec<usize> = (1..=40).filter(|n| is_turn(*n)).collect();
+        let expected = [1, 2, 3, 4, 5, 6, 7, 8, 10, 12, 14, 16, 20, 24, 28, 32, 40];
+        assert_eq!(turns, expected);
+        assert_eq!((1..=1000).filter(|n| is_turn(*n)).count(), 35);
+    }
 
     #[test]
     fn cargos_notation_is_read() {

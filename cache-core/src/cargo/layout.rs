@@ -18,6 +18,7 @@ use std::ffi::OsStr;
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
+use crate::looked::{self, Looked};
 use crate::os::env::Environment;
 use crate::os::fs;
 use crate::roots::{self, Root, Roots};
@@ -30,6 +31,7 @@ pub(crate) struct Compiled<'a> {
     pub(crate) target: Option<&'a OsStr>,
     /// Whether the source is given by an absolute path.
     pub(crate) is_absolute: bool,
+    pub(crate) looked: Option<&'a Looked>,
 }
 
 /// The roots of a compilation.
@@ -39,24 +41,21 @@ pub(crate) fn roots(
     env: &Environment,
     sysroot: &Path,
 ) -> Roots {
-    let mut roots = Roots::default();
+    let (mut roots, looked) = (Roots::default(), compiled.looked);
     let target = target_dir(compiled.out_dir, compiled.target);
-    add(&mut roots, Root::Target, &target);
+    add_known(&mut roots, Root::Target, &target, looked);
     let home = home_above(cwd)
         .map(Path::to_owned)
         .or_else(|| home_by_environment(env));
     if let Some(home) = &home {
-        add(&mut roots, Root::CargoHome, home);
+        add_known(&mut roots, Root::CargoHome, home, looked);
     }
     if home_above(cwd).is_none() {
-        add(
-            &mut roots,
-            Root::Workspace,
-            &workspace(compiled.is_absolute, cwd, &target, env),
-        );
+        let workspace = workspace(compiled.is_absolute, cwd, &target, env);
+        add_known(&mut roots, Root::Workspace, &workspace, looked);
     }
     roots.add(Root::Sysroot, sysroot);
-    add_user(&mut roots, env);
+    add_user(&mut roots, env, looked);
     roots
 }
 
@@ -67,25 +66,26 @@ pub(crate) fn script_roots(
     target: Option<&OsStr>,
     env: &Environment,
     sysroot: &Path,
+    looked: Option<&Looked>,
 ) -> Roots {
     let mut roots = Roots::default();
     let target = target_dir(out_dir, target);
-    add(&mut roots, Root::Target, &target);
+    add_known(&mut roots, Root::Target, &target, looked);
     let unpacked = home_above(cwd);
     let home = unpacked
         .map(Path::to_owned)
         .or_else(|| home_by_environment(env));
     if let Some(home) = &home {
-        add(&mut roots, Root::CargoHome, home);
+        add_known(&mut roots, Root::CargoHome, home, looked);
     }
     // A dependency's script can find the workspace above the target directory only.
     let start = if unpacked.is_some() { &target } else { cwd };
     let workspace = locked_above(start).or(unpacked.is_none().then_some(cwd));
     if let Some(workspace) = workspace {
-        add(&mut roots, Root::Workspace, workspace);
+        add_known(&mut roots, Root::Workspace, workspace, looked);
     }
     roots.add(Root::Sysroot, sysroot);
-    add_user(&mut roots, env);
+    add_user(&mut roots, env, looked);
     roots
 }
 
@@ -100,17 +100,21 @@ const LOCK: &str = "Cargo.lock";
 
 /// Adds a root in its given and its canonical spelling.
 pub(crate) fn add(roots: &mut Roots, root: Root, path: &Path) {
+    add_known(roots, root, path, None);
+}
+
+fn add_known(roots: &mut Roots, root: Root, path: &Path, looked: Option<&Looked>) {
     roots.add(root, path);
-    if let Ok(canonical) = fs::canonicalize(path) {
+    if let Some(canonical) = looked::canonical(looked, path) {
         roots.add(root, canonical);
     }
 }
 
 /// Adds the user's home, if what comes out shows its path as it is.
-fn add_user(roots: &mut Roots, env: &Environment) {
+fn add_user(roots: &mut Roots, env: &Environment, looked: Option<&Looked>) {
     let home = env.get_nonempty("HOME").map(Path::new);
     if let Some(home) = home.filter(|home| roots::is_plain(home)) {
-        add(roots, Root::Home, home);
+        add_known(roots, Root::Home, home, looked);
     }
 }
 
@@ -258,6 +262,7 @@ mod tests {
             out_dir: &root.join(target).join("debug/deps"),
             target: None,
             is_absolute: source.starts_with('/'),
+            looked: None,
         };
         let mut env = Environment::default();
         env.set("PWD", root.join(started));

@@ -40,6 +40,7 @@ use crate::formats::key::KeyHasher;
 use crate::inputs::input::FileType;
 use crate::inputs::names::{self, Code, Variable};
 use crate::inputs::search;
+use crate::looked::Driver;
 use crate::observe::{Access, Depth, Event, Observation};
 use crate::os::fs;
 use crate::os::stamp::{self, Stamp};
@@ -250,18 +251,29 @@ pub(crate) fn identify(
 ) -> Result<Toolchain, ToolchainError> {
     let found = search::program(wanted.program, around.request.env, around.request.cwd)
         .ok_or_else(|| ToolchainError::NotFound(wanted.program.to_owned()))?;
-    let driver = resolve_proxy(&found, around)?;
-    let decided_by = if driver::is_compiler(&driver) {
+    let Driver {
+        path: driver,
+        is_compiler,
+    } = driver_of(&found, around)?;
+    let decided_by = if is_compiler {
         None
     } else {
         Some(named_by(&driver, around)?)
     };
     let name = memo_name(&driver, wanted, decided_by.as_deref(), around);
+    // What a script chooses may be another one each time.
+    let known = around.request.looked.filter(|_| is_compiler);
+    if let Some(toolchain) = known.and_then(|known| known.toolchains().get(&name)) {
+        return Ok(toolchain);
+    }
     let file = around.store.layout().part("toolchains").join(name.to_hex());
     let mut toolchain = match recall(around.store, &file) {
         Some(toolchain) => toolchain,
         None => identify_anew(&driver, wanted, &file, around)?,
     };
+    if let Some(known) = known {
+        known.toolchains().put(name, toolchain.clone());
+    }
     if let Some(variables) = decided_by {
         let mut hasher = KeyHasher::new("driver");
         hasher.bytes("compiler", toolchain.digest.as_bytes());
@@ -301,6 +313,30 @@ fn identify_anew(
         let _ = around.store.replace_own(file, "toolchain", &frame);
     }
     Ok(toolchain)
+}
+
+/// The compiler behind a program, and whether that is the compiler itself.
+fn driver_of(found: &Path, around: &Surroundings<'_>) -> Result<Driver, ToolchainError> {
+    let of_env = |name| around.request.env.get(name).map(OsStrExt::as_bytes);
+    let words = ["RUSTUP_TOOLCHAIN", "RUSTUP_HOME", "HOME"].map(of_env);
+    // Where rustup is not told, it looks around in the directory.
+    let is_told = words.first().is_some_and(Option::is_some);
+    let known = around.request.looked.filter(|_| is_told);
+    let name = [Some(found.as_os_str().as_bytes())]
+        .into_iter()
+        .chain(words);
+    // No path or toolchain begins with NUL.
+    let name: Vec<Vec<u8>> = name.map(|word| word.unwrap_or(b"\0").to_vec()).collect();
+    if let Some(driver) = known.and_then(|known| known.drivers().get(&name)) {
+        return Ok(driver);
+    }
+    let path = resolve_proxy(found, around)?;
+    let is_compiler = driver::is_compiler(&path);
+    let driver = Driver { path, is_compiler };
+    if let Some(known) = known {
+        known.drivers().put(name, driver.clone());
+    }
+    Ok(driver)
 }
 
 /// The real compiler behind a rustup proxy, or the path itself.

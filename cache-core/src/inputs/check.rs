@@ -19,6 +19,7 @@ use crate::inputs::libraries::{self, Libraries};
 use crate::inputs::listing;
 use crate::inputs::names::{self, Code};
 use crate::inputs::search;
+use crate::looked::Looked;
 use crate::os::fs;
 use crate::os::stamp::Stamp;
 use crate::outcome::Change;
@@ -34,6 +35,8 @@ pub(crate) struct World<'a> {
     pub(crate) in_key: &'a dyn Fn(&OsStr) -> bool,
     /// Where libraries are, once it was asked for.
     pub(crate) libraries: OnceCell<Libraries>,
+    /// What this process has looked at for other calls, if it serves many.
+    pub(crate) looked: Option<&'a Looked>,
 }
 
 impl World<'_> {
@@ -45,7 +48,11 @@ impl World<'_> {
     /// A fact of the machine, or the last value of an argument.
     pub(crate) fn argument(&self, name: &str) -> Option<Vec<u8>> {
         if libraries::is_fact(name) {
-            return self.libraries.get_or_init(Libraries::read).value(name);
+            let libraries = match self.looked {
+                Some(looked) => looked.libraries(),
+                None => self.libraries.get_or_init(Libraries::read),
+            };
+            return libraries.value(name);
         }
         kernel::fact(name)
             .or_else(|| asks::value(name, self.scene.env))
@@ -198,6 +205,9 @@ impl<'a> Checker<'a> {
         let Some(place) = self.world.at(path) else {
             return gone();
         };
+        if let Some(known) = self.world.looked.and_then(|looked| looked.file(&place)) {
+            return compare("file", path, "of another content", known == *blob);
+        }
         let Some(stamp) = Stamp::of(&place) else {
             return gone();
         };
@@ -210,6 +220,9 @@ impl<'a> Checker<'a> {
         }
         let now = self.world.scene.memo.digest_of(&place, &stamp);
         let same = now.is_ok_and(|now| now == *blob);
+        if let Some(looked) = self.world.looked.filter(|_| same) {
+            looked.has_seen(place, *blob);
+        }
         compare("file", path, "of another content", same)
     }
 
@@ -248,13 +261,12 @@ impl<'a> Checker<'a> {
             .iter()
             .map(|(blob, path)| Code { blob: *blob, path })
             .collect();
-        let mut now = names::variables(
-            self.world.scene.store,
-            self.world.scene.env,
-            &files,
-            self.world.in_key,
-        )
-        .map_err(|e| change("code", "a program or library", "readable", &e.to_string()))?;
+        let around = names::Around {
+            store: self.world.scene.store,
+            looked: self.world.looked,
+        };
+        let mut now = names::variables(around, self.world.scene.env, &files, self.world.in_key)
+            .map_err(|e| change("code", "a program or library", "readable", &e.to_string()))?;
         now.retain(|variable| !write_only.contains(&variable.name));
         let mut recorded = Vec::with_capacity(variables.len());
         for (name, value) in variables {

@@ -267,6 +267,7 @@ impl Call<'_> {
             argument: &|name| self.unit.argument(name),
             in_key: &|name| self.unit.is_in_key(name),
             libraries: OnceCell::new(),
+            looked: None,
         })
     }
 

@@ -39,7 +39,9 @@ use std::path::Path;
 
 pub use blobs::Placed;
 pub(crate) use blobs::{Shape, Shared};
-pub use builds::{Build, KeyDifference, RecordedChange, RecordedOutcome, UnitKind, UnitRecord};
+pub use builds::{
+    Build, KeyDifference, RecordedChange, RecordedOutcome, RecordedReason, UnitKind, UnitRecord,
+};
 pub use clear::Cleared;
 pub use collection::GcReport;
 pub use gc::{CollectOptions, Collected, LastCollection, run_gc};
@@ -49,6 +51,7 @@ pub use layout::{CACHEDIR_TAG, FORMAT, Layout, disk_size};
 pub use progress::Progress;
 pub use results::StoredResult;
 pub use scan::Usage;
+pub(crate) use scan::modified;
 pub(crate) use turns::Turn;
 pub use verify::{Damage, Finding, VerifyReport};
 

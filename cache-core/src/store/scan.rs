@@ -303,7 +303,7 @@ pub(super) fn file_size(stat: &Stat) -> u64 {
 }
 
 /// When a file was last written to.
-pub(super) fn modified(stat: &Stat) -> SystemTime {
+pub(crate) fn modified(stat: &Stat) -> SystemTime {
     let seconds = u64::try_from(stat.st_mtime).unwrap_or(0);
     let nanos = u32::try_from(stat.st_mtime_nsec).unwrap_or(0);
     let since = Duration::new(seconds, nanos);

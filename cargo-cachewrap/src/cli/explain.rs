@@ -3,6 +3,7 @@
 use std::io::Write as _;
 use std::time::{Duration, SystemTime};
 
+use cache_core::NotAhead;
 use cache_core::store::{RecordedOutcome, UnitKind, UnitRecord};
 
 use super::args::ExplainArgs;
@@ -69,7 +70,7 @@ fn show(
     writeln!(cx.out, "{title}: {sums}")?;
     for unit in build {
         // A unit that was asked for by name is told of whatever became of it.
-        if is_served(unit) && args.unit.is_none() {
+        if is_served(unit) && !could_be_ahead(unit) && args.unit.is_none() {
             continue;
         }
         let names = if args.diff {
@@ -77,7 +78,9 @@ fn show(
         } else {
             differing(unit)
         };
-        let line = format!("{}: {}{names}", unit.unit, unit.outcome);
+        let ahead = unit.not_ahead.as_ref();
+        let ahead = ahead.map_or_else(String::new, |why| format!("; not ahead: {why}"));
+        let line = format!("{}: {}{names}{ahead}", unit.unit, unit.outcome);
         writeln!(cx.out, "  {}", printable(&line))?;
         for part in unit.differences.iter().filter(|_| args.diff) {
             let digest = |side: &Option<String>| side.clone().unwrap_or_else(|| "-".to_owned());
@@ -95,6 +98,12 @@ fn show(
 
 fn is_served(unit: &UnitRecord) -> bool {
     matches!(unit.outcome, RecordedOutcome::Hit | RecordedOutcome::Ahead)
+}
+
+/// Whether something of its own kept the unit from being served ahead.
+fn could_be_ahead(unit: &UnitRecord) -> bool {
+    let why = unit.not_ahead.as_ref();
+    why.is_some_and(|why| why.reason != NotAhead::Dependency.name())
 }
 
 /// More names than this say less than their number.

@@ -11,6 +11,7 @@
 //! asks at all.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
@@ -18,6 +19,7 @@ use serde::{Deserialize, Serialize};
 use crate::error::PathError;
 use crate::formats::codec::{self, Kind};
 use crate::formats::digest::BlobRef;
+use crate::looked::Looked;
 use crate::os::fs;
 use crate::store::Store;
 
@@ -37,6 +39,11 @@ pub(crate) struct Known {
 }
 
 impl Known {
+    /// Whether the file was searched for all of some names.
+    fn has_all(&self, names: &[&[u8]]) -> bool {
+        self.opaque || names.iter().all(|name| self.named.contains_key(*name))
+    }
+
     /// How the file names a variable that was asked for.
     pub(super) fn naming(&self, name: &[u8]) -> Naming {
         if self.opaque {
@@ -46,37 +53,74 @@ impl Known {
     }
 }
 
+/// Where what is known is kept.
+#[derive(Clone, Copy)]
+pub(crate) struct Around<'a> {
+    pub(crate) store: &'a Store,
+    /// What this process has looked at for other calls, if it serves many.
+    pub(crate) looked: Option<&'a Looked>,
+}
+
+impl<'a> From<&'a Store> for Around<'a> {
+    fn from(store: &'a Store) -> Self {
+        Self {
+            store,
+            looked: None,
+        }
+    }
+}
+
+impl Around<'_> {
+    fn recall(self, code: &Code<'_>) -> Arc<Known> {
+        let shared = self
+            .looked
+            .and_then(|looked| looked.names().get(&code.blob));
+        shared.unwrap_or_else(|| {
+            let known = Arc::new(recall(self.store, code));
+            self.share(code, &known);
+            known
+        })
+    }
+
+    fn share(self, code: &Code<'_>, known: &Arc<Known>) {
+        if let Some(looked) = self.looked {
+            looked.names().put(code.blob, Arc::clone(known));
+        }
+    }
+}
+
 /// How many files are searched at a time: each may be in memory as a whole.
 const AT_A_TIME: usize = 4;
 
 /// What is known of each file, some names included. Those that nobody searched yet are searched
 /// side by side.
 pub(super) fn all_known(
-    store: &Store,
+    around: Around<'_>,
     code: &[Code<'_>],
     names: &[&[u8]],
-) -> Result<Vec<Known>, PathError> {
-    let is_new = |code: &&Code<'_>| {
-        let known = recall(store, code);
-        !known.opaque && names.iter().any(|name| !known.named.contains_key(*name))
-    };
-    let look = |code: &Code<'_>| known(store, code, names);
-    let processors = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
-    let threads = processors.min(AT_A_TIME);
-    let pool = (threads > 1 && code.iter().filter(is_new).nth(1).is_some()).then(|| {
-        let builder = rayon::ThreadPoolBuilder::new().num_threads(threads);
+) -> Result<Vec<Arc<Known>>, PathError> {
+    let recalled: Vec<Arc<Known>> = code.iter().map(|code| around.recall(code)).collect();
+    let new = recalled.iter().filter(|known| !known.has_all(names));
+    let pool = (new.count() > 1).then(|| {
+        let processors = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
+        let builder = rayon::ThreadPoolBuilder::new().num_threads(processors.min(AT_A_TIME));
         builder.build().ok()
     });
+    let look = |(code, known)| complete(around, code, known, names);
     match pool.flatten() {
-        Some(pool) => pool.install(|| code.par_iter().map(look).collect()),
-        None => code.iter().map(look).collect(),
+        Some(pool) => pool.install(|| code.par_iter().zip(recalled).map(look).collect()),
+        None => code.iter().zip(recalled).map(look).collect(),
     }
 }
 
-/// What is known of a file, some names included.
-fn known(store: &Store, code: &Code<'_>, names: &[&[u8]]) -> Result<Known, PathError> {
-    let mut known = recall(store, code);
-    if known.opaque {
+/// Adds what is not known of some names yet.
+fn complete(
+    around: Around<'_>,
+    code: &Code<'_>,
+    known: Arc<Known>,
+    names: &[&[u8]],
+) -> Result<Arc<Known>, PathError> {
+    if known.has_all(names) {
         return Ok(known);
     }
     let unknown: Vec<&[u8]> = names
@@ -84,16 +128,16 @@ fn known(store: &Store, code: &Code<'_>, names: &[&[u8]]) -> Result<Known, PathE
         .filter(|name| !known.named.contains_key(**name))
         .copied()
         .collect();
-    if unknown.is_empty() {
-        return Ok(known);
-    }
     let (found, searched) = file::search(code.path, &unknown)?;
+    let mut known = Arc::unwrap_or_clone(known);
     known.opaque = found.is_opaque;
     let found = unknown.iter().zip(&found.naming);
     known
         .named
         .extend(found.map(|(name, naming)| (name.to_vec(), *naming)));
-    remember(store, code, &known, searched)?;
+    remember(around.store, code, &known, searched)?;
+    let known = Arc::new(known);
+    around.share(code, &known);
     Ok(known)
 }
 

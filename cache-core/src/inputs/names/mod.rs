@@ -47,6 +47,7 @@ use crate::store::Store;
 
 pub(crate) use content::Content;
 pub(crate) use file::content;
+pub(crate) use memo::{Around, Known};
 pub(crate) use noise::is_of_system;
 pub(crate) use told::{Words, variables as told};
 
@@ -130,8 +131,8 @@ impl Found {
 
 /// The variables that are set and whose names occur in any of the files, ordered by name. Those that are
 /// `in_key` are left out.
-pub(crate) fn variables(
-    store: &Store,
+pub(crate) fn variables<'a>(
+    around: impl Into<Around<'a>>,
     env: &Environment,
     code: &[Code<'_>],
     in_key: &dyn Fn(&OsStr) -> bool,
@@ -143,7 +144,7 @@ pub(crate) fn variables(
     let names: Vec<&[u8]> = candidates.iter().map(|(name, _)| name.as_bytes()).collect();
     // Whether each is read, and by a package's own code.
     let mut read = vec![(false, false); names.len()];
-    let all_known = memo::all_known(store, code, &names)?;
+    let all_known = memo::all_known(around.into(), code, &names)?;
     for (code, known) in code.iter().zip(all_known) {
         let is_of_system = noise::is_of_system(code.path);
         let speaks = is_of_system && noise::speaks_for_others(code.path);
@@ -189,7 +190,7 @@ pub(crate) fn named(
     names: &[&[u8]],
 ) -> Result<Vec<bool>, PathError> {
     let mut any = vec![false; names.len()];
-    for known in memo::all_known(store, code, names)? {
+    for known in memo::all_known(store.into(), code, names)? {
         for (any, name) in any.iter_mut().zip(names) {
             *any |= known.naming(name) != Naming::No;
         }

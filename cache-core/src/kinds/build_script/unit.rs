@@ -128,7 +128,14 @@ impl<'a> ScriptRun<'a> {
         };
         let toolchain = toolchain::identify(wanted, &around)?;
         let sysroot = &toolchain.sysroot;
-        let roots = layout::script_roots(manifest_dir, &out_dir.path, Some(target), env, sysroot);
+        let roots = layout::script_roots(
+            manifest_dir,
+            &out_dir.path,
+            Some(target),
+            env,
+            sysroot,
+            request.looked,
+        );
         let digest = memo.digest(&executable);
         let (_, digest) = digest.map_err(|e| BypassReason::NotByCargo.of(e))?;
         let mut script = Self {

@@ -128,6 +128,7 @@ impl<'a> Compilation<'a> {
             out_dir: &out_dir,
             target: invocation.target.as_deref(),
             is_absolute: invocation.is_absolute(),
+            looked: request.looked,
         };
         let roots = layout::roots(&compiled, cwd, env, &toolchain.sysroot);
         let stdin = match invocation.source {

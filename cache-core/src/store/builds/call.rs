@@ -149,7 +149,7 @@ impl Call {
     }
 
     /// The package that it is of, with its version.
-    pub(super) fn package(&self) -> Option<String> {
+    pub(crate) fn package(&self) -> Option<String> {
         let name = self
             .variable("CARGO_PKG_NAME")
             .filter(|name| !name.is_empty())?;

@@ -10,7 +10,7 @@ use super::differences::KeyDifference;
 use super::micros;
 use crate::formats::digest::{Digest, ManifestKey, ResultKey};
 use crate::formats::key::KeyParts;
-use crate::outcome::{Bypass, Change, MissReason, Refusal};
+use crate::outcome::{Bypass, Change, Left, MissReason, Refusal};
 use crate::request::Request;
 use crate::roots::Roots;
 
@@ -70,6 +70,10 @@ pub struct UnitRecord {
     /// The same with short digests of what they were.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub differences: Vec<KeyDifference>,
+    /// Why it was not served before cargo asked for it, where an earlier build's units were. In the file
+    /// that is a line of its own.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub not_ahead: Option<RecordedReason>,
     /// The parts of its key, in the file only.
     #[serde(default, skip_serializing_if = "KeyParts::is_empty")]
     pub(super) parts: KeyParts,
@@ -160,9 +164,55 @@ impl AheadUnit<'_> {
             result: Some(self.result.to_hex()),
             differs: Vec::new(),
             differences: Vec::new(),
+            not_ahead: None,
             parts: KeyParts::new(),
             call: None,
         }
+    }
+}
+
+/// A unit that could have been placed before cargo asked for it, and was not.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct LeftUnit {
+    pub(super) unit: String,
+    pub(super) package: Option<String>,
+    pub(super) not_ahead: RecordedReason,
+}
+
+impl LeftUnit {
+    pub(crate) fn new(name: &str, call: &Call, left: &Left) -> Self {
+        Self {
+            unit: name.to_owned(),
+            package: call.package(),
+            not_ahead: RecordedReason {
+                reason: left.why.name().to_owned(),
+                about: shortened(&left.what),
+            },
+        }
+    }
+
+    /// Whether a unit that cargo asked for is this one, as far as names tell.
+    pub(super) fn is(&self, unit: &UnitRecord) -> bool {
+        unit.unit == self.unit
+            && unit.package == self.package
+            && unit.kind != UnitKind::Query
+            && unit.outcome != RecordedOutcome::Ahead
+            && unit.not_ahead.is_none()
+    }
+}
+
+/// A reason, and what it is about.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RecordedReason {
+    /// The name of the reason.
+    pub reason: String,
+    /// A path, a variable, another unit, or an error.
+    pub about: String,
+}
+
+impl fmt::Display for RecordedReason {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}: {}", self.reason, self.about)
     }
 }
 
@@ -191,6 +241,7 @@ impl Noted<'_> {
             result: self.result.map(|key| key.0.to_hex()),
             differs: Vec::new(),
             differences: Vec::new(),
+            not_ahead: None,
             parts: self.parts.into_iter().take(MOST_PARTS).collect(),
             call: call.flatten(),
         }

@@ -9,7 +9,8 @@
 //!
 //! line  = check ' ' entry '\n'
 //! check = 8 hexadecimal digits: the start of the BLAKE3 hash of the entry
-//! entry = a JSON object, see `UnitRecord`
+//! entry = a JSON object, see `UnitRecord`; or, of a unit that could have been served ahead and was
+//!         not, `LeftUnit`: if cargo asks for that unit, another line says what it came to
 //! ```
 //! A line is appended with one write, so lines of several processes do not mix.
 //!
@@ -43,8 +44,8 @@ use crate::store::Store;
 
 pub(crate) use call::{Call, Caller, Filled};
 pub use differences::KeyDifference;
-pub(crate) use entry::{AheadUnit, Noted};
-pub use entry::{RecordedChange, RecordedOutcome, UnitKind, UnitRecord};
+pub(crate) use entry::{AheadUnit, LeftUnit, Noted};
+pub use entry::{RecordedChange, RecordedOutcome, RecordedReason, UnitKind, UnitRecord};
 pub use read::Build;
 
 /// The directory of records.
@@ -59,11 +60,10 @@ const MOST_BYTES: u64 = 32 << 20;
 const LONGEST: u64 = 8 << 20;
 
 impl Store {
-    /// The units that one process has asked for so far, with their calls.
-    pub(crate) fn record_of(&self, build: &str) -> Vec<UnitRecord> {
+    /// The record of what one process has asked for so far.
+    pub(crate) fn record_of(&self, build: &str) -> Vec<u8> {
         let text = self.read_plain(&self.layout().part(DIR).join(build));
-        let text = text.unwrap_or_default();
-        text.split(|&b| b == b'\n').filter_map(parse).collect()
+        text.unwrap_or_default()
     }
 
     /// Notes a unit. It is never worth a failure.
@@ -90,13 +90,20 @@ impl Store {
         }
     }
 
-    /// Notes units that were placed before cargo asked for them, with one write.
-    pub(crate) fn note_ahead<'a>(&self, build: &str, units: impl Iterator<Item = AheadUnit<'a>>) {
-        let lines = units.filter_map(|unit| {
-            let json = serde_json::to_string(&unit.record()).ok()?;
-            Some(line(&json))
-        });
-        let lines: String = lines.collect();
+    /// Notes units that were placed before cargo asked for them, and those that were not, with one write.
+    pub(crate) fn note_ahead<'a>(
+        &self,
+        build: &str,
+        placed: impl Iterator<Item = AheadUnit<'a>>,
+        left: impl Iterator<Item = LeftUnit>,
+    ) {
+        let placed = placed.map(|unit| serde_json::to_string(&unit.record()));
+        let left = left.map(|unit| serde_json::to_string(&unit));
+        let lines: String = placed
+            .chain(left)
+            .flatten()
+            .map(|json| line(&json))
+            .collect();
         if !self.is_read_only() && !lines.is_empty() {
             let dir = self.layout().part(DIR);
             let _ = self.append(&dir.join(build), lines.as_bytes(), LONGEST);
@@ -122,10 +129,18 @@ pub(crate) fn is_name(name: &str) -> bool {
     name.split('-').all(is_number) && name.len() < 50
 }
 
+/// The units of a record, with their calls.
+pub(crate) fn units_of(record: &[u8]) -> Vec<UnitRecord> {
+    record.split(|&b| b == b'\n').filter_map(parse).collect()
+}
+
 /// Whether every line of a file proves itself.
 pub(crate) fn is_sound(text: &[u8]) -> bool {
     let mut lines = text.split_inclusive(|&b| b == b'\n');
-    lines.all(|line| line.strip_suffix(b"\n").and_then(parse).is_some())
+    lines.all(|line| {
+        let line = line.strip_suffix(b"\n");
+        line.is_some_and(|line| parse(line).is_some() || parse_left(line).is_some())
+    })
 }
 
 /// The line of an entry.
@@ -134,10 +149,18 @@ pub(crate) fn line(json: &str) -> String {
 }
 
 fn parse(line: &[u8]) -> Option<UnitRecord> {
+    serde_json::from_slice(proven(line)?).ok()
+}
+
+fn parse_left(line: &[u8]) -> Option<LeftUnit> {
+    serde_json::from_slice(proven(line)?).ok()
+}
+
+/// The entry of a line whose check is right.
+fn proven(line: &[u8]) -> Option<&[u8]> {
     let (given, json) = line.split_at_checked(CHECK + 1)?;
     let proven = given.strip_suffix(b" ") == Some(check(json).as_bytes());
-    let json = Some(json).filter(|_| proven)?;
-    serde_json::from_slice(json).ok()
+    proven.then_some(json)
 }
 
 /// Digits of a check.

@@ -8,7 +8,7 @@ use std::collections::{HashMap, HashSet};
 use std::path::{Path, PathBuf};
 
 use super::call::Call;
-use super::{DIR, UnitKind, UnitRecord, differences, is_name, needs, parse};
+use super::{DIR, LeftUnit, UnitKind, UnitRecord, differences, is_name, needs, parse, parse_left};
 use crate::error::PathError;
 use crate::formats::digest::{Digest, ResultKey};
 use crate::os::dir::Listed;
@@ -34,17 +34,22 @@ pub struct Build {
     pub unread: usize,
     /// Whether the process is there yet.
     pub is_running: bool,
+    /// Units that could have been served ahead and were not.
+    left: Vec<LeftUnit>,
 }
 
 impl Build {
     /// `None`: nothing can be read.
     fn parse(name: &str, text: &[u8]) -> Option<Self> {
         let lines = text.split(|&b| b == b'\n').filter(|line| !line.is_empty());
-        let (mut units, mut unread) = (Vec::new(), 0);
+        let (mut units, mut left, mut unread) = (Vec::new(), Vec::new(), 0);
         for line in lines {
-            match parse(line) {
-                Some(unit) => units.push(unit),
-                None => unread += 1,
+            if let Some(unit) = parse(line) {
+                units.push(unit);
+            } else if let Some(unit) = parse_left(line) {
+                left.push(unit);
+            } else {
+                unread += 1;
             }
         }
         for unit in &mut units {
@@ -56,6 +61,7 @@ impl Build {
             needs: vec![Vec::new(); units.len()],
             is_running: proc::is_running(name),
             units,
+            left,
             unread,
         })
         .filter(|build| !build.units.is_empty())
@@ -78,6 +84,11 @@ impl Build {
         });
         let calls: Vec<Option<&Call>> = both.collect();
         self.needs = needs::needs(&calls);
+        for left in std::mem::take(&mut self.left) {
+            if let Some(unit) = self.units.iter_mut().find(|unit| left.is(unit)) {
+                unit.not_ahead = Some(left.not_ahead);
+            }
+        }
     }
 }
 
