@@ -112,11 +112,11 @@ fn changed(tokens: &[Token], scope: &In<'_>) -> Vec<String> {
     };
     let (left, right) = tokens.split_at(equals);
     let right = right.get(1..).unwrap_or_default();
-    if is_variable(right.get(1..).unwrap_or_default(), scope) {
+    if is_variable(right, scope) {
         let names = bound(tokens).unwrap_or_default();
         return names.iter().map(|name| text_of(name)).collect();
     }
-    if is_list(right.get(1..).unwrap_or_default(), scope) {
+    if is_list(right, scope) {
         let names = bound(tokens).unwrap_or_default();
         return names.iter().map(|name| list(name)).collect();
     }
@@ -129,10 +129,10 @@ fn changed(tokens: &[Token], scope: &In<'_>) -> Vec<String> {
             _,
             Token::Close(')'),
         ],
-        [_, Token::Open('('), ..],
+        [Token::Open('('), ..],
     ) = (left, right)
     {
-        let values = at_commas(arguments(right, 1)).into_iter();
+        let values = at_commas(arguments(right, 0)).into_iter();
         let names = bound(tokens).unwrap_or_default().into_iter().zip(values);
         let paths = names.filter(|(_, value)| is_path(value, scope));
         return paths.map(|(name, _)| name).collect();

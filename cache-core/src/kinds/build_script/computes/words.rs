@@ -10,9 +10,10 @@ pub(super) const FUNCTIONS: [&str; 6] = [
     "read_link",
 ];
 
-/// What gives the content of files, or what programs say.
-pub(super) const READS: [&str; 16] = [
+/// What gives the content of files, or what programs say; and what is there on another system only.
+pub(super) const READS: [&str; 17] = [
     "WalkDir",
+    "encode_wide",
     "exists",
     "glob",
     "is_dir",
@@ -31,7 +32,7 @@ pub(super) const READS: [&str; 16] = [
 ];
 
 /// Methods that measure a path, or give a part of it, or of a list of its parts.
-pub(super) const TAKES_APART: [&str; 35] = [
+pub(super) const TAKES_APART: [&str; 34] = [
     "ancestors",
     "as_encoded_bytes",
     "bytes",
@@ -40,7 +41,6 @@ pub(super) const TAKES_APART: [&str; 35] = [
     "count",
     "drain",
     "encode_utf16",
-    "encode_wide",
     "escape_default",
     "first",
     "into_encoded_bytes",
@@ -123,7 +123,7 @@ pub(super) const HASHES: [&str; 28] = [
 
 /// Methods of a path, of a text or row of bytes made of one, and of what may be one, that tell nothing of it: what they give is
 /// the path again, or the same everywhere.
-pub(super) const KEEPS: [&str; 102] = [
+pub(super) const KEEPS: [&str; 101] = [
     "absolutize",
     "and",
     "and_then",
@@ -154,7 +154,6 @@ pub(super) const KEEPS: [&str; 102] = [
     "copied",
     "deref",
     "display",
-    "encode_wide",
     "err",
     "exists",
     "expect",
