@@ -340,6 +340,33 @@ fn a_target_directory_in_use_or_off_is_left_alone() {
     assert_eq!(count(&case, "seed.used"), 0);
 }
 
+#[test]
+fn two_cargos_that_begin_in_the_same_directory_agree_with_one() {
+    let case = project();
+    compare(&case, &["build"]).ok();
+    for delay in [0, 0, 10, 30, 60] {
+        case.wipe();
+        let start = |args: &[&str]| {
+            let mut command = case.cargo_command(Mode::Cached, args);
+            command.stdout(std::process::Stdio::null());
+            command.stderr(std::process::Stdio::null());
+            command.spawn().expect("cargo")
+        };
+        let mut first = start(&["build"]);
+        std::thread::sleep(Duration::from_millis(delay));
+        let mut second = start(&["check"]);
+        let mut third = start(&["build"]);
+        for cargo in [&mut first, &mut second, &mut third] {
+            assert!(cargo.wait().expect("cargo").success(), "after {delay} ms");
+        }
+        assert_eq!(case.printed("debug/app"), "5 10 hello .");
+        for args in [&["build"][..], &["check"]] {
+            assert_fresh(&case, Mode::Cached, args);
+            assert_fresh(&case, Mode::Bare, args);
+        }
+    }
+}
+
 /// The seeds in the cache.
 fn seeds(case: &Case) -> Vec<PathBuf> {
     let seeds = fs::read_dir(case.cache().join("v1/seeds")).expect("seeds");

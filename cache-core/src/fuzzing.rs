@@ -13,6 +13,7 @@ use std::ffi::OsString;
 use std::os::unix::ffi::OsStringExt as _;
 use std::path::Path;
 
+use crate::ahead;
 use crate::cargo::toolchain;
 use crate::formats::codec::{self, HEADER, Kind};
 use crate::formats::digest::Digest;
@@ -102,6 +103,29 @@ pub fn tables(payload: &[u8]) {
         codec::decode::<names::memo::Known>(names::memo::KIND, &frame(names::memo::KIND, payload));
     let _ = codec::decode::<toolchain::Memoised>(toolchain::KIND, &frame(toolchain::KIND, payload));
     let _ = builds::is_sound(builds::line(&String::from_utf8_lossy(payload)).as_bytes());
+}
+
+/// A seed, unpacked.
+pub fn seed(payload: &[u8]) {
+    let _ = ahead::check_seed(payload, &roots());
+}
+
+/// An entry of a record, which has a line of its own and is given back as it was.
+pub fn record(entry: &[u8]) {
+    let line = builds::line(&String::from_utf8_lossy(entry));
+    for unit in builds::units_of(line.as_bytes()) {
+        let json = serde_json::to_string(&unit).expect("what was read can be written");
+        assert_eq!(
+            builds::units_of(builds::line(&json).as_bytes()),
+            [unit.clone()]
+        );
+        if let Some(call) = &unit.call {
+            let _ = (call.fill(&roots()), call.package());
+            let again = call.with_roots(&roots());
+            assert!(again.is_none_or(|again| again.fill(&roots()).is_some()));
+        }
+        let _ = unit.outcome.to_string();
+    }
 }
 
 /// Dep-info: parsing, and that what is stored of it comes back as it was.

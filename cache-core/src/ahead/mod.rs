@@ -88,6 +88,8 @@ use circumstances::Circumstances;
 use place::{Done, Packages, Site};
 use seed::{Seed, SeedUnit};
 
+#[cfg(fuzzing)]
+pub(crate) use seed::check as check_seed;
 pub(crate) use seed::{DIR as SEEDS, is_name as is_seed_name};
 
 /// How much older than the moment when checking began what is placed seems to be: more than a tick of

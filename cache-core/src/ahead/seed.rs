@@ -39,6 +39,9 @@ const LONGEST: usize = 128 << 20;
 
 const LEVEL: i32 = 1;
 
+#[derive(Serialize, Deserialize)]
+struct Packed(#[serde(with = "codec::bytes")] Vec<u8>);
+
 /// Units of a build, each after those that it depends on.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct Seed {
@@ -177,8 +180,8 @@ impl Store {
 
     fn read_seed(&self, path: &Path) -> Option<Seed> {
         let frame = self.read_plain(path).ok()?;
-        let packed: Vec<u8> = codec::decode(KIND, &frame).ok()?;
-        let bytes = zstd::bulk::decompress(&packed, LONGEST).ok()?;
+        let packed: Packed = codec::decode(KIND, &frame).ok()?;
+        let bytes = zstd::bulk::decompress(&packed.0, LONGEST).ok()?;
         codec::decode(KIND, &bytes).ok()
     }
 
@@ -186,13 +189,45 @@ impl Store {
     pub(super) fn put_seed(&self, name: &SeedName, seed: &Seed) -> Option<()> {
         let bytes = codec::encode(KIND, seed).ok()?;
         let packed = zstd::bulk::compress(&bytes, LEVEL).ok()?;
-        let frame = codec::encode(KIND, &packed).ok()?;
+        let frame = codec::encode(KIND, &Packed(packed)).ok()?;
         self.make_dir(&self.layout().part(DIR)).ok()?;
         self.replace_own(&self.seed_path(name), "seed", &frame)
             .ok()?;
         self.keep_newest(&self.layout().part(DIR), MOST, MOST_BYTES);
         Some(())
     }
+}
+
+/// Reads what may lie in a seed, says whether it is one, and checks that it names nothing outside of the target directory and
+/// that its units are put into an order in which they can be placed.
+#[cfg(any(fuzzing, test))]
+pub(crate) fn check(payload: &[u8], roots: &crate::roots::Roots) -> bool {
+    let frame = codec::seal(KIND, [&[0; codec::HEADER], payload].concat());
+    let Ok(mut seed) = codec::decode::<Seed>(KIND, &frame) else {
+        return false;
+    };
+    let again = codec::encode(KIND, &seed).expect("what was decoded can be encoded");
+    assert_eq!(codec::decode::<Seed>(KIND, &again).as_ref(), Ok(&seed));
+    let target = Path::new("/target");
+    let is_plain = |path: &Path| path.components().all(|c| matches!(c, Component::Normal(_)));
+    for unit in seed.units.iter().filter(|unit| unit.profile().is_some()) {
+        let dir = target.join(&unit.dir);
+        assert!(dir.strip_prefix(target).is_ok_and(is_plain), "{}", unit.dir);
+        for (name, _) in &unit.files {
+            assert_eq!(dir.join(name).parent(), Some(dir.as_path()), "{name:?}");
+        }
+    }
+    for unit in &seed.units {
+        if let Some(filled) = unit.call.fill(roots) {
+            let _ = filled.environment(&crate::os::env::Environment::default());
+        }
+        let _ = (unit.call.with_roots(roots), unit.call.package());
+    }
+    seed.sort();
+    for (position, needs) in seed.dependencies().into_iter().flatten().enumerate() {
+        assert!(needs.iter().all(|need| *need < position), "{position}");
+    }
+    true
 }
 
 #[cfg(test)]
@@ -227,6 +262,29 @@ mod tests {
             tag: Vec::new(),
             units,
         }
+    }
+
+    #[test]
+    fn whatever_a_seed_says_it_stays_in_its_place() {
+        let unit = |dir: &str, file: &str| unit(dir, file, 1, &[]);
+        let whole = seed(vec![
+            unit("debug/.fingerprint/a-1", "lib-a"),
+            unit("../x/.fingerprint/a-1", "../lib-a"),
+        ]);
+        let frame = codec::encode(KIND, &whole).unwrap();
+        let payload = &frame[codec::HEADER..frame.len() - codec::CHECKSUM];
+        let is_seed = |payload: &[u8]| check(payload, &crate::roots::Roots::default());
+        assert!(is_seed(payload));
+        let mut read = 0;
+        for at in 0..payload.len() {
+            for bit in 0..8 {
+                let mut damaged = payload.to_vec();
+                damaged[at] ^= 1 << bit;
+                read += u32::from(is_seed(&damaged));
+            }
+            assert!(!is_seed(&payload[..at]), "cut at {at}");
+        }
+        assert!(read > 100, "much of it is text and numbers: {read}");
     }
 
     #[test]
