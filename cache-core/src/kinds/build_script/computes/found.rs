@@ -71,6 +71,7 @@ fn in_statement(
         here.extend(bound(&head.tokens).unwrap_or_default());
     }
     here.extend(given_to_closures(tokens, &scope));
+    here.extend(given_to_variables(code, statement, &scope));
     here.extend(changed(tokens, &scope));
     found.extend(fields(tokens, &scope));
     let value = tokens.strip_prefix(&[Token::Name("return".into())]);
@@ -254,7 +255,28 @@ fn given_to_functions(code: &Code, tokens: &[Token], scope: &In<'_>) -> Vec<Name
     found
 }
 
-/// Parameters of closures that are given to a method of a path.
+/// The parameters of closures that have a name and are given a path.
+fn given_to_variables(code: &Code, statement: &Statement, scope: &In<'_>) -> Vec<String> {
+    let mut found = Vec::new();
+    for (at, pair) in statement.tokens.windows(2).enumerate() {
+        let [Token::Name(name), Token::Open('(')] = pair else {
+            continue;
+        };
+        let given = at_commas(arguments(&statement.tokens, at + 1));
+        let positions =
+            (0..given.len()).filter(|at| given.get(*at).is_some_and(|p| is_path(p, scope)));
+        let closures = code
+            .closures
+            .iter()
+            .filter(|closure| closure.name == *name && closure.function == statement.function);
+        for (closure, position) in closures.flat_map(|c| positions.clone().map(move |at| (c, at))) {
+            found.extend(closure.parameters.get(position).cloned());
+        }
+    }
+    found
+}
+
+/// Parameters of closures that are given to a method of a path, or of a list of paths.
 fn given_to_closures(tokens: &[Token], scope: &In<'_>) -> Vec<String> {
     let mut found = Vec::new();
     for (at, window) in tokens.windows(4).enumerate() {
@@ -266,14 +288,16 @@ fn given_to_closures(tokens: &[Token], scope: &In<'_>) -> Vec<String> {
         ] = window
             && (first.is('|') || first.name() == Some("move"))
             && !OF_OTHERS.contains(&method.as_str())
-            && is_path(receiver(tokens, at), scope)
         {
             let mut parts = arguments(tokens, at + 2).split(|token| token.is('|'));
-            let names = parts.nth(1).unwrap_or_default().iter();
-            let names = names
-                .filter_map(Token::name)
-                .filter(|name| is_of_value(name));
-            found.extend(names.map(str::to_owned));
+            let pattern = parts.nth(1).unwrap_or_default();
+            let receiver = receiver(tokens, at);
+            if is_path(receiver, scope) {
+                let names = pattern.iter().filter_map(Token::name);
+                found.extend(names.filter(|name| is_of_value(name)).map(str::to_owned));
+            } else if is_list(receiver, scope) {
+                found.extend(last_of_each(pattern));
+            }
         }
     }
     found

@@ -22,6 +22,8 @@
 mod found;
 mod plain;
 mod rust;
+#[cfg(test)]
+mod tests;
 mod tokens;
 mod words;
 
@@ -265,53 +267,4 @@ fn holds(text: &[u8], word: &str) -> bool {
             word == "sum" || !word.starts_with(char::is_alphanumeric) || !is_letter(before.last());
         begins && (!word.ends_with(char::is_alphanumeric) || !is_letter(after.first()))
     })
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn texts_that_name_a_path_and_take_it_apart() {
-        for text in [
-            "echo ${#OUT_DIR}",
-            "basename $PWD",
-            "echo $OUT_DIR | md5sum",
-            "cd .. && pwd",
-            "print(len(os.getcwd()))",
-            "x=$1; echo ${x%/*}",
-            "print(os.getcwd()[:3])",
-            "hashlib.md5(os.environ['OUT_DIR'].encode())",
-        ] {
-            assert!(in_text(text.as_bytes(), &[]), "{text}");
-        }
-        for text in [
-            "echo said > $OUT_DIR/x",
-            "cp a.h \"$OUT_DIR\"/include",
-            "md5sum data.bin",
-            "open(os.path.join(os.environ['OUT_DIR'], 'x'), 'w')",
-        ] {
-            assert!(!in_text(text.as_bytes(), &[]), "{text}");
-        }
-    }
-
-    #[test]
-    fn makefiles_that_take_apart_where_they_are() {
-        for text in [
-            "N := $(words $(subst /, ,$(CURDIR)))",
-            "a:\n\techo $$OUT_DIR | wc -c",
-        ] {
-            assert!(in_makefile(text.as_bytes()), "{text}");
-        }
-        let finds = "D := $(dir $(abspath $(lastword $(MAKEFILE_LIST))))\nO := $(notdir $(S))\n";
-        assert!(!in_makefile(finds.as_bytes()));
-        assert!(is_makefile(Path::new("a/Makefile")) && !is_makefile(Path::new("a/make.c")));
-    }
-
-    #[test]
-    fn scripts_are_told_by_their_names() {
-        let is = |name: &str, begins: &str| is_script(Path::new(name), || begins.into());
-        assert!(is("gen.py", "") && is("tool", "#!/bin/sh") && is("a/x.sh", ""));
-        assert!(!is("configure", "#!/bin/sh") && !is("a.c", "#!") && !is("LICENSE", "MIT"));
-    }
 }

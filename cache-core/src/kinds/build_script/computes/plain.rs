@@ -230,6 +230,20 @@ pub(super) fn takes_apart(tokens: &[Token], known: &In<'_>) -> bool {
         || is_measured_or_shown(tokens, known)
 }
 
+/// Whether these are arms of a `match` of a path, or what is given to `matches!`, with a text that it may be.
+pub(super) fn is_matched(head: &[Token], arms: &[Token], known: &In<'_>) -> bool {
+    let start = head.iter().position(|t| t.name() == Some("match"));
+    let matched = start.and_then(|start| head.get(start + 1..));
+    let is_text = |arm: &[Token]| {
+        let is_arrow = |pair: &[Token]| matches!(pair, [Token::Mark('='), Token::Mark('>')]);
+        let arrow = arm.windows(2).position(is_arrow).unwrap_or(0);
+        let mut pattern = arm.get(..arrow).unwrap_or_default().iter();
+        pattern.any(|token| matches!(token, Token::Literal(_)))
+    };
+    matched.is_some_and(|matched| is_path(matched, known))
+        && at_commas(arms).into_iter().any(is_text)
+}
+
 /// Whether a method of a path is called that tells something of it.
 fn calls_one_that_tells(tokens: &[Token], known: &In<'_>) -> bool {
     (0..tokens.len()).any(|at| {
@@ -255,7 +269,20 @@ fn is_measured_or_shown(tokens: &[Token], known: &In<'_>) -> bool {
             let is_measured = measures
                 || matches!(function.as_str(), "len" | "from_ref")
                 || before == Some("Cursor");
-            is_measured && given.iter().any(|part| is_path(part, known))
+            // How many bytes were copied or written is an answer.
+            let is_method = at.checked_sub(1).and_then(|before| tokens.get(before));
+            let counts =
+                function == "copy" || (function == "write" && is_method.is_some_and(|t| t.is('.')));
+            given
+                .iter()
+                .any(|part| is_path(part, known) && (is_measured || (counts && gives_bytes(part))))
+        }
+        Some([Token::Name(name), Token::Mark('!')]) if name == "matches" => {
+            let given = at_commas(arguments(tokens, at + 2));
+            let (matched, pattern) = given.split_first().unzip();
+            let mut pattern = pattern.into_iter().flatten().copied().flatten();
+            matched.is_some_and(|matched| is_path(matched, known))
+                && pattern.any(|token| matches!(token, Token::Literal(_)))
         }
         Some([Token::Name(name), Token::Mark('!')]) => {
             let given = at_commas(arguments(tokens, at + 2));
@@ -282,6 +309,8 @@ fn tells(method: &str, given: &[Token], known: &In<'_>) -> bool {
         "starts_with" | "strip_prefix" | "ends_with" | "contains" | "cmp" | "eq" | "ne" => {
             !is_told_by_key(given) && !is_path(given, known)
         }
+        // Of a file, that is what it holds; of the bytes of a path, their number.
+        "read" | "read_to_end" | "read_to_string" => true,
         _ => !KEEPS.contains(&method) && !READS.contains(&method) && !ENDS.contains(&method),
     }
 }

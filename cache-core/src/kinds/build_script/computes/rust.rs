@@ -27,7 +27,7 @@ use super::found;
 use super::plain::{self, In};
 use super::tokens::{
     Token, arguments, at_commas, bound, captured, declared, is_called_on, is_loop, is_of_value,
-    names_any, names_before, patterns_of_arms, receiver, replaces_parts,
+    names_any, names_before, patterns_of_arms, receiver, replaces_parts, single_equals,
 };
 use super::words::{ADDS, CHOOSES, ENDS, FUNCTIONS, GIVES_PARTS, HASHES, READS, TAKES_APART};
 use super::{INTERPRETERS, PROGRAMS, VARIABLES, in_text, measures_file};
@@ -70,11 +70,49 @@ pub(crate) fn may_compute(sources: &[Vec<u8>], variables: &[String]) -> bool {
 /// A name, and the function that it is known in if it is not known everywhere.
 pub(super) type Name = (Option<String>, String);
 
+/// `let name = |parameters| …`
+#[derive(Debug)]
+pub(super) struct Closure {
+    pub(super) name: String,
+    /// The function that it is in.
+    pub(super) function: Option<String>,
+    pub(super) parameters: Vec<String>,
+}
+
+impl Closure {
+    /// That of a declaration.
+    fn of(tokens: &[Token], function: Option<&str>) -> Option<Self> {
+        let (left, right) = tokens.split_at_checked(single_equals(tokens)?)?;
+        let [name] = <[String; 1]>::try_from(bound(left)?).ok()?;
+        let is_start = |t: &&Token| t.is('=') || t.name() == Some("move");
+        let start = right.iter().take_while(is_start).count();
+        let rest = right.get(start..)?.strip_prefix(&[Token::Mark('|')])?;
+        let end = rest.iter().position(|token| token.is('|'))?;
+        let name_of = |part: &[Token]| {
+            let mut names = part.iter().filter_map(Token::name);
+            names
+                .find(|name| is_of_value(name))
+                .unwrap_or_default()
+                .to_owned()
+        };
+        let parameters = at_commas(rest.get(..end)?)
+            .into_iter()
+            .map(name_of)
+            .collect();
+        Some(Self {
+            name,
+            function: function.map(str::to_owned),
+            parameters,
+        })
+    }
+}
+
 #[derive(Debug, Default)]
 pub(super) struct Code {
     pub(super) statements: Vec<Statement>,
     /// The parameters of its functions, in order.
     pub(super) parameters: BTreeMap<String, Vec<String>>,
+    pub(super) closures: Vec<Closure>,
     /// Variables of the environment with paths, besides those of every script.
     pub(super) variables: Vec<String>,
     /// Names of what comes from paths, and whether from others than those that their function is given.
@@ -147,6 +185,7 @@ impl Code {
             return None;
         }
         let tokens = std::mem::take(tokens);
+        self.closures.extend(Closure::of(&tokens, function));
         if let Some(name) = declared(&tokens) {
             let parameters = names_before(&tokens, ':');
             self.parameters.insert(name, parameters);
@@ -232,7 +271,11 @@ impl Code {
                     ends,
                     variables,
                 };
+                let head = statement.head.and_then(|head| self.statements.get(head));
                 plain::takes_apart(&statement.tokens, &scope)
+                    || head.is_some_and(|head| {
+                        plain::is_matched(&head.tokens, &statement.tokens, &scope)
+                    })
             })
         })
     }
@@ -404,85 +447,5 @@ impl Code {
                 tokens.get(at) == Some(&Token::Open('[')) && is_part && on_path(at)
             }
         })
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn computes(source: &str) -> bool {
-        may_compute(&[source.as_bytes().to_vec()], &["DEP_Z_ROOT".into()])
-    }
-
-    #[test]
-    fn finding_files_and_writing_paths_down_is_no_computing() {
-        for source in [
-            r#"fn main() { let n = [1, 2].len(); println!("{n}"); }"#,
-            r#"fn main() { let out = env::var("OUT_DIR").unwrap(); fs::write(format!("{out}/x"), "y"); let v: Vec<u8> = vec![]; v.len(); }"#,
-            r#"fn main() { let out = PathBuf::from(env::var_os("OUT_DIR").unwrap()); let t = fs::read_to_string(out.join("x")).unwrap(); t.len(); t.replace("/", "_"); }"#,
-            r#"fn main() { let out = env::var("OUT_DIR").unwrap(); Command::new("sh").arg("-c").arg("echo said > $OUT_DIR/x"); }"#,
-            r#"fn main() { let d = env::current_dir().unwrap(); for e in fs::read_dir(d.join("src")).unwrap() { e.unwrap().file_name(); } }"#,
-            r#"fn main() { let d = env::var("CARGO_MANIFEST_DIR").unwrap().replace('\\', "/"); println!("cargo:root={d}"); }"#,
-            r#"fn main() { let mut h = DefaultHasher::new(); h.write(b"x"); }"#,
-            r#"fn name(d: &Path, s: &Path) -> PathBuf { d.join(s.file_name().unwrap()) } fn main() { let d = PathBuf::from(env::var("OUT_DIR").unwrap()); cc.file(name(&d, Path::new("a.c"))); }"#,
-            r#"fn get(name: &str) -> String { env::var(name).unwrap() } fn main() { let o = get("OUT_DIR"); let t = get("TARGET").to_uppercase(); }"#,
-            r#"fn main() { let d = env::var("DEP_Z_VERSION").unwrap(); leave(d.len()); }"#,
-            r#"fn main() { let o = env::var("OUT_DIR").unwrap(); if o.contains(' ') { panic!("a blank"); } }"#,
-            r#"fn main() { for (name, value) in env::vars() { if name.starts_with("CARGO_FEATURE_") { names.push(name); } } }"#,
-            r#"fn main() { let o = env::var("OUT_DIR").unwrap(); for f in fs::read_dir(&o).unwrap() { f.unwrap().file_name().len(); } }"#,
-            r#"fn main() { let v = fs::read("in").unwrap(); let text = T.replace("@prefix@", &env::var("OUT_DIR").unwrap()); write(&text, v.len()); }"#,
-        ] {
-            assert!(!computes(source), "{source}");
-        }
-    }
-
-    #[test]
-    fn measuring_hashing_and_taking_apart_is() {
-        for source in [
-            r#"fn main() { leave(env::var("OUT_DIR").unwrap().len()); }"#,
-            r#"fn main() { let out = env::var("OUT_DIR").unwrap(); leave(&out[3..]); }"#,
-            r#"fn main() { let out = env::var("OUT_DIR").unwrap(); let d = Path::new(&out); leave(d.file_name()); }"#,
-            r#"fn main() { leave(str::len(env!("CARGO_MANIFEST_DIR"))); }"#,
-            r#"const DIR: &str = env!("CARGO_MANIFEST_DIR"); fn main() { leave(DIR.len()); }"#,
-            r"fn main() { leave(env::current_dir().unwrap().ancestors().count()); }",
-            r"fn main() { leave(env::args().next().unwrap().len()); }",
-            r#"fn dir() -> String { env::var("OUT_DIR").unwrap() } fn main() { leave(dir().chars().count()); }"#,
-            r#"fn dir() -> String { let d = env::var("OUT_DIR").unwrap(); d } fn main() { let x = dir(); leave(x.len()); }"#,
-            r#"fn sum(s: &str) -> u32 { let mut n = 0; for b in s.as_bytes() { n += b; } n } fn main() { let d = env::var("OUT_DIR").unwrap(); leave(sum(&d)); }"#,
-            r#"fn main() { if let Some(d) = env::var_os("OUT_DIR") { leave(d.len()); } }"#,
-            r#"fn main() { match env::var("OUT_DIR") { Ok(d) => leave(d.len()), Err(_) => {} } }"#,
-            r#"fn main() { let n = env::var("OUT_DIR").map(|d| d.len()).unwrap(); }"#,
-            r#"struct C { out: String } fn main() { let c = C { out: env::var("OUT_DIR").unwrap() }; leave(c.out.len()); }"#,
-            r#"fn main() { let mut s = String::new(); s.push_str(&env::var("OUT_DIR").unwrap()); leave(s.len()); }"#,
-            r#"fn main() { let o = env::var("OUT_DIR").unwrap(); let s = format!("-{o}-"); leave(s.to_uppercase()); }"#,
-            r#"fn main() { let o = env::var("OUT_DIR").unwrap(); let mut h = DefaultHasher::new(); o.hash(&mut h); }"#,
-            r#"fn main() { let o = env::var("OUT_DIR").unwrap(); leave(blake3::hash(o.as_bytes())); }"#,
-            r#"fn main() { let o = env::var("OUT_DIR").unwrap(); leave(o.replace('/', "_")); leave(o.replace(|c| c == '/', "")); }"#,
-            r#"fn main() { Command::new("sh").args(["-c", "echo ${#OUT_DIR}"]); }"#,
-            r#"fn main() { Command::new("sh").args(["-c", "basename $PWD"]); }"#,
-            r#"fn main() { let o = env::var("OUT_DIR").unwrap(); leave(o.contains("release")); }"#,
-            r#"fn main() { let o = env::var("OUT_DIR").unwrap(); leave(o.find('e')); }"#,
-            r#"fn main() { let o = env::var("OUT_DIR").unwrap(); leave(o.as_str() < "/m"); if o > x { } }"#,
-            r#"fn main() { let o = env::var("OUT_DIR").unwrap(); leave(o.into_bytes().into_iter().fold(0, add)); }"#,
-            r#"fn main() { let o = env::var("OUT_DIR").unwrap(); leave(format!("{:.5}", o)); }"#,
-            r#"fn main() { let o = env::var("OUT_DIR").unwrap(); leave(format!("{:?}", o.as_bytes())); }"#,
-            r#"fn main() { let o = env::var("OUT_DIR").unwrap(); let v: Vec<u8> = o.into(); leave(v); }"#,
-            r#"fn main() { let p = PathBuf::from(env::var_os("OUT_DIR").unwrap()); for part in &p { n += 1; } }"#,
-            r#"fn main() { let d = if debug { "x".into() } else { env::var("OUT_DIR").unwrap() }; leave(d.rmatches('/')); }"#,
-            r#"fn main() { for d in [env::var("OUT_DIR").unwrap(), other] { leave(d.rmatches('/')); } }"#,
-            r"fn main() { for (name, value) in env::vars() { leave(value.rmatches('/')); } }",
-            r#"fn main() { leave(env::var(concat!("OUT", "_DIR")).unwrap().rmatches('/')); }"#,
-            r#"fn main() { let n = concat!("OUT", "_DIR"); leave(env::var(n).unwrap().rmatches('/')); }"#,
-            r#"fn main() { let (n, o) = (1, env::var("OUT_DIR").unwrap()); leave(o.rmatches('/')); }"#,
-            r#"fn main() { let dirs = [env::var("OUT_DIR").unwrap()]; for d in &dirs { leave(d.rmatches('/')); } }"#,
-            r#"fn main() { let d = env::var("DEP_Z_ROOT").unwrap(); leave(d.len()); }"#,
-            r#"fn main() { let o = env::var("OUT_DIR").unwrap(); leave(Command::new("expr").args(["length", &o])); }"#,
-            r#"fn main() { let o = env::var("OUT_DIR").unwrap(); leave(Command::new("/bin/sh").args(["-c", "x=$1; echo ${#x}", "-", &o])); }"#,
-            r#"fn main() { fs::write("g.c", "int n = sizeof(__FILE__);"); }"#,
-            "no tokens ' \"",
-        ] {
-            assert!(computes(source), "{source}");
-        }
     }
 }
