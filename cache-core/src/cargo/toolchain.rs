@@ -317,10 +317,11 @@ fn identify_anew(
 
 /// The compiler behind a program, and whether that is the compiler itself.
 fn driver_of(found: &Path, around: &Surroundings<'_>) -> Result<Driver, ToolchainError> {
-    let of_env = |name| around.request.env.get(name).map(OsStrExt::as_bytes);
-    let words = ["RUSTUP_TOOLCHAIN", "RUSTUP_HOME", "HOME"].map(of_env);
+    let env = around.request.env;
+    let words = ["RUSTUP_TOOLCHAIN", "RUSTUP_HOME", "HOME"];
+    let words = words.map(|name| env.get(name).map(OsStrExt::as_bytes));
     // Where rustup is not told, it looks around in the directory.
-    let is_told = words.first().is_some_and(Option::is_some);
+    let is_told = env.get_nonempty("RUSTUP_TOOLCHAIN").is_some();
     let known = around.request.looked.filter(|_| is_told);
     let name = [Some(found.as_os_str().as_bytes())]
         .into_iter()
