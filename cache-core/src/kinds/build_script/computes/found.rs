@@ -5,7 +5,8 @@ use std::collections::BTreeSet;
 use super::plain::{In, is_list, is_path, is_variable, list, text_of};
 use super::rust::{Code, Name, Statement};
 use super::tokens::{
-    Token, arguments, at_commas, bound, declared, is_of_value, receiver, single_equals,
+    Token, arguments, at_arrow, at_commas, bound, declared, is_of_value, patterns_of_arms,
+    receiver, single_equals,
 };
 
 /// Methods whose closures are not given what they are called on.
@@ -48,7 +49,7 @@ fn in_statement(
     };
     let tokens = statement.tokens.as_slice();
     let mut here = Vec::new();
-    let mut found = given_to_functions(code, tokens, &scope);
+    let mut found = given_to_called(code, statement, &scope);
     if declared(tokens).is_some() {
         return found;
     }
@@ -57,10 +58,10 @@ fn in_statement(
         && let Some(at) = head.tokens.iter().position(|t| t.name() == Some("match"))
         && is_path(head.tokens.get(at + 1..).unwrap_or_default(), &scope)
     {
-        here.extend(patterns(tokens));
+        here.extend(patterns_of_arms(tokens, &["Err"]));
     }
     // `let dir = if … { path } else { path }`, `match … { … => path }`
-    let mut values = at_commas(tokens).into_iter().map(after_arrow);
+    let mut values = at_commas(tokens).into_iter().map(|arm| at_arrow(arm).1);
     let begins = head.and_then(|head| code.statements.get(head.begins?));
     if let Some(head) = begins
         && statement.is_last
@@ -71,7 +72,6 @@ fn in_statement(
         here.extend(bound(&head.tokens).unwrap_or_default());
     }
     here.extend(given_to_closures(tokens, &scope));
-    here.extend(given_to_variables(code, statement, &scope));
     here.extend(changed(tokens, &scope));
     found.extend(fields(tokens, &scope));
     let value = tokens.strip_prefix(&[Token::Name("return".into())]);
@@ -171,15 +171,6 @@ fn last_of_each(pattern: &[Token]) -> Vec<String> {
     names.map(str::to_owned).collect()
 }
 
-/// The value of an arm of a `match`.
-fn after_arrow(tokens: &[Token]) -> &[Token] {
-    let is_arrow = |pair: &[Token]| matches!(pair, [Token::Mark('='), Token::Mark('>')]);
-    let arrow = tokens.windows(2).position(is_arrow);
-    tokens
-        .get(arrow.map_or(0, |at| at + 2)..)
-        .unwrap_or_default()
-}
-
 fn until_and(tokens: &[Token]) -> &[Token] {
     let end = tokens.iter().position(|t| t.is('&')).filter(|at| *at > 0);
     tokens
@@ -212,65 +203,25 @@ fn fields(tokens: &[Token], scope: &In<'_>) -> Vec<Name> {
     found
 }
 
-/// Names in the patterns of the arms of a `match`, but not of errors.
-fn patterns(tokens: &[Token]) -> Vec<String> {
-    let mut found = Vec::new();
-    for (at, pair) in tokens.windows(2).enumerate() {
-        if pair.first().is_some_and(|t| t.is('=')) && pair.last().is_some_and(|t| t.is('>')) {
-            let pattern = tokens.get(..at).unwrap_or_default().iter().rev();
-            let pattern: Vec<_> = pattern.take_while(|token| !token.is(',')).collect();
-            let is_error = pattern.iter().any(|t| t.name() == Some("Err"));
-            let names = pattern.iter().filter_map(|t| t.name());
-            found.extend(
-                names
-                    .filter(|n| is_of_value(n) && !is_error)
-                    .map(str::to_owned),
-            );
-        }
-    }
-    found
-}
-
-/// The parameters of functions that a path is given to.
-fn given_to_functions(code: &Code, tokens: &[Token], scope: &In<'_>) -> Vec<Name> {
+/// The parameters of functions and closures that a path is given to.
+fn given_to_called(code: &Code, statement: &Statement, scope: &In<'_>) -> Vec<Name> {
+    let tokens = statement.tokens.as_slice();
     let mut found = Vec::new();
     for (at, pair) in tokens.windows(2).enumerate() {
         let [Token::Name(name), Token::Open('(')] = pair else {
             continue;
         };
-        let Some(parameters) = code.parameters.get(name) else {
-            continue;
-        };
-        let given = at_commas(arguments(tokens, at + 1));
         let is_declared = at.checked_sub(1).and_then(|b| tokens.get(b)?.name()) == Some("fn");
-        if given.len() != parameters.len() || is_declared {
+        if is_declared {
             continue;
         }
-        for (parameter, part) in parameters.iter().zip(given) {
-            if is_path(part, scope) {
-                found.push((Some(name.clone()), parameter.clone()));
+        let given = at_commas(arguments(tokens, at + 1));
+        for (function, parameters) in code.called(name, statement) {
+            if given.len() == parameters.len() {
+                let both = parameters.iter().zip(&given);
+                let paths = both.filter(|(_, part)| is_path(part, scope));
+                found.extend(paths.map(|(parameter, _)| (function.clone(), parameter.clone())));
             }
-        }
-    }
-    found
-}
-
-/// The parameters of closures that have a name and are given a path.
-fn given_to_variables(code: &Code, statement: &Statement, scope: &In<'_>) -> Vec<String> {
-    let mut found = Vec::new();
-    for (at, pair) in statement.tokens.windows(2).enumerate() {
-        let [Token::Name(name), Token::Open('(')] = pair else {
-            continue;
-        };
-        let given = at_commas(arguments(&statement.tokens, at + 1));
-        let positions =
-            (0..given.len()).filter(|at| given.get(*at).is_some_and(|p| is_path(p, scope)));
-        let closures = code
-            .closures
-            .iter()
-            .filter(|closure| closure.name == *name && closure.function == statement.function);
-        for (closure, position) in closures.flat_map(|c| positions.clone().map(move |at| (c, at))) {
-            found.extend(closure.parameters.get(position).cloned());
         }
     }
     found

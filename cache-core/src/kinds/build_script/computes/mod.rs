@@ -60,28 +60,19 @@ const PROGRAMS: [&str; 13] = [
     "wc", "xxd",
 ];
 
-/// What takes a text apart: words of shells, and of other languages.
-const TAKES_APART: [&str; 74] = [
-    "${#",
+/// What takes a text apart in scripts and in makefiles: above all what shells call for it.
+const TOOLS: [&str; 15] = [
+    "${#", "sum", "wc", "basename", "cut", "tr", "sed", "awk", "expr", "rev", "od", "xxd",
+    "base64", "length", "hash",
+];
+
+/// What scripts take a text apart by besides: words of shells, and of other languages.
+const OF_SCRIPTS: [&str; 59] = [
     "##",
     "%%",
     "%/",
-    "sum",
-    "wc",
-    "basename",
     "dirname",
-    "cut",
-    "tr",
-    "sed",
-    "awk",
-    "expr",
-    "rev",
-    "od",
-    "xxd",
-    "base64",
-    "length",
     "len",
-    "hash",
     "hashlib",
     "crc32",
     "digest",
@@ -138,29 +129,8 @@ const TAKES_APART: [&str; 74] = [
     "zlib",
 ];
 
-/// What a makefile takes a text apart by. It finds its own directory by others.
-const MAKE_TAKES_APART: [&str; 20] = [
-    "notdir",
-    "word",
-    "words",
-    "subst",
-    "findstring",
-    "basename",
-    "${#",
-    "sum",
-    "wc",
-    "cut",
-    "tr",
-    "sed",
-    "awk",
-    "expr",
-    "rev",
-    "od",
-    "xxd",
-    "base64",
-    "length",
-    "hash",
-];
+/// What makefiles take a text apart by besides. They find their own directory by other functions.
+const OF_MAKE: [&str; 5] = ["notdir", "word", "words", "subst", "findstring"];
 
 /// Extensions of scripts.
 const EXTENSIONS: [&str; 10] = [
@@ -204,7 +174,7 @@ pub(super) fn in_text(text: &[u8], variables: &[String]) -> bool {
     let any = |words: &[&str]| words.iter().any(|word| holds(text, word));
     let has_variable = variables.iter().any(|name| holds(text, name));
     let has_path = has_variable || any(&VARIABLES) || any(&PLACES);
-    has_path && (any(&TAKES_APART) || expands_a_part(text))
+    has_path && (any(&TOOLS) || any(&OF_SCRIPTS) || expands_a_part(text))
 }
 
 /// Whether a file tells `make` what to do.
@@ -219,7 +189,7 @@ pub(super) fn in_makefile(text: &[u8]) -> bool {
     text.split(|b| *b == b'\n').any(|line| {
         let any = |words: &[&str]| words.iter().any(|word| holds(line, word));
         let has_path = any(&VARIABLES) || any(&["CURDIR", "MAKEFILE_LIST", "pwd"]);
-        has_path && (any(&MAKE_TAKES_APART) || expands_a_part(line))
+        has_path && (any(&TOOLS) || any(&OF_MAKE) || expands_a_part(line))
     })
 }
 

@@ -16,7 +16,7 @@ use std::collections::BTreeSet;
 use super::VARIABLES;
 use super::rust::Name;
 use super::tokens::{
-    Token, arguments, at_commas, captured, receiver, replaces_parts, single_equals,
+    Token, arguments, at_arrow, at_commas, captured, receiver, replaces_parts, single_equals,
 };
 use super::words::{ADDS, COMPARES, ENDS, FUNCTIONS, KEEPS, MEASURES, READS, WRAPS};
 
@@ -230,18 +230,19 @@ pub(super) fn takes_apart(tokens: &[Token], known: &In<'_>) -> bool {
         || is_measured_or_shown(tokens, known)
 }
 
-/// Whether these are arms of a `match` of a path, or what is given to `matches!`, with a text that it may be.
+/// Whether these are arms of a `match` of a path, with a text that it may be.
 pub(super) fn is_matched(head: &[Token], arms: &[Token], known: &In<'_>) -> bool {
     let start = head.iter().position(|t| t.name() == Some("match"));
     let matched = start.and_then(|start| head.get(start + 1..));
-    let is_text = |arm: &[Token]| {
-        let is_arrow = |pair: &[Token]| matches!(pair, [Token::Mark('='), Token::Mark('>')]);
-        let arrow = arm.windows(2).position(is_arrow).unwrap_or(0);
-        let mut pattern = arm.get(..arrow).unwrap_or_default().iter();
-        pattern.any(|token| matches!(token, Token::Literal(_)))
-    };
     matched.is_some_and(|matched| is_path(matched, known))
-        && at_commas(arms).into_iter().any(is_text)
+        && at_commas(arms)
+            .into_iter()
+            .any(|arm| has_text(at_arrow(arm).0))
+}
+
+fn has_text(pattern: &[Token]) -> bool {
+    let mut pattern = pattern.iter();
+    pattern.any(|token| matches!(token, Token::Literal(_)))
 }
 
 /// Whether a method of a path is called that tells something of it.
@@ -279,10 +280,10 @@ fn is_measured_or_shown(tokens: &[Token], known: &In<'_>) -> bool {
         }
         Some([Token::Name(name), Token::Mark('!')]) if name == "matches" => {
             let given = at_commas(arguments(tokens, at + 2));
-            let (matched, pattern) = given.split_first().unzip();
-            let mut pattern = pattern.into_iter().flatten().copied().flatten();
-            matched.is_some_and(|matched| is_path(matched, known))
-                && pattern.any(|token| matches!(token, Token::Literal(_)))
+            let matched = given.split_first();
+            matched.is_some_and(|(matched, patterns)| {
+                is_path(matched, known) && patterns.iter().any(|pattern| has_text(pattern))
+            })
         }
         Some([Token::Name(name), Token::Mark('!')]) => {
             let given = at_commas(arguments(tokens, at + 2));

@@ -72,11 +72,11 @@ pub(super) type Name = (Option<String>, String);
 
 /// `let name = |parameters| …`
 #[derive(Debug)]
-pub(super) struct Closure {
-    pub(super) name: String,
+struct Closure {
+    name: String,
     /// The function that it is in.
-    pub(super) function: Option<String>,
-    pub(super) parameters: Vec<String>,
+    function: Option<String>,
+    parameters: Vec<String>,
 }
 
 impl Closure {
@@ -111,8 +111,8 @@ impl Closure {
 pub(super) struct Code {
     pub(super) statements: Vec<Statement>,
     /// The parameters of its functions, in order.
-    pub(super) parameters: BTreeMap<String, Vec<String>>,
-    pub(super) closures: Vec<Closure>,
+    parameters: BTreeMap<String, Vec<String>>,
+    closures: Vec<Closure>,
     /// Variables of the environment with paths, besides those of every script.
     pub(super) variables: Vec<String>,
     /// Names of what comes from paths, and whether from others than those that their function is given.
@@ -169,6 +169,19 @@ impl Code {
         }
     }
 
+    /// What a call in a statement may lead to: where its parameters are known, and which they are.
+    pub(super) fn called<'a>(
+        &'a self,
+        name: &'a str,
+        statement: &'a Statement,
+    ) -> impl Iterator<Item = (Option<String>, &'a Vec<String>)> {
+        let functions = self.parameters.get(name).into_iter();
+        let functions = functions.map(|parameters| (Some(name.to_owned()), parameters));
+        let closures = self.closures.iter();
+        let closures = closures.filter(move |c| c.name == name && c.function == statement.function);
+        functions.chain(closures.map(|c| (c.function.clone(), &c.parameters)))
+    }
+
     fn is_variable(&self, name: &str) -> bool {
         VARIABLES.contains(&name) || self.variables.iter().any(|variable| variable == name)
     }
@@ -209,10 +222,9 @@ impl Code {
             })
         };
         let program = |text: &str| text.trim_matches('"').rsplit('/').next().map(str::to_owned);
-        let tells_others = literals().filter_map(program);
-        let tells_others = tells_others
-            .into_iter()
-            .any(|p| INTERPRETERS.contains(&&*p));
+        let tells_others = literals()
+            .filter_map(program)
+            .any(|program| INTERPRETERS.contains(&&*program));
         let mut texts = literals().map(str::as_bytes);
         if tells_others && texts.any(|text| in_text(text, &self.variables)) {
             return true;
@@ -317,7 +329,7 @@ impl Code {
             is_path && names_any(&head.tokens, &["match"])
         });
         if let Some(head) = head {
-            here.extend(patterns_of_arms(tokens));
+            here.extend(patterns_of_arms(tokens, &[]));
             is_own |= self.has_own_path(head, &head.tokens);
         }
         if declared(tokens).is_none() && self.has_path(statement, tokens) {

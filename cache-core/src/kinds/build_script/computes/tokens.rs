@@ -115,18 +115,33 @@ pub(super) fn bound(tokens: &[Token]) -> Option<Vec<String>> {
     Some(names.map(str::to_owned).collect())
 }
 
-/// Names in the patterns of the arms of a `match`.
-pub(super) fn patterns_of_arms(tokens: &[Token]) -> Vec<String> {
+/// Names in the patterns of the arms of a `match`, but not in those that hold any of some words.
+pub(super) fn patterns_of_arms(tokens: &[Token], but: &[&str]) -> Vec<String> {
     let mut found = Vec::new();
-    for (at, pair) in tokens.windows(2).enumerate() {
-        if pair.first().is_some_and(|t| t.is('=')) && pair.last().is_some_and(|t| t.is('>')) {
-            let pattern = tokens.get(..at).unwrap_or_default().iter().rev();
-            let pattern = pattern.take_while(|token| !token.is(','));
-            let names = pattern.filter_map(Token::name);
-            found.extend(names.filter(|name| is_of_value(name)).map(str::to_owned));
-        }
+    for at in (0..tokens.len()).filter(|at| is_arrow(tokens, *at)) {
+        let before = tokens.get(..at).unwrap_or_default();
+        let start = before.iter().rposition(|token| token.is(','));
+        let pattern = before.get(start.map_or(0, |at| at + 1)..);
+        let pattern = pattern.filter(|pattern| !names_any(pattern, but));
+        let names = pattern.unwrap_or_default().iter().filter_map(Token::name);
+        found.extend(names.filter(|name| is_of_value(name)).map(str::to_owned));
     }
     found
+}
+
+/// The pattern and the value of an arm; without an arrow, all is value.
+pub(super) fn at_arrow(arm: &[Token]) -> (&[Token], &[Token]) {
+    match (0..arm.len()).find(|at| is_arrow(arm, *at)) {
+        Some(at) => (
+            arm.get(..at).unwrap_or_default(),
+            arm.get(at + 2..).unwrap_or_default(),
+        ),
+        None => (&[], arm),
+    }
+}
+
+fn is_arrow(tokens: &[Token], at: usize) -> bool {
+    matches!(tokens.get(at..at + 2), Some([first, second]) if first.is('=') && second.is('>'))
 }
 
 /// The tokens in the brackets that open at a position.
