@@ -23,6 +23,8 @@
 //! code of ours: it gets a shorter path to search (`shorter`). And a program that is looked for in `PATH` is looked for by
 //! notes, before it is executed where it is.
 //!
+//! Compilers of C are told of other names for directories (`prefix_map`).
+//!
 //! What can go wrong, and what is done about it:
 //! - The object cannot be loaded, and the loader complains: it is only asked for where a program
 //!   of this architecture names glibc's loader, has no set-user-id bit and no sanitizer's library (which
@@ -50,6 +52,8 @@ mod loader;
 mod looks;
 mod names;
 mod next;
+mod prefix_map;
+mod program;
 mod ring;
 mod shorter;
 mod sys;

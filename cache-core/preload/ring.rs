@@ -9,6 +9,7 @@ use core::ffi::c_int;
 use core::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 
 use super::answers::Answers;
+use super::prefix_map::PrefixMap;
 use super::shorter::Shorter;
 
 /// Where the page lies whose one system call the filter lets pass, in every process: between
@@ -147,6 +148,8 @@ pub(crate) struct Ring {
     pub(crate) answers: Answers,
     /// The search path that programs of the system get.
     pub(crate) shorter: Shorter,
+    /// What C compilers are told.
+    pub(crate) prefix_map: PrefixMap,
     notes: [Note; NOTES],
 }
 

@@ -8,7 +8,7 @@ use std::path::PathBuf;
 use std::process::{Child, Stdio};
 use std::time::{Duration, Instant};
 
-use crate::observe::{self, Depth, Observation};
+use crate::observe::{self, Depth, Object, Observation};
 use crate::os::env::Environment;
 
 /// A process to run: everything that its outcome may depend on, but for what [`SystemRunner`]
@@ -30,6 +30,8 @@ pub struct Command {
     pub stdin: Option<Vec<u8>>,
     /// The observer's object to load into it and what it starts (`observe::seccomp::preload`).
     pub(crate) preload: Option<PathBuf>,
+    /// What that tells compilers: see [`Object`].
+    pub(crate) prefix_map: Vec<(OsString, OsString)>,
 }
 
 impl Command {
@@ -43,6 +45,7 @@ impl Command {
             cwd: cwd.into(),
             stdin: None,
             preload: None,
+            prefix_map: Vec::new(),
         }
     }
 
@@ -164,7 +167,10 @@ impl Runner for SystemRunner {
                     forward(child, stdin, stdout, stderr);
                 }
             };
-            let object = command.preload.as_deref();
+            let object = command.preload.as_deref().map(|file| Object {
+                file,
+                prefix_map: &command.prefix_map,
+            });
             match observe::spawn(&mut command.process(), cwd, depth, object, with_child) {
                 Ok((status, (), observation)) => {
                     return Ok(Run {

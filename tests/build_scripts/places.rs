@@ -2,8 +2,8 @@
 
 use std::fs;
 
-use super::{builds, is_cached, project};
-use crate::harness::{Case, Mode};
+use super::{builds, counted, is_cached, project, runs_in, script};
+use crate::harness::{Case, Mode, manifest};
 
 #[test]
 fn another_checkout_and_another_target_directory_run_nothing() {
@@ -148,4 +148,96 @@ fn a_shell_that_is_told_where_it_is() {
     fs::remove_dir(&elsewhere).unwrap();
     case.unset("PWD");
     builds(&case, &[]);
+}
+
+/// Compiles C with debug information, and with a header that lies in `OUT_DIR`.
+const COMPILES: &str = "\
+    let include = out.join(\"include\");\
+    fs::create_dir(&include).unwrap();\
+    fs::write(include.join(\"value.h\"), \"static inline int given(void) { return 7; }\").unwrap();\
+    let object = out.join(\"value.o\");\
+    let include = format!(\"-I{}\", include.display());\
+    run(\"cc\", &[\"-g\", \"-c\", \"value.c\", &include, \"-o\", object.to_str().unwrap()]);\
+    run(\"ar\", &[\"crsD\", out.join(\"libvalue.a\").to_str().unwrap(), object.to_str().unwrap()]);\
+    println!(\"cargo:rustc-link-search=native={}\", out.display());\
+    println!(\"cargo:rustc-link-lib=static=value\");";
+
+const VALUE: &str = "#include <value.h>\nint value(void) { return given(); }\n";
+
+/// A program and a package that it depends on, which lies where cargo unpacks those of registries.
+fn with_dependency_in_c() -> Case {
+    let mut case = counted();
+    let home = case.root().join("home");
+    let package = home.join("registry/src/index/dep-1.0.0");
+    fs::create_dir_all(package.join("src")).expect("directories should be creatable");
+    let library = "unsafe extern \"C\" { fn value() -> i32; }\n\
+        pub fn of_c() -> i32 { unsafe { value() } }\n";
+    for (name, text) in [
+        ("Cargo.toml", &*manifest("dep", "")),
+        ("src/lib.rs", library),
+        ("build.rs", &script(COMPILES)),
+        ("value.c", VALUE),
+    ] {
+        fs::write(package.join(name), text).expect("a file should be writable");
+    }
+    case.env("CARGO_HOME", home);
+    case.env("CACHEWRAP_BUILD_SCRIPTS", "all");
+    let dependency = format!(
+        "[dependencies]\ndep = {{ path = '{}' }}\n",
+        package.display()
+    );
+    case.write("Cargo.toml", manifest("app", &dependency));
+    case.write("src/main.rs", "fn main() { print!(\"{}\", dep::of_c()); }");
+    case
+}
+
+/// Whether an object that a script left says where it was made.
+fn names_its_place(case: &Case) -> bool {
+    let out_dirs = walkdir::WalkDir::new(case.target()).into_iter().flatten();
+    let object = out_dirs.map(walkdir::DirEntry::into_path);
+    let mut object = object.filter(|path| path.ends_with("out/value.o"));
+    let object = fs::read(object.next().expect("there should be one")).expect("it is readable");
+    let place = case.target().into_os_string().into_encoded_bytes();
+    object.windows(place.len()).any(|part| part == place)
+}
+
+#[test]
+fn c_code_of_a_dependency_is_compiled_once_for_all_places() {
+    let mut case = with_dependency_in_c();
+    let build = |case: &Case, expected: &[&str]| {
+        case.wipe();
+        let runs = runs_in(case, || case.cargo(&["build"]).ok());
+        assert_eq!(runs, expected);
+        assert_eq!(case.printed("debug/app"), "7");
+    };
+    build(&case, &["dep"]);
+    assert!(!names_its_place(&case));
+    case.copy_project("elsewhere");
+    build(&case, &[]);
+    assert!(!names_its_place(&case));
+    case.env("CARGO_TARGET_DIR", case.root().join("a/target"));
+    build(&case, &[]);
+    for (name, value) in [
+        ("CACHEWRAP_TRIM_PATHS", "off"),
+        ("CACHEWRAP_PRELOAD", "off"),
+    ] {
+        case.env(name, value);
+        case.forget();
+        build(&case, &["dep"]);
+        assert!(names_its_place(&case), "{name}");
+        case.copy_project(name);
+        case.env("CARGO_TARGET_DIR", case.path("target"));
+        build(&case, &["dep"]);
+        case.unset(name);
+    }
+}
+
+#[test]
+fn c_code_of_an_own_package_says_where_it_is() {
+    let mut case = project(&format!("leave(\"x\"); {COMPILES}"));
+    case.write("value.c", VALUE);
+    builds(&case, &["app"]);
+    assert!(names_its_place(&case));
+    case.copy_project("elsewhere");
+    builds(&case, &["app"]);
 }

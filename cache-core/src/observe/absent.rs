@@ -4,8 +4,8 @@ use std::io;
 use std::path::Path;
 use std::process::{Child, Command};
 
-use super::Exit;
 use super::events::{Depth, Observation};
+use super::{Exit, Object};
 
 const WHY: &str = "built without the observer, which needs Linux on x86-64 or AArch64";
 
@@ -24,7 +24,7 @@ pub(crate) fn spawn<T>(
     _command: &mut Command,
     _cwd: Option<&Path>,
     _depth: Depth,
-    _object: Option<&Path>,
+    _object: Option<Object<'_>>,
     _with_child: impl FnOnce(&mut Child) -> T,
 ) -> io::Result<(Exit, T, Observation)> {
     Err(io::Error::new(io::ErrorKind::Unsupported, WHY))

@@ -13,6 +13,7 @@ mod seccomp;
 #[expect(unsafe_code, reason = "system calls that no safe library offers")]
 mod unix;
 
+use std::ffi::OsString;
 use std::io;
 use std::path::Path;
 use std::process::{Child, Command, ExitStatus};
@@ -30,6 +31,23 @@ pub use observer::is_observed;
 pub(crate) use observer::{PRELOADED_OBJECT, is_loadable, spawn};
 pub(crate) use unix::has_writer;
 pub use unix::{die_by_signal, survive_file_size_limit};
+
+/// What is loaded into observed processes.
+#[derive(Clone, Copy)]
+pub(crate) struct Object<'a> {
+    pub(crate) file: &'a Path,
+    /// Beginnings of paths, and what C compilers write for them into debug information.
+    pub(crate) prefix_map: &'a [(OsString, OsString)],
+}
+
+#[cfg(test)]
+impl<'a> From<&'a Path> for Object<'a> {
+    /// With nothing for compilers.
+    fn from(file: &'a Path) -> Self {
+        let prefix_map = &[];
+        Self { file, prefix_map }
+    }
+}
 
 /// How a process ended.
 pub(crate) type Exit = io::Result<ExitStatus>;

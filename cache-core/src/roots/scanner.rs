@@ -15,7 +15,8 @@ use super::{Root, Roots};
 /// names the standard library's `btree/append.rs`, and would be bound to a workspace `/app`.
 #[derive(Debug)]
 pub(crate) struct Scanner {
-    needles: Vec<(Root, memmem::Finder<'static>)>,
+    /// What is looked for, and the roots that it stands for.
+    needles: Vec<(Vec<Root>, memmem::Finder<'static>)>,
     /// The longest needle: what an occurrence across two pieces needs.
     reach: usize,
     /// The end of the previous pieces.
@@ -35,16 +36,23 @@ impl Scanner {
             .filter(|(root, _)| wanted(*root))
             .map(|(root, path)| {
                 let needle = path.as_os_str().as_bytes();
-                (root, memmem::Finder::new(needle).into_owned())
+                (vec![root], memmem::Finder::new(needle).into_owned())
             })
             .collect();
-        let longest = needles.iter().map(|(_, f)| f.needle().len()).max();
         Self {
+            reach: longest(&needles),
             needles,
-            reach: longest.unwrap_or(0),
             tail: Vec::new(),
             found: Vec::new(),
         }
+    }
+
+    /// Takes a mark as well for all roots: of content whose paths do not show.
+    pub(crate) fn hidden_behind(mut self, mark: &[u8]) -> Self {
+        let finder = memmem::Finder::new(mark).into_owned();
+        self.needles.push((Root::ALL.to_vec(), finder));
+        self.reach = longest(&self.needles);
+        self
     }
 
     /// Looks at the next piece.
@@ -63,14 +71,14 @@ impl Scanner {
     }
 
     fn look_at(&mut self, content: &[u8]) {
-        for (root, finder) in &self.needles {
-            if self.found.contains(root) {
+        for (roots, finder) in &self.needles {
+            if roots.iter().all(|root| self.found.contains(root)) {
                 continue;
             }
             let length = finder.needle().len();
             let mut all = finder.find_iter(content);
             if all.any(|at| !begins_name_of_source(content, at, length)) {
-                self.found.push(*root);
+                self.found.extend(roots);
             }
         }
     }
@@ -84,6 +92,12 @@ impl Scanner {
     pub(crate) fn found(&self) -> &[Root] {
         &self.found
     }
+}
+
+/// How long the longest is, bytes.
+fn longest<T>(needles: &[(T, memmem::Finder<'_>)]) -> usize {
+    let lengths = needles.iter().map(|(_, finder)| finder.needle().len());
+    lengths.max().unwrap_or(0)
 }
 
 /// Whether the text at `at` is a directory's end and the beginning of a longer name of a source file,
@@ -122,6 +136,17 @@ mod tests {
         assert_eq!(scan(&[b"\0x/app\0"]), [Root::Workspace]);
         assert_eq!(scan(&[b"before/appafter"]), [Root::Workspace]);
         assert!(scan(&[b"\0/ap /tmp/"]).is_empty());
+    }
+
+    #[test]
+    fn marks_stand_for_all_roots() {
+        for pieces in [&[&b"\0.gnu.lto_.inline\0"[..]][..], &[b"\0.gnu", b".lto_"]] {
+            let mut scanner = Scanner::new(&roots("/tmp/t", "/app")).hidden_behind(b".gnu.lto_");
+            for piece in pieces {
+                scanner.scan(piece);
+            }
+            assert_eq!(scanner.found(), Root::ALL);
+        }
     }
 
     #[test]

@@ -13,6 +13,7 @@
 //! | `LD_LIBRARY_PATH`, `LD_PRELOAD` | likewise, but for cargo's own directories: tools load what they find there |
 //! | variables that choose tools: `CC`, `CFLAGS_<target>`, `PKG_CONFIG*`, `CMAKE*`, … | likewise |
 //! | descriptors that it inherits | which are open for reading, and whether for a file |
+//! | names for directories in debug information, if any | as compilers are told them |
 //! | `CACHEWRAP_ENV`, `CACHEWRAP_KEY_SALT` | names and values; text |
 //!
 //! | does not enter | because |
@@ -118,6 +119,8 @@ pub(super) struct KeyParts<'a> {
     pub(super) processor: &'a [u8],
     pub(super) cwd: &'a Path,
     pub(super) umask: u32,
+    /// What [`super::debug_names`] says.
+    pub(super) prefix_map: &'a [(OsString, OsString)],
     pub(super) roots: &'a Roots,
     pub(super) env: &'a Environment,
     /// Names of further variables that the user wants in keys.
@@ -162,6 +165,12 @@ fn hash(hasher: &mut KeyHasher, parts: &KeyParts<'_>) {
     }
     hasher.bytes("umask", &parts.umask.to_le_bytes());
     hasher.end_part(|| "the umask".to_owned());
+    // A directory may have two paths.
+    let names = parts.prefix_map.iter().map(|(_, name)| name);
+    for name in names.collect::<BTreeSet<_>>() {
+        hasher.os("debug-name", name);
+        hasher.end_part(|| "names in debug information".to_owned());
+    }
     for (name, value) in parts.env.iter() {
         if enters(name, parts.env) && !says_nothing(name, value) {
             hasher.os("env", name);
@@ -292,6 +301,7 @@ mod tests {
         extra_env: Vec<String>,
         salt: &'static str,
         umask: u32,
+        prefix_map: Vec<(OsString, OsString)>,
     }
 
     fn case() -> Case {
@@ -305,6 +315,7 @@ mod tests {
             extra_env: vec![],
             salt: "",
             umask: 0o022,
+            prefix_map: vec![],
         }
     }
 
@@ -321,6 +332,7 @@ mod tests {
             processor: case.processor,
             cwd: Path::new("/home/registry/src/x-1.0.0"),
             umask: case.umask,
+            prefix_map: &case.prefix_map,
             roots: &roots,
             env: &case.env,
             extra_env: &case.extra_env,
@@ -352,6 +364,7 @@ mod tests {
         differs(&|c| c.processor = b"other");
         differs(&|c| c.salt = "salt");
         differs(&|c| c.umask = 0o077);
+        differs(&|c| c.prefix_map.push(("/t/".into(), "./target/".into())));
         differs(&|c| c.env.set("CARGO_FEATURE_A", "1"));
         differs(&|c| c.env.set("CC", ""));
         differs(&|c| c.env.set("CC", "clang"));

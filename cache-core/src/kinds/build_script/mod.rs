@@ -9,6 +9,7 @@
 //! | cargo starts the run through us | [`launcher`] |
 //! | which packages, which executables | [`package`] |
 //! | what is known before the run | [`key`] |
+//! | what directories are called in debug information of C | [`debug_names`] |
 //! | understanding a call | [`unit`] |
 //! | what it says to cargo | [`directives`] |
 //! | what it may make of the paths that it is told | [`computes`], from its [`sources`] |
@@ -23,6 +24,7 @@
 //! alone, see [`is_observed`](crate::is_observed).
 
 mod computes;
+mod debug_names;
 mod directives;
 mod key;
 pub(crate) mod launcher;

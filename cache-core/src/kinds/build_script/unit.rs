@@ -37,6 +37,7 @@ use crate::store::stats::{self, Events};
 use crate::unit::{Kind, Process, Ran, Rest, Unit};
 
 use super::computes;
+use super::debug_names;
 use super::directives::{Directive, directives};
 use super::key::{self, KeyParts};
 use super::package;
@@ -77,6 +78,7 @@ struct ScriptRun<'a> {
     digest: Digest,
     processor: Vec<u8>,
     toolchain: Digest,
+    prefix_map: Vec<(OsString, OsString)>,
 }
 
 impl<'a> ScriptRun<'a> {
@@ -138,9 +140,11 @@ impl<'a> ScriptRun<'a> {
         );
         let digest = memo.digest(&executable);
         let (_, digest) = digest.map_err(|e| BypassReason::NotByCargo.of(e))?;
+        let prefix_map = debug_names::of(manifest_dir, &roots, config.trim_paths_effective());
         let mut script = Self {
             request,
             args,
+            prefix_map,
             digest: digest.digest,
             processor: processor::identity().unwrap_or_default(),
             toolchain: toolchain.key,
@@ -176,6 +180,7 @@ impl<'a> ScriptRun<'a> {
             processor: &self.processor,
             cwd: self.run.scene.cwd,
             umask: fs::umask(),
+            prefix_map: &self.prefix_map,
             roots: &self.run.scene.roots,
             inherited: &self.run.inherited,
             env: self.request.env,
@@ -226,7 +231,9 @@ impl Unit for ScriptRun<'_> {
     }
 
     fn process(&self, is_observed: bool) -> Process<'_> {
-        self.run.process(self.request, is_observed)
+        let mut process = self.run.process(self.request, is_observed);
+        process.command.prefix_map.clone_from(&self.prefix_map);
+        process
     }
 
     fn keep<'a>(

@@ -27,7 +27,7 @@ use super::invocation::{Action, Invocation, Source};
 /// What the workspace is called in outputs.
 const WORKSPACE_NAME: &str = ".";
 /// What the target directory is called in outputs.
-const TARGET_NAME: &str = "./target";
+pub(crate) const TARGET_NAME: &str = "./target";
 
 /// The arguments that make the outputs independent of the roots.
 ///
@@ -64,8 +64,10 @@ fn prefixes(
     let mut prefixes = Vec::new();
     if trim == TrimPaths::All {
         for (root, home) in roots.spellings() {
-            if root == Root::CargoHome {
-                prefixes.extend(package(&invocation.source, home));
+            if root == Root::CargoHome
+                && let Source::File(source) = &invocation.source
+            {
+                prefixes.extend(package(source, home));
             }
         }
     }
@@ -193,11 +195,8 @@ pub(crate) fn remaps(invocation: &Invocation, trim: TrimPaths) -> bool {
 
 /// The unpacked package that a source belongs to, and the name that RFC 3127 gives it:
 /// `<name>-<version>` for a registry, `<name>-<hash>/<revision>` for git.
-fn package(source: &Source, home: &Path) -> Option<(PathBuf, OsString)> {
-    let Source::File(path) = source else {
-        return None;
-    };
-    let rest = path.strip_prefix(home).ok()?;
+pub(crate) fn package(source: &Path, home: &Path) -> Option<(PathBuf, OsString)> {
+    let rest = source.strip_prefix(home).ok()?;
     let names: Vec<&OsStr> = rest.components().map(Component::as_os_str).collect();
     let (depth, name) = match names.as_slice() {
         [registry, src, _, package, ..] if *registry == "registry" && *src == "src" => {
@@ -265,8 +264,8 @@ mod tests {
 
     #[test]
     fn packages_are_named_as_in_rfc_3127() {
-        let source = Source::File("/c/registry/src/index-1/foo-1.0.0/src/lib.rs".into());
-        let (path, name) = package(&source, Path::new("/c")).unwrap();
+        let source = Path::new("/c/registry/src/index-1/foo-1.0.0/src/lib.rs");
+        let (path, name) = package(source, Path::new("/c")).unwrap();
         assert_eq!(path, Path::new("/c/registry/src/index-1/foo-1.0.0"));
         assert_eq!(name, "foo-1.0.0");
     }

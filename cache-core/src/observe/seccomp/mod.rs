@@ -49,6 +49,10 @@ mod loader;
 mod memory;
 mod notes;
 mod paths;
+#[path = "../../../preload/prefix_map.rs"]
+#[expect(unsafe_code, reason = "memory that processes share")]
+#[expect(dead_code, reason = "those who read there are other programs")]
+mod prefix_map;
 mod preload;
 mod programs;
 mod resolve;

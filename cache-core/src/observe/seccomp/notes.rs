@@ -4,7 +4,7 @@
 //! process writes there by mistake spoils its own observation at most.
 
 use std::cell::{Cell, RefCell};
-use std::ffi::OsStr;
+use std::ffi::{OsStr, OsString};
 use std::io;
 use std::os::fd::AsRawFd;
 use std::os::unix::ffi::OsStrExt as _;
@@ -14,6 +14,7 @@ use std::sync::atomic::Ordering;
 use libc::c_long;
 
 use super::answers;
+use super::prefix_map::OPTION;
 use super::ring::{self, State};
 use super::sys::{Notification, SharedRing};
 use crate::inputs::input::FileType;
@@ -142,6 +143,18 @@ impl Notes {
             pending: RefCell::default(),
             room: Cell::new(0),
         })
+    }
+
+    /// Before any process has the memory: C compilers are to write the second of a pair into debug information where paths
+    /// begin with the first.
+    pub(super) fn name(&self, prefix_map: &[(OsString, OsString)]) {
+        for (number, (from, to)) in prefix_map.iter().enumerate() {
+            // What is before the first mark is taken for the beginning.
+            if !from.as_bytes().contains(&b'=') {
+                let option = [OPTION.as_bytes(), from.as_bytes(), b"=", to.as_bytes()];
+                self.ring.ring().prefix_map.put(number, &option.concat());
+            }
+        }
     }
 
     /// What processes get the memory by.

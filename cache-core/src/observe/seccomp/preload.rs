@@ -87,4 +87,97 @@ mod tests {
         }
         assert!(!is_loadable(&dir.path().join("none.so")));
     }
+
+    /// Compiles in a directory with headers of the target directory, and returns what the compiler leaves and says.
+    #[cfg(preload)]
+    fn compiled(dir: &Path, arguments: &str, is_mapped: bool) -> (Vec<u8>, String) {
+        use crate::observe::{Depth, Object, spawn};
+        let elsewhere = tempfile::tempdir().unwrap();
+        let file = super::super::tests::object(elsewhere.path());
+        let path = |name: &str| dir.join(name).into_os_string();
+        let prefix_map = [(path("target/"), "./target/".into())];
+        let prefix_map = if is_mapped { &prefix_map[..] } else { &[] };
+        let object = Object {
+            file: &file,
+            prefix_map,
+        };
+        let arguments = arguments.replace("DIR", dir.to_str().unwrap());
+        let script = format!(
+            "cd source && cc -I{}/target/include {arguments} -o ../left 2>&1",
+            dir.display()
+        );
+        let mut command = Command::new("/bin/sh");
+        command.args(["-c", &script]);
+        command.stdout(std::process::Stdio::piped());
+        let (status, said, seen) = spawn(
+            &mut command,
+            Some(dir),
+            Depth::Tree,
+            Some(object),
+            |child| std::io::read_to_string(child.stdout.take().unwrap()).unwrap(),
+        )
+        .unwrap();
+        assert!(status.unwrap().success(), "{script}: {said}");
+        assert_eq!(seen.missed, None, "{script}");
+        // The compiler draws names for what it hands on.
+        let said = said
+            .lines()
+            .filter(|line| !line.contains("/tmp/") && !line.contains("time"));
+        (std::fs::read(dir.join("left")).unwrap(), said.collect())
+    }
+
+    #[cfg(preload)]
+    #[test]
+    fn compilers_give_other_names_to_directories_in_debug_information_only() {
+        let dir = tempfile::Builder::new()
+            .prefix("x")
+            .tempdir_in("/var/tmp")
+            .unwrap();
+        let dir = dir.path().canonicalize().unwrap();
+        for name in ["source", "target/include", "target2"] {
+            std::fs::create_dir_all(dir.join(name)).unwrap();
+        }
+        let header = "static inline const char *h(void) { return __FILE__; }";
+        std::fs::write(dir.join("target/include/h.h"), header).unwrap();
+        std::fs::write(dir.join("target2/other.h"), "struct other { int x; };").unwrap();
+        for name in ["a.c", "a.cc"] {
+            let source = "#include <h.h>\n#include \"../target2/other.h\"\nstruct other o;\nconst char *a(void) { return h(); }";
+            std::fs::write(dir.join("source").join(name), source).unwrap();
+        }
+        let holds = |file: &[u8], text: &str| memchr::memmem::find(file, text.as_bytes()).is_some();
+        let target = dir.join("target/include").to_str().unwrap().to_owned();
+        let flag = format!("-fdebug-prefix-map={0}/target/=./target/", dir.display());
+        for arguments in [
+            "-g -c a.c",
+            "-gdwarf-4 -O2 -c a.cc",
+            "-g -pipe -flto -c a.c",
+            "-g -c a.c -save-temps=obj",
+        ] {
+            let (plain, said) = compiled(&dir, arguments, false);
+            let (mapped, now_said) = compiled(&dir, arguments, true);
+            let (told, _) = compiled(&dir, &format!("{flag} {arguments}"), false);
+            assert_ne!(plain, mapped, "{arguments}");
+            assert_eq!(said, now_said, "{arguments}");
+            // That is compressed.
+            if !arguments.contains("-flto") {
+                assert!(
+                    holds(&mapped, &format!("{target}/h.h")),
+                    "`__FILE__` of {arguments}"
+                );
+                assert_eq!(told, mapped, "{arguments}");
+                assert!(holds(&mapped, "./target/include"), "{arguments}");
+                assert!(!holds(&mapped, &format!("{target}\0")), "{arguments}");
+            }
+        }
+        for arguments in [
+            "-c a.c",
+            "-v -g -c a.c",
+            "-g -S -fverbose-asm a.c",
+            "-g -frecord-gcc-switches -c a.c",
+            "-g -fdebug-prefix-map=DIR/source=src -c a.c",
+        ] {
+            let plain = compiled(&dir, arguments, false);
+            assert_eq!(compiled(&dir, arguments, true), plain, "{arguments}");
+        }
+    }
 }

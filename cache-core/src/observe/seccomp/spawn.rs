@@ -17,7 +17,7 @@ use super::supervise::Supervisor;
 use super::sys::{self, Listener};
 use super::unix;
 use super::watchdog::Watchdog;
-use crate::observe::Exit;
+use crate::observe::{Exit, Object};
 
 /// Starts `command` in `cwd` under observation, with this object loaded into it where it can be,
 /// gives the child to `with_child` on a thread of its own (to read its streams), and returns when
@@ -29,14 +29,17 @@ pub(crate) fn spawn<T: Send>(
     command: &mut Command,
     cwd: Option<&Path>,
     depth: Depth,
-    object: Option<&Path>,
+    object: Option<Object<'_>>,
     with_child: impl FnOnce(&mut Child) -> T + Send,
 ) -> io::Result<(Exit, T, Observation)> {
     let object = object.filter(|_| preload::is_taken_by(command));
     let notes = object.and_then(|object| {
-        command.env(VARIABLE, object);
-        Notes::new().ok()
+        command.env(VARIABLE, object.file);
+        let notes = Notes::new().ok()?;
+        notes.name(object.prefix_map);
+        Some(notes)
     });
+    let object = object.map(|object| object.file);
     let trusts_page = notes.is_some();
     let search_path = variable(command, shorter::VARIABLE);
     let (send, receive) = mpsc::channel();

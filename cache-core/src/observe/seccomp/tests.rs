@@ -2,7 +2,7 @@ use std::path::Path;
 use std::process::{Command, Stdio};
 use std::sync::Barrier;
 
-use crate::observe::{Access, Depth, Observation, spawn};
+use crate::observe::{Access, Depth, Object, Observation, spawn};
 
 const THREADS: usize = 300;
 const FILES_EACH: usize = 5;
@@ -20,8 +20,14 @@ fn observe(command: &mut Command) -> Observation {
 /// What is seen of a command that runs in `dir` with the preloaded object.
 #[cfg(preload)]
 fn observe_with(command: &mut Command, dir: &Path, object: &Path) -> Observation {
-    let (status, (), observation) =
-        spawn(command, Some(dir), Depth::Tree, Some(object), |_| ()).unwrap();
+    let (status, (), observation) = spawn(
+        command,
+        Some(dir),
+        Depth::Tree,
+        Some(Object::from(object)),
+        |_| (),
+    )
+    .unwrap();
     assert!(status.unwrap().success());
     assert_eq!(observation.missed, None);
     observation
@@ -157,14 +163,19 @@ fn seen_below(dir: &Path, script: &str, object: Option<&Path>) -> (Vec<String>, 
     use std::io::Read as _;
     let mut command = Command::new("/bin/bash");
     command.args(["-ec", script]).stdout(Stdio::piped());
-    let (status, printed, observation) =
-        spawn(&mut command, Some(dir), Depth::Tree, object, |child| {
+    let (status, printed, observation) = spawn(
+        &mut command,
+        Some(dir),
+        Depth::Tree,
+        object.map(Object::from),
+        |child| {
             let mut printed = Vec::new();
             let out = child.stdout.as_mut().unwrap();
             out.read_to_end(&mut printed).unwrap();
             printed
-        })
-        .unwrap();
+        },
+    )
+    .unwrap();
     assert!(status.unwrap().success(), "{script}");
     assert_eq!(observation.missed, None, "{script}");
     assert_eq!(observation.noted > 0, object.is_some(), "{script}");
@@ -401,7 +412,7 @@ fn what_comes_and_goes_by_others_is_noted_again() {
         &mut command,
         Some(&dir),
         Depth::Tree,
-        Some(&object),
+        Some(Object::from(&*object)),
         |child| {
             let (stdin, stdout) = (child.stdin.as_mut(), child.stdout.as_mut());
             let (stdin, stdout) = (stdin.unwrap(), stdout.unwrap());
@@ -519,9 +530,13 @@ fn prints_the_same(main: &str, before: &str, expected: &str) {
     for object in [None, Some(&*object)] {
         let mut command = Command::new("/bin/bash");
         command.args(["-c", &script]).stdout(Stdio::piped());
-        let (_, printed, _) = spawn(&mut command, Some(&dir), Depth::Tree, object, |child| {
-            std::io::read_to_string(child.stdout.take().unwrap()).unwrap()
-        })
+        let (_, printed, _) = spawn(
+            &mut command,
+            Some(&dir),
+            Depth::Tree,
+            object.map(Object::from),
+            |child| std::io::read_to_string(child.stdout.take().unwrap()).unwrap(),
+        )
         .unwrap();
         let printed = printed.replace(dir.to_str().unwrap(), "<dir>");
         assert_eq!(printed, expected, "{main} {object:?}");
@@ -627,7 +642,7 @@ fn a_link_that_leads_elsewhere_after_it_was_looked_through_is_told() {
                 is_done.recv().unwrap();
                 child.stdin.take().unwrap().write_all(b"1").unwrap();
             };
-            let (dir, object) = (Some(&*dir), Some(&*object));
+            let (dir, object) = (Some(&*dir), Some(Object::from(&*object)));
             let spawned = spawn(&mut command, dir, Depth::Tree, object, with_child);
             spawned.unwrap().2
         });

@@ -25,6 +25,9 @@ const COMPRESSED: &[&[u8]] = &[
     b"PK\x03\x04",
 ];
 
+/// What the sections of an object file are called that a C compiler leaves for link-time optimisation, compressed.
+const FOR_LINK_TIME: &[u8] = b".gnu.lto_";
+
 /// What was captured.
 pub(crate) struct Captured {
     pub(crate) outputs: Vec<Output>,
@@ -51,7 +54,7 @@ pub(crate) fn capture(dir: &Path, roots: &Roots, store: &Store) -> Result<Captur
         dir,
         roots,
         store,
-        scanner: Scanner::new(roots),
+        scanner: Scanner::new(roots).hidden_behind(FOR_LINK_TIME),
         names: Names::of(&found)?,
         contained: Vec::new(),
         size: 0,

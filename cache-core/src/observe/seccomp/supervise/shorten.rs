@@ -142,7 +142,7 @@ mod tests {
 
     use super::*;
     use crate::observe::seccomp::tests::{compile, object};
-    use crate::observe::{Depth, Observation, spawn};
+    use crate::observe::{Depth, Object, Observation, spawn};
 
     const RUST: &str = "libone-0123456789abcdef.so";
 
@@ -158,11 +158,14 @@ mod tests {
         let path = path.collect::<Vec<_>>().join(OsStr::new(":"));
         command.args(["-c", script]).stdout(Stdio::piped());
         command.env("LD_LIBRARY_PATH", path).env("AFTER", "1");
-        let (status, printed, seen) =
-            spawn(&mut command, Some(dir), Depth::Tree, object, |child| {
-                std::io::read_to_string(child.stdout.take().unwrap()).unwrap()
-            })
-            .unwrap();
+        let (status, printed, seen) = spawn(
+            &mut command,
+            Some(dir),
+            Depth::Tree,
+            object.map(Object::from),
+            |child| std::io::read_to_string(child.stdout.take().unwrap()).unwrap(),
+        )
+        .unwrap();
         assert!(status.unwrap().success(), "{script}: {printed}");
         assert_eq!(seen.missed, None, "{script}");
         (printed, seen)
