@@ -23,6 +23,7 @@
 //! code of ours: it gets a shorter path to search (`shorter`). And a program that is looked for in `PATH` is looked for by
 //! notes, before it is executed where it is.
 //!
+//! Which variables a compiler's libraries ask for is noted too, where the observer wants to know (`variables`).
 //! Compilers of C are told of other names for directories (`prefix_map`).
 //!
 //! What can go wrong, and what is done about it:
@@ -57,6 +58,7 @@ mod program;
 mod ring;
 mod shorter;
 mod sys;
+mod variables;
 
 use core::ffi::{c_char, c_int};
 use core::mem::size_of;
@@ -92,6 +94,7 @@ unsafe extern "C" fn begin(_: c_int, _: *const *const c_char, environment: *mut 
         exec::hide(environment);
         if let Some(ring) = attach() {
             looks::begin(ring);
+            variables::begin(&*ring);
         }
     }
 }

@@ -49,6 +49,7 @@ union Pointer<F: Copy> {
 
 pub(crate) static FACCESSAT: Next = Next::new(b"faccessat");
 pub(crate) static FOPEN: Next = Next::new(b"fopen");
+pub(crate) static GETENV: Next = Next::new(b"getenv");
 pub(crate) static OPEN: Next = Next::new(b"open");
 pub(crate) static OPENAT: Next = Next::new(b"openat");
 pub(crate) static OPENDIR: Next = Next::new(b"opendir");
@@ -56,9 +57,10 @@ pub(crate) static REALPATH: Next = Next::new(b"realpath");
 pub(crate) static SPAWN: Next = Next::new(b"posix_spawn");
 pub(crate) static SPAWN_BY_PATH: Next = Next::new(b"posix_spawnp");
 
-static ALL: [&Next; 8] = [
+static ALL: [&Next; 9] = [
     &FACCESSAT,
     &FOPEN,
+    &GETENV,
     &OPEN,
     &OPENAT,
     &OPENDIR,
@@ -102,7 +104,7 @@ unsafe extern "C" fn each(object: *const Loaded, _: usize, passed: *mut c_void) 
     }
 }
 
-fn holds(object: &Loaded, header: &Header, address: usize) -> bool {
+pub(crate) fn holds(object: &Loaded, header: &Header, address: usize) -> bool {
     const LOAD: u32 = 1;
     let from = object.base.wrapping_add(header.address);
     header.kind == LOAD && (from..from.wrapping_add(header.memory_size)).contains(&address)

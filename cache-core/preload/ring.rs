@@ -6,7 +6,7 @@
 
 use core::cell::UnsafeCell;
 use core::ffi::c_int;
-use core::sync::atomic::{AtomicU32, AtomicU64, Ordering};
+use core::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 
 use super::answers::Answers;
 use super::prefix_map::PrefixMap;
@@ -30,6 +30,15 @@ pub(crate) const APPEAR: c_int = 0x6361_636a;
 /// The same by who is about to execute a program, where it is not known yet what its loader need not look
 /// through.
 pub(crate) const SHORTEN: c_int = 0x6361_636b;
+
+/// The same by who cannot note which variables its libraries ask for.
+pub(crate) const UNHEARD: c_int = 0x6361_636c;
+
+/// The number in a note of a variable that a library asks for: the library's path, and the name.
+pub(crate) const ASKED: u32 = u32::MAX - 2;
+
+/// The number in a note of a process whose libraries are heard from now on.
+pub(crate) const HEARD: u32 = u32::MAX - 1;
 
 /// The number in a note of no call: the latest call of the thread that changes directories has come back.
 pub(crate) const DONE: u32 = u32::MAX;
@@ -150,6 +159,8 @@ pub(crate) struct Ring {
     pub(crate) shorter: Shorter,
     /// What C compilers are told.
     pub(crate) prefix_map: PrefixMap,
+    /// Whether the observer wants to know which variables libraries ask for.
+    hears_variables: AtomicBool,
     notes: [Note; NOTES],
 }
 
@@ -160,6 +171,16 @@ impl Ring {
     /// The note that is taken as this one of all.
     pub(crate) fn note(&self, number: u64) -> Option<&Note> {
         self.notes.get(usize::try_from(number % NOTES as u64).ok()?)
+    }
+
+    /// For the reader, before anybody else has it: it wants to know which variables libraries ask for.
+    pub(crate) fn hear_variables(&self) {
+        self.hears_variables.store(true, Ordering::Release);
+    }
+
+    /// For writers: whether it does.
+    pub(crate) fn hears_variables(&self) -> bool {
+        self.hears_variables.load(Ordering::Acquire)
     }
 
     /// For writers: takes the next note for a look, if one is free.

@@ -86,7 +86,7 @@ pub enum Input {
         /// What it points to, as it says.
         target: RootedPath,
     },
-    /// A variable that the compiler itself read.
+    /// A variable that the compiler itself read, or a macro that was heard.
     Env {
         /// Its name; bytes, as environments need not be UTF-8.
         name: Vec<u8>,
@@ -102,7 +102,7 @@ pub enum Input {
     },
     /// The variables whose names occur in code that ran.
     ///
-    /// Reads of the environment cannot be observed, so they are inferred: of the
+    /// Reads of the environment are not observed but of libraries in the compiler (`names::heard`), so they are inferred: of the
     /// variables that are set, those whose names occur as bytes in any of `code` are
     /// exactly `variables`.
     CodeEnv {

@@ -1,6 +1,7 @@
 //! What the supervisor notes down.
 
-use std::path::Path;
+use std::collections::BTreeSet;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use crate::os::stamp::Stamp;
@@ -139,6 +140,10 @@ pub(crate) struct Observation {
     pub(crate) events: Vec<Event>,
     /// Parents of the processes, child first.
     pub(crate) parents: Vec<(u32, u32)>,
+    /// Processes whose libraries were heard, for as long as they ran the program that they end as.
+    pub(crate) heard: BTreeSet<u32>,
+    /// Libraries, and the variables that they asked for in processes that were heard.
+    pub(crate) asked: BTreeSet<(PathBuf, Vec<u8>)>,
     /// How many calls waited for the observer.
     pub(crate) announced: u64,
     /// How many were noted by the processes that made them.

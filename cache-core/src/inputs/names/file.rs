@@ -14,7 +14,7 @@ use crate::os::stamp::Stamp;
 
 use super::content::{self, Content};
 use super::program::Program;
-use super::{Found, elf, libc, text};
+use super::{Found, elf, heard, libc, text};
 
 /// Programs beyond this length are not looked at as a whole, bytes.
 const MAX_PROGRAM: u64 = 64 << 20;
@@ -101,6 +101,16 @@ fn is_for_users(file: &File) -> bool {
         let mut symbols = program.dynamic_symbols();
         symbols.any(|s| s.is_definition() && s.name_bytes().is_ok_and(libc::is_for_users))
     })
+}
+
+/// Whether a library can ask for variables by `getenv` only.
+pub(super) fn is_heard(path: &Path) -> Result<bool, PathError> {
+    let (_, len) = start(path)?;
+    if len > MAX_PROGRAM {
+        return Ok(false);
+    }
+    let content = fs::read(path)?;
+    Ok(Program::parse(&content).is_some_and(|program| heard::is_heard(&program)))
 }
 
 /// Whether code can ask for variables, as far as its functions tell.

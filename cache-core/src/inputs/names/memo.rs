@@ -1,14 +1,15 @@
 //! What was found in files of code so far, by their digests, under `names/`:
 //!
 //! ```text
-//! file = frame 'N' version 4 (see codec), body = opaque, named, asks
+//! file = frame 'N' version 5 (see codec), body = opaque, named, asks, heard
 //! opaque = whether the file is taken to name everything
 //! named  = map from name to how it occurs
 //! asks   = optional, whether the code can ask for variables
+//! heard  = optional, whether it can do so by `getenv` only
 //! ```
 //! Version history: 1, the first; 2, beginnings of names count; 3, debug information and
 //! symbols do not; 4, how a name occurs, whether a file hides what it names, and whether it
-//! asks at all.
+//! asks at all; 5, whether all that it asks for is heard.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -27,7 +28,7 @@ use super::{Code, Naming, file};
 
 pub(crate) const KIND: Kind = Kind {
     tag: b'N',
-    version: 4,
+    version: 5,
 };
 
 /// What is known of a file of code.
@@ -36,6 +37,7 @@ pub(crate) struct Known {
     opaque: bool,
     named: BTreeMap<Vec<u8>, Naming>,
     asks: Option<bool>,
+    heard: Option<bool>,
 }
 
 impl Known {
@@ -151,6 +153,18 @@ pub(super) fn asks(store: &Store, code: &Code<'_>) -> Result<bool, PathError> {
     known.asks = Some(asks);
     remember(store, code, &known, None)?;
     Ok(asks)
+}
+
+/// Whether code can ask for variables by `getenv` only.
+pub(super) fn is_heard(store: &Store, code: &Code<'_>) -> Result<bool, PathError> {
+    let mut known = recall(store, code);
+    if let Some(heard) = known.heard {
+        return Ok(heard);
+    }
+    let heard = file::is_heard(code.path)?;
+    known.heard = Some(heard);
+    remember(store, code, &known, None)?;
+    Ok(heard)
 }
 
 /// Notes that a file's naming a variable says nothing.

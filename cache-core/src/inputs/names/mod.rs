@@ -1,6 +1,6 @@
 //! Names of environment variables that occur in code.
 //!
-//! Reads of the environment cannot be observed. But a program that reads a variable
+//! Reads of the environment are not observed, but of libraries that can do so by one function only (`heard`). But a program that reads a variable
 //! must know its name, and the name then stands among the program's bytes. So for every
 //! file of code that took part in a compilation and is not part of the toolchain, the
 //! variables that are set *and* whose names occur in the file are taken for read.
@@ -22,6 +22,7 @@ mod content;
 mod elf;
 mod excuse;
 mod file;
+mod heard;
 mod home;
 mod libc;
 pub(crate) mod memo;
@@ -201,6 +202,17 @@ pub(crate) fn named(
 /// Notes that a file's naming a variable says nothing.
 pub(crate) fn note_excused(store: &Store, code: &Code<'_>, name: &[u8]) -> Result<(), PathError> {
     memo::note_excused(store, code, name)
+}
+
+/// Whether a variable that code was heard to ask for says anything.
+pub(crate) fn counts(name: &[u8], value: Option<&OsStr>) -> bool {
+    let says_something = |value: &OsStr| noise::what_counts(name, value.as_bytes()).is_some();
+    !noise::is_meaningless(name) && value.is_none_or(says_something)
+}
+
+/// Whether a library can ask for variables by the C library's `getenv` only, so that who stands before that hears of each.
+pub(crate) fn is_heard(store: &Store, code: &Code<'_>) -> Result<bool, PathError> {
+    memo::is_heard(store, code)
 }
 
 /// Whether a macro library can ask for variables that its callers name.

@@ -46,7 +46,7 @@ use crate::os::env::Environment;
 use crate::os::stamp::Stamp;
 use crate::outcome::Refusal;
 
-pub(crate) use sorter::Sorter;
+pub(crate) use sorter::{Sorter, is_shared_library};
 
 /// What a path was to the process.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -113,6 +113,10 @@ pub(crate) struct Summary {
     pub(crate) libraries: BTreeSet<Vec<u8>>,
     /// What a program asked for that is no file.
     pub(crate) facts: BTreeSet<Fact>,
+    /// Libraries that were read by a process of which it is not known what they ask for, by where they really are.
+    pub(crate) unheard: BTreeSet<PathBuf>,
+    /// Libraries, and the variables that they were heard to ask for.
+    pub(crate) variables: BTreeSet<(PathBuf, Vec<u8>)>,
     /// Whether a macro asked for the current directory.
     pub(crate) asked_directory: bool,
     /// Files that the process made itself and then ran, or read as a script may be.

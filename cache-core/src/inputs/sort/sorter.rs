@@ -1,5 +1,6 @@
 //! Taking events one after the other, and sorting them out.
 
+use std::collections::BTreeSet;
 use std::os::unix::ffi::OsStrExt as _;
 use std::path::{Component, Path};
 use std::sync::Arc;
@@ -71,6 +72,8 @@ pub(crate) struct Sorter<'a> {
     before: FxHashMap<u32, Arc<Path>>,
     /// Processes that have just moved a directory of their own away.
     moved: FxHashSet<u32>,
+    /// Processes of which it is known what their libraries ask for.
+    heard: &'a BTreeSet<u32>,
     pub(crate) summary: Summary,
 }
 
@@ -96,11 +99,19 @@ impl<'a> Sorter<'a> {
             resolving: None,
             before: FxHashMap::default(),
             moved: FxHashSet::default(),
-            summary: Summary::default(),
+            heard: &observation.heard,
+            summary: Summary {
+                variables: observation.asked.clone(),
+                ..Summary::default()
+            },
         })
     }
 
     pub(crate) fn add(&mut self, event: &Event) -> Result<(), Refusal> {
+        let is_loading = event.access == Access::Read && is_shared_library(&event.real);
+        if is_loading && !self.heard.contains(&event.pid) {
+            self.summary.unheard.insert(event.real.to_path_buf());
+        }
         let process = self.process(event.pid);
         self.note_resolving(event, process);
         let before = self.before.insert(event.pid, Arc::clone(&event.real));
@@ -545,7 +556,7 @@ fn is_interpreter(name: &str) -> bool {
 }
 
 /// `libx.so`, `libx.so.1.2`
-fn is_shared_library(path: &Path) -> bool {
+pub(crate) fn is_shared_library(path: &Path) -> bool {
     let name = path.file_name().unwrap_or_default().as_bytes();
     name.ends_with(b".so") || memchr::memmem::find(name, b".so.").is_some()
 }

@@ -17,7 +17,6 @@ use crate::inputs::sort::{self, Summary, Use};
 use crate::os::fs;
 use crate::os::stamp::Stamp;
 use crate::outcome::{NotStored, Refusal};
-use crate::roots::Escaping;
 
 use super::dep_info::DepInfo;
 use super::invocation::Invocation;
@@ -50,7 +49,7 @@ impl CompilerRecorder<'_> {
         if self.loads_asking_macro(summary)? {
             inputs.insert(self.told(Some(summary), dep_info)?);
         }
-        self.finish(inputs, dep_info, true)
+        self.finish(inputs, dep_info, Some(summary))
     }
 
     /// Whether a macro was loaded that can ask for variables by names that it is told.
@@ -63,7 +62,8 @@ impl CompilerRecorder<'_> {
         for library in libraries.filter(|library| !names::is_of_system(&library.path)) {
             let blob = self.base.scene.memo.digest(&library.path);
             let (_, blob) = blob?;
-            if self.asks(blob, &library.path)? {
+            let is_heard = self.base.is_heard(summary, blob, &library.path)?;
+            if !is_heard && self.asks(blob, &library.path)? {
                 return Ok(true);
             }
         }
@@ -135,23 +135,21 @@ impl CompilerRecorder<'_> {
         if asks {
             inputs.insert(self.told(None, dep_info)?);
         }
-        self.finish(inputs, dep_info, false)
+        self.finish(inputs, dep_info, None)
     }
 
     fn finish(
         &self,
         mut inputs: Facts,
         dep_info: &DepInfo,
-        is_observed: bool,
+        observed: Option<&Summary>,
     ) -> Result<Vec<Input>, Refusal> {
+        let is_observed = observed.is_some();
         inputs.tell_as_they_are(&self.base.scene.roots);
         // Variables with paths of this build that its sources only find files with.
         let mut included = Vec::new();
         for (name, value) in &dep_info.env {
-            let value = match value {
-                None => EnvValue::Unset,
-                Some(value) => EnvValue::Set(self.base.scene.roots.template(value, Escaping::Raw)),
-            };
+            let value = self.base.value(value.as_deref().map(OsStr::from_bytes));
             if let EnvValue::Set(template) = &value
                 && template.names_a_root()
             {
@@ -168,6 +166,13 @@ impl CompilerRecorder<'_> {
         let named = self.named_by_a_crate(&variables, &inputs, is_observed)?;
         for (template, _) in templates.iter().zip(named).filter(|(_, named)| *named) {
             self.base.bind(template.roots(), &mut inputs);
+        }
+        // What a macro makes of a path cannot be known.
+        for (name, value) in observed.map_or_else(Vec::new, |summary| self.base.heard(summary)) {
+            if let EnvValue::Set(template) = &value {
+                self.base.bind(template.roots(), &mut inputs);
+            }
+            inputs.insert(Input::Env { name, value });
         }
         Ok(inputs.into_inputs())
     }

@@ -73,6 +73,19 @@ impl Noted {
         self.call.number == ring::DONE
     }
 
+    /// Whether it tells that what the process's libraries ask for is noted from now on.
+    pub(super) fn is_heard(&self) -> bool {
+        self.call.number == ring::HEARD
+    }
+
+    /// The library and the name of a variable that it asks for, if it tells of that.
+    pub(super) fn asked(&self) -> Option<(&Path, &[u8])> {
+        let is_asked = self.call.number == ring::ASKED;
+        let (library, rest) = self.paths().filter(|_| is_asked)?;
+        let length = usize::try_from(self.call.second).ok()?;
+        Some((library, rest.get(..length)?))
+    }
+
     /// Whether it gave a plain file a name, or took one away.
     pub(super) fn is_change(&self) -> bool {
         let call = c_long::from(self.call.number);
@@ -143,6 +156,11 @@ impl Notes {
             pending: RefCell::default(),
             room: Cell::new(0),
         })
+    }
+
+    /// Before any process has the memory: it is to note which variables libraries ask for.
+    pub(super) fn hear_variables(&self) {
+        self.ring.ring().hear_variables();
     }
 
     /// Before any process has the memory: C compilers are to write the second of a pair into debug information where paths

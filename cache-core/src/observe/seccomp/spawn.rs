@@ -37,6 +37,9 @@ pub(crate) fn spawn<T: Send>(
         command.env(VARIABLE, object.file);
         let notes = Notes::new().ok()?;
         notes.name(object.prefix_map);
+        if depth == Depth::Usual {
+            notes.hear_variables();
+        }
         Some(notes)
     });
     let object = object.map(|object| object.file);

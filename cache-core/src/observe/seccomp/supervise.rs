@@ -334,6 +334,7 @@ impl<'a> Supervisor<'a> {
         }
         if access == Access::Execute {
             self.programs.changes(eyes.pid);
+            self.seen.heard.remove(&eyes.pid);
         }
         if access.may_fail_unseen() {
             self.expect(eyes, access);

@@ -122,6 +122,11 @@ impl Listener {
         is_without_path(call, ring::SHORTEN)
     }
 
+    /// Whether a call tells of a process that cannot note which variables its libraries ask for.
+    pub(super) fn is_unheard(call: &Notification) -> bool {
+        is_without_path(call, ring::UNHEARD)
+    }
+
     /// Answers a call with a new descriptor for a file, closed on exec. `false` if that cannot be done:
     /// the call still waits.
     pub(super) fn give(&self, id: u64, file: &impl AsRawFd) -> bool {

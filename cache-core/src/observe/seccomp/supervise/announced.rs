@@ -34,6 +34,9 @@ impl Supervisor<'_> {
             self.shorten();
             return Ok(());
         }
+        if Listener::is_unheard(call) {
+            return Err("a variable was asked for that cannot be noted".to_owned());
+        }
         if self.moving.remove(&call.tid) {
             self.forget();
         }

@@ -43,6 +43,16 @@ impl Supervisor<'_> {
         if noted.is_done() {
             return Ok(());
         }
+        if noted.is_heard() {
+            self.seen.heard.insert(pid);
+            return Ok(());
+        }
+        if let Some((library, name)) = noted.asked() {
+            self.seen
+                .asked
+                .insert((library.to_owned(), name.to_owned()));
+            return Ok(());
+        }
         let eyes = Eyes { pid, tid: call.tid };
         if noted.is_change() {
             return self.note_change(noted, eyes);
