@@ -16,7 +16,7 @@ use crate::harness::{
 const ROUTES: [&str; 2] = ["direct", "reexported"];
 
 /// `app` prints what the macro `text!()` of the crate `mac` expands to.
-fn project(route: &str, body: &str) -> Case {
+pub(crate) fn project(route: &str, body: &str) -> Case {
     let case = Case::new();
     let user = if route == "direct" { "mac" } else { "facade" };
     case.write("Cargo.toml", bin_manifest("app", &[user]))

@@ -9,6 +9,7 @@ pub(crate) mod kernel;
 pub(crate) mod libraries;
 mod links;
 pub(crate) mod listing;
+pub(crate) mod modes;
 pub(crate) mod names;
 pub(crate) mod places;
 pub(crate) mod processor;

@@ -73,12 +73,7 @@ impl Recorder<'_> {
             links.follow(path);
         }
         for (path, file_type) in &summary.met {
-            // What holds a root is there wherever that is; a user's home has nothing to do with most of them.
-            let holds_root = |root| {
-                let place = self.scene.roots.get(root);
-                root != Root::Home && place.is_some_and(|r| r.starts_with(path))
-            };
-            if !Root::ALL.into_iter().any(holds_root) {
+            if !self.holds_root(path) {
                 inputs.insert(Input::Exists {
                     path: self.scene.roots.relativize(path),
                     file_type: *file_type,
@@ -112,10 +107,20 @@ impl Recorder<'_> {
                 attributes,
             });
         }
+        self.note_modes(summary, &mut inputs)?;
         if !code.is_empty() {
             inputs.insert(self.code_env(&code, &summary.written_before)?);
         }
         Ok(inputs)
+    }
+
+    /// What holds a root is there wherever that is; a user's home has nothing to do with most of them.
+    pub(super) fn holds_root(&self, path: &Path) -> bool {
+        let holds = |root| {
+            let place = self.scene.roots.get(root);
+            root != Root::Home && place.is_some_and(|r| r.starts_with(path))
+        };
+        Root::ALL.into_iter().any(holds)
     }
 
     /// What the loaders of programs found in the table of libraries.
