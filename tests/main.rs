@@ -32,6 +32,7 @@ mod mapped_files;
 mod native_inputs;
 mod nested_workspaces;
 mod odd_places;
+mod permissions;
 mod proc_macros;
 mod random_edits;
 mod relocate;

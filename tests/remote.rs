@@ -9,6 +9,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 
 use crate::harness::{Case, bin_manifest, compare, lib_manifest, wrapper};
+use crate::proc_macros::project;
 
 const EVERYTHING: [&str; 3] = ["build", "--workspace", "--all-targets"];
 
@@ -103,6 +104,28 @@ fn another_machine_compiles_nothing() {
         at_machine(&mut case, "three", "read");
         compare(&case, args).ok().compiles(&[]);
     }
+}
+
+#[test]
+fn permissions_that_were_looked_at_are_asked_for() {
+    let looks = "use std::os::unix::fs::PermissionsExt as _;\
+        let looked = std::fs::symlink_metadata(\"looked-at\").unwrap();\
+        format!(\"{:o} {}\", looked.permissions().mode(), std::fs::read(\"read\").unwrap().len())";
+    let mut case = team(project("direct", looks));
+    let set = |case: &Case, mode| {
+        let permissions = fs::Permissions::from_mode(mode);
+        fs::set_permissions(case.path("looked-at"), permissions).expect("it should be ours");
+    };
+    case.write("looked-at", "").write("read", "text");
+    set(&case, 0o640);
+    at_machine(&mut case, "one", "write");
+    compare(&case, &["build"]).ok();
+    push(&case);
+    at_machine(&mut case, "two", "read");
+    compare(&case, &["build"]).ok().compiles(&[]);
+    set(&case, 0o600);
+    at_machine(&mut case, "three", "read");
+    compare(&case, &["build"]).ok().compiles(&["app"]);
 }
 
 #[test]

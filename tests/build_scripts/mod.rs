@@ -12,6 +12,7 @@ mod libraries;
 mod names;
 mod outputs;
 mod own_paths;
+mod permissions;
 mod places;
 mod preloaded;
 mod side_effects;

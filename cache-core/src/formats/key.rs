@@ -165,6 +165,16 @@ impl KeyHasher {
         self.bytes("length", &blob.len.to_le_bytes());
     }
 
+    fn file_type(&mut self, file_type: FileType) {
+        let name = match file_type {
+            FileType::File => "file",
+            FileType::Dir => "dir",
+            FileType::Other => "other",
+            FileType::Link => "link",
+        };
+        self.str("type", name);
+    }
+
     /// Adds an input.
     pub fn input(&mut self, input: &Input) {
         match input {
@@ -178,13 +188,7 @@ impl KeyHasher {
             }
             Input::Exists { path, file_type } => {
                 self.path("exists", path);
-                let name = match file_type {
-                    FileType::File => "file",
-                    FileType::Dir => "dir",
-                    FileType::Other => "other",
-                    FileType::Link => "link",
-                };
-                self.str("type", name);
+                self.file_type(*file_type);
             }
             Input::Absent { path } => self.path("absent", path),
             Input::Permission {
@@ -194,6 +198,19 @@ impl KeyHasher {
             } => {
                 self.path("permission", path);
                 self.bytes("asked", &[*asked, u8::from(*granted)]);
+            }
+            Input::Mode {
+                path,
+                itself,
+                mask,
+                mode,
+                file_type,
+            } => {
+                self.path("mode", path);
+                self.bytes("itself", &[u8::from(*itself)]);
+                self.bytes("mask", &mask.to_le_bytes());
+                self.bytes("is", &mode.to_le_bytes());
+                self.file_type(*file_type);
             }
             Input::Attributes { path, attributes } => {
                 self.path("attributes", path);

@@ -10,13 +10,14 @@ use std::ffi::OsStr;
 use std::os::unix::ffi::OsStrExt as _;
 use std::path::{Path, PathBuf};
 
-use crate::formats::digest::BlobRef;
+use crate::formats::digest::{BlobRef, Digest};
 use crate::formats::manifest::{InputManifest, InputSet};
 use crate::inputs::asks;
 use crate::inputs::input::{EnvValue, FileType, Input};
 use crate::inputs::kernel;
 use crate::inputs::libraries::{self, Libraries};
 use crate::inputs::listing;
+use crate::inputs::modes;
 use crate::inputs::names::{self, Code};
 use crate::inputs::search;
 use crate::looked::Looked;
@@ -139,6 +140,13 @@ impl<'a> Checker<'a> {
                     .and_then(|p| listing::attributes(&p).ok());
                 compare("attributes", path, "others", now == Some(*attributes))
             }
+            Input::Mode {
+                path, itself, mask, ..
+            } => {
+                let now = self.world.at(path).and_then(|p| modes::look(&p, *itself));
+                let now = now.map(|now| modes::input(path.clone(), *itself, *mask, &now));
+                compare("mode", path, "otherwise", now.as_ref() == Some(input))
+            }
             Input::Link { path, target } => {
                 // A root may have several spellings, one of which the link gives it.
                 let now = self.world.at(path).and_then(|p| fs::read_link(&p).ok());
@@ -152,24 +160,7 @@ impl<'a> Checker<'a> {
                 let same = found.is_some() && found == self.world.at(path);
                 compare("program", path, "another program in PATH", same)
             }
-            Input::Modes { modes } => {
-                let files = self
-                    .manifest
-                    .inputs_of(set)
-                    .filter_map(|(_, input)| match input {
-                        Input::File { path, .. } => Some(path),
-                        _ => None,
-                    });
-                if listing::modes(files, &self.world.scene.roots) == *modes {
-                    return Ok(());
-                }
-                Err(change(
-                    "modes",
-                    "the inputs",
-                    "as recorded",
-                    "other permissions",
-                ))
-            }
+            Input::Modes { modes } => self.modes(*modes, set),
             Input::NoProgram { name } => match self.world.program(name) {
                 None => Ok(()),
                 Some(now) => Err(change(
@@ -224,6 +215,23 @@ impl<'a> Checker<'a> {
             looked.has_seen(place, *blob);
         }
         compare("file", path, "of another content", same)
+    }
+
+    fn modes(&self, recorded: Digest, set: &InputSet) -> Result<(), Change> {
+        let inputs = self.manifest.inputs_of(set);
+        let files = inputs.filter_map(|(_, input)| match input {
+            Input::File { path, .. } => Some(path),
+            _ => None,
+        });
+        if listing::modes(files, &self.world.scene.roots) == recorded {
+            return Ok(());
+        }
+        Err(change(
+            "modes",
+            "the inputs",
+            "as recorded",
+            "other permissions",
+        ))
     }
 
     fn env(&self, name: &[u8], value: &EnvValue) -> Result<(), Change> {

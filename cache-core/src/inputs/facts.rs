@@ -67,6 +67,7 @@ fn as_it_is(input: &Input, roots: &Roots) -> Option<Input> {
     | Input::Absent { path }
     | Input::Link { path, .. }
     | Input::Permission { path, .. }
+    | Input::Mode { path, .. }
     | Input::Attributes { path, .. }) = &mut told
     else {
         return None;
@@ -99,6 +100,7 @@ impl Sorted {
             Input::Attributes { path, .. } => (11, &path.rest, root(path)),
             Input::Permission { path, asked, .. } => (12 + asked, &path.rest, root(path)),
             Input::Told { .. } => (8, b"", 1),
+            Input::Mode { path, itself, .. } => (20 + u8::from(*itself), &path.rest, root(path)),
         }
     }
 }

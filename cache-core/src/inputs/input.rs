@@ -19,7 +19,8 @@
 //! | `Told` | the variables named by these words have these values | a macro asks for what it is told |
 //! | `Argument` | the option, or fact of the machine, has this value | it shaped messages that were printed, or was asked for |
 //! | `Modes` | the files have these permissions | any of them may have been copied with them |
-//! | `Permission` | the path may be used so, or not | it was asked for, and not everybody gets the same answer |
+//! | `Permission` | the path may be used so, or not | it was asked for, or executed |
+//! | `Mode` | the path has these permissions, and is no link perhaps | whoever looked at it may mind (see `modes`) |
 //! | `Attributes` | the path has these extended attributes | they were asked for |
 //! | `RootValue` | the root is at this path | an output contains the path, or something was reached from it |
 
@@ -162,6 +163,19 @@ pub enum Input {
         /// Names and values, ordered by name.
         variables: Vec<(Vec<u8>, Vec<u8>)>,
     },
+    /// The path has these permissions.
+    Mode {
+        /// Where it is.
+        path: RootedPath,
+        /// Whether it is about what has this name itself, which is no link then.
+        itself: bool,
+        /// Which of the permissions count.
+        mask: u16,
+        /// Those of them that it has.
+        mode: u16,
+        /// As what it is there.
+        file_type: FileType,
+    },
 }
 
 impl Input {
@@ -176,6 +190,7 @@ impl Input {
             | Self::Program { path, .. }
             | Self::Permission { path, .. }
             | Self::Attributes { path, .. }
+            | Self::Mode { path, .. }
             | Self::RootValue { value: path, .. } => is_below(path),
             Self::Link { path, target } => is_below(path) || is_below(target),
             Self::Env { value, .. } => match value {

@@ -3,12 +3,14 @@
 pub(crate) mod asks;
 pub(crate) mod check;
 pub(crate) mod facts;
+mod heard;
 pub(crate) mod inherited;
 pub(crate) mod input;
 pub(crate) mod kernel;
 pub(crate) mod libraries;
 mod links;
 pub(crate) mod listing;
+pub(crate) mod modes;
 pub(crate) mod names;
 pub(crate) mod places;
 pub(crate) mod processor;

@@ -23,7 +23,7 @@ use serde::{Deserialize, Serialize};
 use super::check::World;
 use super::input::{EnvValue, FileType, Input};
 use super::names::{self, Code};
-use super::{listing, places};
+use super::{listing, modes, places};
 use crate::formats::digest::BlobRef;
 use crate::os::fs;
 use crate::os::stamp::Stamp;
@@ -57,6 +57,11 @@ pub(crate) enum Question {
     },
     Attributes(RootedPath),
     Told(Option<Vec<u32>>),
+    Mode {
+        path: RootedPath,
+        itself: bool,
+        mask: u16,
+    },
 }
 
 /// The questions that an input set answers, in its order.
@@ -84,6 +89,13 @@ pub(crate) fn questions(inputs: &[Input]) -> Vec<Question> {
             },
             Input::Attributes { path, .. } => Question::Attributes(path.clone()),
             Input::Told { words, .. } => Question::Told(words.clone()),
+            Input::Mode {
+                path, itself, mask, ..
+            } => Question::Mode {
+                path: path.clone(),
+                itself: *itself,
+                mask: *mask,
+            },
         })
         .collect()
 }
@@ -223,6 +235,10 @@ impl<'a> Asker<'a> {
                 words: words.clone(),
                 variables: names::told(scene.env, words.as_deref()),
             },
+            Question::Mode { path, itself, mask } => {
+                let now = modes::look(&self.world.at(path)?, *itself)?;
+                modes::input(path.clone(), *itself, *mask, &now)
+            }
             Question::CodeEnv { .. } | Question::Modes => return None,
         })
     }

@@ -18,18 +18,18 @@ use rustc_hash::FxHashSet;
 
 use crate::formats::digest::BlobRef;
 use crate::inputs::facts::Facts;
-use crate::inputs::input::{EnvValue, FileType, Input};
+use crate::inputs::input::{FileType, Input};
 use crate::inputs::libraries::{self, Libraries};
 use crate::inputs::links::{Links, end_of_links};
 use crate::inputs::listing;
 use crate::inputs::names::{self, Content};
 use crate::inputs::places::{bindings_to, with_open_roots};
 use crate::inputs::search;
-use crate::inputs::sort::{self, Code, Seen, Summary, Use};
+use crate::inputs::sort::{Code, Seen, Summary, Use};
 use crate::os::fs;
 use crate::os::stamp::Stamp;
 use crate::outcome::{NotStored, Refusal};
-use crate::roots::{Escaping, Root};
+use crate::roots::Root;
 use crate::scene::Scene;
 
 /// What recording needs to know.
@@ -73,12 +73,7 @@ impl Recorder<'_> {
             links.follow(path);
         }
         for (path, file_type) in &summary.met {
-            // What holds a root is there wherever that is; a user's home has nothing to do with most of them.
-            let holds_root = |root| {
-                let place = self.scene.roots.get(root);
-                root != Root::Home && place.is_some_and(|r| r.starts_with(path))
-            };
-            if !Root::ALL.into_iter().any(holds_root) {
+            if !self.holds_root(path) {
                 inputs.insert(Input::Exists {
                     path: self.scene.roots.relativize(path),
                     file_type: *file_type,
@@ -113,62 +108,20 @@ impl Recorder<'_> {
                 attributes,
             });
         }
+        self.note_modes(summary, &mut inputs)?;
         if !code.is_empty() {
             inputs.insert(self.code_env(&code, &summary.written_before)?);
         }
         Ok(inputs)
     }
 
-    /// Leaves out code that was heard whenever it asked for a variable: what it asked for is known.
-    fn leave_out_heard(
-        &self,
-        summary: &Summary,
-        code: &mut Vec<(BlobRef, PathBuf)>,
-    ) -> Result<(), Refusal> {
-        for (blob, path) in std::mem::take(code) {
-            if !self.is_heard(summary, blob, &path)? {
-                code.push((blob, path));
-            }
-        }
-        Ok(())
-    }
-
-    /// Whether a library was heard whenever it asked for a variable.
-    pub(crate) fn is_heard(
-        &self,
-        summary: &Summary,
-        blob: BlobRef,
-        path: &Path,
-    ) -> Result<bool, Refusal> {
-        if !sort::is_shared_library(path) || summary.unheard.contains(&fs::canonicalize(path)?) {
-            return Ok(false);
-        }
-        let code = names::Code { blob, path };
-        names::is_heard(self.scene.store, &code).map_err(Refusal::from)
-    }
-
-    /// The variables that libraries were heard to ask for, and their values; those of the toolchain are told by the key.
-    pub(crate) fn heard(&self, summary: &Summary) -> Vec<(Vec<u8>, EnvValue)> {
-        let is_of_toolchain =
-            |path: &Path| self.scene.roots.relativize(path).root == Some(Root::Sysroot);
-        let variables = summary.variables.iter().filter(|(library, name)| {
-            let in_key = (self.in_key)(OsStr::from_bytes(name));
-            !in_key && !names::is_of_system(library) && !is_of_toolchain(library)
-        });
-        let names: BTreeSet<&[u8]> = variables.map(|(_, name)| name.as_slice()).collect();
-        let values = names.into_iter().filter_map(|name| {
-            let value = self.scene.env.get(OsStr::from_bytes(name));
-            names::counts(name, value).then(|| (name.to_vec(), self.value(value)))
-        });
-        values.collect()
-    }
-
-    /// What somebody was answered who asked for a variable, roots left open.
-    pub(crate) fn value(&self, value: Option<&OsStr>) -> EnvValue {
-        value.map_or(EnvValue::Unset, |value| {
-            let value = value.as_bytes();
-            EnvValue::Set(self.scene.roots.template(value, Escaping::Raw))
-        })
+    /// What holds a root is there wherever that is; a user's home has nothing to do with most of them.
+    pub(super) fn holds_root(&self, path: &Path) -> bool {
+        let holds = |root| {
+            let place = self.scene.roots.get(root);
+            root != Root::Home && place.is_some_and(|r| r.starts_with(path))
+        };
+        Root::ALL.into_iter().any(holds)
     }
 
     /// What the loaders of programs found in the table of libraries.

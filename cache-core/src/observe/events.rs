@@ -46,6 +46,8 @@ pub(crate) enum Access {
     FindLibraries,
     /// Look at its metadata (`stat` and its kin).
     Stat,
+    /// Look at the metadata of what has this name itself, which may be a link (`lstat` and its kin).
+    StatItself,
     /// Ask whether it may be used (`access` and its kin).
     Ask(Permissions),
     /// Ask for its extended attributes.
@@ -85,12 +87,18 @@ impl Access {
         matches!(
             self,
             Self::Stat
+                | Self::StatItself
                 | Self::Ask(_)
                 | Self::Attributes
                 | Self::FileSystem
                 | Self::ReadLink
                 | Self::Enter
         )
+    }
+
+    /// Whether it looks at metadata.
+    pub(crate) fn is_stat(self) -> bool {
+        matches!(self, Self::Stat | Self::StatItself)
     }
 
     /// Whether what another call made may be gone afterwards.

@@ -139,7 +139,6 @@ impl Stamp {
     }
 
     /// Looks at what has this name itself, which may be a link.
-    #[cfg_attr(not(observer), expect(dead_code, reason = "only the observer asks"))]
     pub(crate) fn of_name(path: &Path) -> Result<Self, PathError> {
         look(What::Name(path)).context("look at", path)
     }

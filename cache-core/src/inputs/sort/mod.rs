@@ -41,7 +41,8 @@ use rustc_hash::FxHashSet;
 
 use crate::inputs::input::FileType;
 use crate::inputs::kernel::Fact;
-use crate::observe::{Access, Event, Observation, Permissions};
+use crate::inputs::modes::Looks;
+use crate::observe::{Event, Observation, Permissions};
 use crate::os::env::Environment;
 use crate::os::stamp::Stamp;
 use crate::outcome::Refusal;
@@ -91,10 +92,14 @@ pub(crate) struct Summary {
     pub(crate) followed: Vec<PathBuf>,
     /// Those of them that were there and no links, and what they were.
     pub(crate) met: Vec<(PathBuf, FileType)>,
+    /// Permissions that may have been minded.
+    pub(crate) modes: Looks,
+    /// Paths that were found to be no links, and whether the same goes for all on the way to them.
+    pub(crate) plain: BTreeSet<(PathBuf, bool)>,
     /// Paths whose extended attributes were asked for.
     pub(crate) attributes: Vec<PathBuf>,
-    /// Paths that it was asked for whether they may be used, where the answer is not the same
-    /// for everybody.
+    /// Paths that it was asked for whether they may be used, where somebody minds the answer or it is not
+    /// the same for everybody.
     pub(crate) asked: Vec<(PathBuf, Permissions)>,
     /// Programs that were executed, or tried to, by path.
     pub(crate) executed: Vec<PathBuf>,
@@ -197,6 +202,9 @@ pub(crate) trait Subject {
         false
     }
 
+    /// The environment that it was started with.
+    fn env(&self) -> &Environment;
+
     /// Whether a file of text that a program other than the compiler reads may be code.
     fn may_be_script(&self, _path: &Path) -> bool {
         true
@@ -206,11 +214,17 @@ pub(crate) trait Subject {
 /// Whether an event is a shell's look at the directory that it is told to be in (`PWD`). It only
 /// decides how the shell calls that directory, and the name is a variable like others.
 pub(crate) fn is_look_at_pwd(event: &Event, env: &Environment) -> bool {
-    event.access == Access::Stat
+    event.access.is_stat()
         && event.found.is_some_and(|f| f.file_type == FileType::Dir)
         && env
             .get("PWD")
             .is_some_and(|pwd| event.path.as_os_str() == pwd)
+}
+
+/// Whether a directory is one of those that `LD_LIBRARY_PATH` names.
+pub(crate) fn is_library_path(path: &Path, env: &Environment) -> bool {
+    let dirs = env.get("LD_LIBRARY_PATH");
+    dirs.is_some_and(|dirs| std::env::split_paths(dirs).any(|dir| dir == path))
 }
 
 /// Sorts out an observation.

@@ -1,5 +1,7 @@
 //! Taking events one after the other, and sorting them out.
 
+mod minded;
+
 use std::collections::BTreeSet;
 use std::os::unix::ffi::OsStrExt as _;
 use std::path::{Component, Path};
@@ -9,6 +11,7 @@ use rustc_hash::{FxHashMap, FxHashSet};
 
 use crate::inputs::input::FileType;
 use crate::inputs::kernel::{self, Fact, Told};
+use crate::inputs::modes;
 use crate::observe::{Access, Event, Observation, Permissions};
 
 use super::{Code, Program, Seen, Subject, Summary, Use};
@@ -27,6 +30,8 @@ struct Process {
     walks: bool,
     /// Whether it runs what it reads.
     interprets: bool,
+    /// Whether it is known to mind no permissions.
+    is_indifferent: bool,
 }
 
 /// How the names of programs begin that run what they read, from archives too.
@@ -70,6 +75,8 @@ pub(crate) struct Sorter<'a> {
     resolving: Option<u32>,
     /// What each process used last.
     before: FxHashMap<u32, Arc<Path>>,
+    /// The path that each process was executed by.
+    running: FxHashMap<u32, Arc<Path>>,
     /// Processes that have just moved a directory of their own away.
     moved: FxHashSet<u32>,
     /// Processes of which it is known what their libraries ask for.
@@ -98,6 +105,7 @@ impl<'a> Sorter<'a> {
             loaded_macro: false,
             resolving: None,
             before: FxHashMap::default(),
+            running: FxHashMap::default(),
             moved: FxHashSet::default(),
             heard: &observation.heard,
             summary: Summary {
@@ -115,7 +123,7 @@ impl<'a> Sorter<'a> {
         let process = self.process(event.pid);
         self.note_resolving(event, process);
         let before = self.before.insert(event.pid, Arc::clone(&event.real));
-        let is_look = event.access == Access::Stat;
+        let is_look = event.access.is_stat();
         if kernel::leads_by_process(&event.path) && self.is_foreign(process) && !is_look {
             return Err(NotStored::Machine.at(&event.path));
         }
@@ -147,9 +155,12 @@ impl<'a> Sorter<'a> {
             Access::Read => self.read(event, process),
             Access::FindLibraries => self.find_libraries(event, process),
             Access::ReadLink | Access::Enter => self.follow(event, process),
-            Access::Stat => self.look(event, process),
+            Access::Stat | Access::StatItself => self.look(event, process),
             Access::Ask(permissions) => {
-                let matters = self.is_foreign(process) && depends_on_user(event, permissions);
+                let is_minded = self.minds(process) && event.found.is_some();
+                let asks = permissions.bits() != 0;
+                let matters = self.is_foreign(process)
+                    && (depends_on_user(event, permissions) || (is_minded && asks));
                 if matters && !self.is_irrelevant(event) {
                     let path = self.recorded(event);
                     self.summary.asked.push((path.to_path_buf(), permissions));
@@ -227,12 +238,17 @@ impl<'a> Sorter<'a> {
             return *process;
         }
         // A process starts as a copy of its parent.
-        let parent = self.parents.get(&pid).and_then(|p| self.processes.get(p));
+        let parent = self.parents.get(&pid);
+        if let Some(running) = parent.and_then(|p| self.running.get(p)) {
+            self.running.insert(pid, Arc::clone(running));
+        }
+        let parent = parent.and_then(|p| self.processes.get(p));
         let process = Process {
             under_compiler: self.subject.starts_at_once()
                 || parent.is_some_and(|p| p.under_compiler),
             is_script: parent.is_some_and(|p| p.is_script),
             interprets: parent.is_some_and(|p| p.interprets),
+            is_indifferent: parent.is_some_and(|p| p.is_indifferent),
             ..Process::default()
         };
         self.processes.insert(pid, process);
@@ -251,10 +267,12 @@ impl<'a> Sorter<'a> {
         }
         if event.failed {
             // Why, its content and permissions tell.
+            self.note_executed(event);
             self.summary.executed.push(event.path.to_path_buf());
             self.note(event, Use::Read, Code::Perhaps);
             return;
         }
+        self.running.insert(event.pid, Arc::clone(&event.path));
         let program = self.subject.program(&event.real);
         let is_compiler = program == Program::Compiler;
         self.summary.compiled |= is_compiler;
@@ -266,6 +284,11 @@ impl<'a> Sorter<'a> {
             loading: true,
             walks: WALKERS.iter().any(|walker| name == *walker),
             interprets: is_interpreter(&name.to_string_lossy()),
+            is_indifferent: match program {
+                Program::Compiler | Program::Script => false,
+                Program::OfToolchain | Program::Ourselves => true,
+                Program::Foreign => modes::is_indifferent(&event.real),
+            },
         };
         self.processes.insert(event.pid, process);
         let code = match program {
@@ -273,6 +296,7 @@ impl<'a> Sorter<'a> {
             Program::OfToolchain => Code::No,
             Program::Foreign | Program::Script => Code::Yes,
         };
+        self.note_executed(event);
         self.summary.executed.push(event.path.to_path_buf());
         if code == Code::Yes && self.is_made_here(event) {
             self.summary.own_code.push((event.real.to_path_buf(), code));
@@ -402,6 +426,9 @@ impl<'a> Sorter<'a> {
         if code != Code::No && usage == Use::Read && self.is_made_here(event) {
             self.summary.own_code.push((event.real.to_path_buf(), code));
         }
+        if !library {
+            self.note_opened(event, process);
+        }
         let is_macro = process.is_compiler && library && event.found.is_some();
         self.loaded_macro |= is_macro && !self.subject.is_covered(event);
         self.note(event, usage, code);
@@ -409,7 +436,7 @@ impl<'a> Sorter<'a> {
 
     fn look(&mut self, event: &Event, process: Process) {
         let is_file = event.found.is_some_and(|f| f.file_type == FileType::File);
-        if process.loading && process.is_compiler && event.access == Access::Stat && !is_file {
+        if process.loading && process.is_compiler && event.access.is_stat() && !is_file {
             // The loader looks whether its search directories exist.
             return;
         }
@@ -418,6 +445,7 @@ impl<'a> Sorter<'a> {
             // on how far a parallel build has come.
             return;
         }
+        self.note_mode(event, process);
         self.note(event, Use::Looked, Code::No);
     }
 
@@ -442,6 +470,9 @@ impl<'a> Sorter<'a> {
             || (!process.is_compiler && process.under_compiler);
         let is_link = found.file_type == FileType::Link;
         let is_known = self.subject.is_output(&event.real) || self.subject.is_covered(event);
+        if is_told {
+            self.note_plain(event, process);
+        }
         if !is_link && !is_known && is_told {
             self.summary.met.push((path.to_path_buf(), found.file_type));
         }

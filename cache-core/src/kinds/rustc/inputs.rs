@@ -7,9 +7,10 @@
 use std::path::{Path, PathBuf};
 
 use crate::inputs::input::FileType;
+use crate::inputs::modes;
 use crate::inputs::sort::{self, Program, Subject, Summary};
 use crate::inputs::tool_caches::ToolCaches;
-use crate::observe::{Access, Event, Observation};
+use crate::observe::{Event, Observation};
 use crate::os::env::Environment;
 use crate::outcome::{NotStored, Refusal};
 
@@ -56,6 +57,14 @@ pub(crate) fn summarise(observation: &Observation, known: &Known<'_>) -> Result<
     }
 }
 
+/// Forgets looks at permissions that the compiler made for itself, at sources that it names.
+pub(crate) fn forget_own_looks(summary: &mut Summary, sources: &[PathBuf]) {
+    summary.modes.retain(|look, _| {
+        let may_be_own = look.mask != modes::ALL || look.path.extension() == Some("rs".as_ref());
+        !(look.by_compiler && may_be_own && sources.contains(&look.path))
+    });
+}
+
 /// Whether an event reads of a process what it was given beside its files: its
 /// environment and arguments, or a file by way of its directories.
 fn shows_process(event: &Event) -> bool {
@@ -63,7 +72,7 @@ fn shows_process(event: &Event) -> bool {
         return false;
     };
     let parts = ["environ", "cmdline", "cwd", "root"];
-    event.access != Access::Stat
+    !event.access.is_stat()
         && below.components().skip(1).any(|part| {
             let part = part.as_os_str();
             parts.iter().any(|known| part == *known)
@@ -121,6 +130,10 @@ impl Subject for Known<'_> {
             return true;
         }
         self.toolchain.settles(event)
+    }
+
+    fn env(&self) -> &Environment {
+        self.env
     }
 
     fn is_fixed(&self, path: &Path) -> bool {
@@ -269,6 +282,54 @@ mod tests {
             paths(&summary).last(),
             Some(&("/ws/link.sh", Use::Read, Code::Interpreted))
         );
+    }
+
+    /// `(path, itself, mask)` of what may have been minded.
+    fn minded(calls: &[Call]) -> Vec<(&'static str, bool, u16)> {
+        let mut summary = summary(calls).unwrap();
+        forget_own_looks(&mut summary, &["/ws/src/a.rs".into(), "/ws/inc".into()]);
+        let paths = calls.iter().map(|call| call.2);
+        let known = |path: &Path| paths.clone().find(|known| Path::new(known) == path);
+        let looks = summary.modes.keys();
+        looks
+            .map(|look| (known(&look.path).unwrap(), look.itself, look.mask))
+            .collect()
+    }
+
+    #[test]
+    fn permissions_are_minded_by_macros_and_not_by_compilers() {
+        let macros = (1, Access::Read, "/t/deps/libmac.so", true);
+        assert_eq!(minded(&[(1, Access::Stat, "/ws/data", true), macros]), []);
+        let found = minded(&[
+            (1, Access::Read, "/ws/src/main.rs", true),
+            macros,
+            (1, Access::Read, "/t/deps/libx.rlib", true),
+            (1, Access::Stat, "/t/deps/x.o", true),
+            (1, Access::Stat, "/ws/src/a.rs", true),
+            (1, Access::Read, "/ws/src/a.rs", true),
+            (1, Access::Read, "/ws/inc", true),
+            (1, Access::Stat, "/ws/gone", false),
+            (1, Access::Stat, "/ws/data", true),
+            (1, Access::StatItself, "/ws/link", true),
+            (1, Access::Read, "/ws/read", true),
+        ]);
+        let expected = [
+            ("/ws/data", false, modes::ALL),
+            ("/ws/link", true, modes::ALL),
+            ("/ws/read", false, modes::OWNERS),
+        ];
+        assert_eq!(found, expected);
+    }
+
+    #[test]
+    fn permissions_are_minded_by_programs_that_are_not_known() {
+        let look = (2, Access::Stat, "/ws/src/a.rs", true);
+        let by = |program| [(2, Access::Execute, program, true), look];
+        assert_eq!(minded(&by("/usr/bin/x86_64-linux-gnu-gcc-13")), []);
+        assert_eq!(minded(&by("/tc/bin/rust-lld")), []);
+        let expected = [("/ws/src/a.rs", false, modes::ALL)];
+        assert_eq!(minded(&by("/usr/bin/ls")), expected);
+        assert_eq!(minded(&by("/ws/gcc")), expected);
     }
 
     #[test]

@@ -96,7 +96,11 @@ impl Compilation<'_> {
         let places = self.places();
         let told = announced(ran);
         let dep_info = self.dep_info(&told, extra)?;
-        let summary = self.summary(ran)?;
+        let mut summary = self.summary(ran)?;
+        if let Some(summary) = &mut summary {
+            let sources = dep_info.sources.iter().map(|path| scene.cwd.join(path));
+            inputs::forget_own_looks(summary, &sources.collect::<Vec<_>>());
+        }
         if let Some(observation) = ran.run.observation.as_ref()
             && self.is_unit_of_cargo()
             && let Some(sessions) = self.sessions_of(observation)

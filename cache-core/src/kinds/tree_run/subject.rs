@@ -106,6 +106,10 @@ impl Subject for Known<'_> {
             || crate::inputs::sort::is_look_at_pwd(event, self.env)
     }
 
+    fn env(&self) -> &Environment {
+        self.env
+    }
+
     fn is_fixed(&self, path: &Path) -> bool {
         self.is_of_toolchain(path)
     }

@@ -515,8 +515,13 @@ pub(super) fn intent(call: &Notification, last: Last, doing: Doing) -> Option<In
         FollowedUnless(position, flag) => !bit(position, flag),
         Last::ByFlags => !(has(libc::O_NOFOLLOW) || has(libc::O_CREAT | libc::O_EXCL)),
     };
+    let is_about_itself = !follows && access == Some(Stat);
     Some(Intent {
-        access,
+        access: if is_about_itself {
+            Some(Access::StatItself)
+        } else {
+            access
+        },
         follows,
         in_root,
     })
@@ -567,7 +572,8 @@ mod tests {
         assert_eq!(open(libc::O_WRONLY | libc::O_TRUNC).access, write(true));
         assert_eq!(open(libc::O_WRONLY | libc::O_TMPFILE).access, None);
         assert_eq!(open(libc::O_DIRECTORY).access, Some(Access::Read));
-        assert_eq!(open(libc::O_PATH | libc::O_NOFOLLOW).access, Some(Stat));
+        let itself = Some(Access::StatItself);
+        assert_eq!(open(libc::O_PATH | libc::O_NOFOLLOW).access, itself);
         assert!(!open(libc::O_PATH | libc::O_NOFOLLOW).follows);
         assert!(!open(libc::O_WRONLY | libc::O_CREAT | libc::O_EXCL).follows);
         assert!(open(libc::O_WRONLY | libc::O_CREAT).follows);

@@ -41,6 +41,7 @@ use super::watchdog::Watchdog;
 use crate::inputs::input::FileType;
 use crate::os::fs;
 use crate::os::proc::{Process, has_thread};
+use crate::os::stamp::Stamp;
 use settle::Pending;
 use shorten::SearchPath;
 use turns::Turns;
@@ -318,7 +319,11 @@ impl<'a> Supervisor<'a> {
         }
         let (path, real) = self.intern(path, &real);
         if access.is_look() || matches!(access, Access::Read | Access::FindLibraries) {
-            let who = self.who(eyes.pid, access, found.is_some());
+            let who = if is_look_at_directory(access, found) {
+                self.programs.of(eyes.pid)
+            } else {
+                self.who(eyes.pid, access, found.is_some())
+            };
             let key = (who, access, address(&path), address(&real));
             let before = self
                 .latest
@@ -335,6 +340,10 @@ impl<'a> Supervisor<'a> {
         if access == Access::Execute {
             self.programs.changes(eyes.pid);
             self.seen.heard.remove(&eyes.pid);
+        }
+        if access == Access::Read && self.depth == Depth::Usual && is_loadable(&path) {
+            // What the program has looked at before, a library in it may look at for itself.
+            self.programs.changes(eyes.pid);
         }
         if access.may_fail_unseen() {
             self.expect(eyes, access);
@@ -422,6 +431,16 @@ impl<'a> Supervisor<'a> {
 
 /// Why an observation is not complete that met signals.
 const INTERRUPTED: &str = "a call was interrupted before it was taken";
+
+/// Whether somebody looks at a directory, as shells do to see what the one that they are in is called.
+fn is_look_at_directory(access: Access, found: Option<Stamp>) -> bool {
+    access.is_stat() && found.is_some_and(|found| found.file_type == FileType::Dir)
+}
+
+/// Whether a file has the name of a library that a compiler loads.
+fn is_loadable(path: &Path) -> bool {
+    path.extension() == Some("so".as_ref())
+}
 
 fn unreadable() -> Unclear {
     "what a call names cannot be read".to_owned()

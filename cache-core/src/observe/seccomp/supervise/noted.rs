@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-use super::{Asked, Supervisor, unreadable};
+use super::{Asked, Supervisor, is_look_at_directory, unreadable};
 use crate::observe::seccomp::calls::{self, Meaning};
 use crate::observe::seccomp::events::{Access, Event};
 use crate::observe::seccomp::notes::Noted;
@@ -93,7 +93,9 @@ impl Supervisor<'_> {
         if is_other || self.resolver.led_elsewhere(noted.at()) {
             return Err(changed_meanwhile(&path));
         }
-        if let Some(is_there) = settled.filter(|_| !resolved.is_listing(access)) {
+        let is_about_directory =
+            resolved.is_listing(access) || is_look_at_directory(access, resolved.found);
+        if let Some(is_there) = settled.filter(|_| !is_about_directory) {
             self.answered.insert(asked, is_there);
             self.tell_known(noted, &asked, settled);
         }
