@@ -27,6 +27,7 @@ mod incremental;
 mod interrupted;
 mod layouts;
 mod linked_units;
+mod macro_plug_ins;
 mod mapped_files;
 mod native_inputs;
 mod nested_workspaces;

@@ -31,6 +31,7 @@
 //! - The process talked to another one that was there before, over a network or not.
 //! - The observation is incomplete.
 
+mod programs;
 mod sorter;
 
 use std::collections::BTreeSet;
@@ -75,6 +76,8 @@ pub(crate) struct Seen {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Code {
     No,
+    /// Read by a compiler that runs macros: code if it is a program or a library, whatever its name.
+    Loaded,
     /// Read by a program other than the compiler: code if its content can be one's.
     Perhaps,
     /// The same, by an interpreter, which may run what is compressed or no text.
