@@ -27,6 +27,7 @@ mod incremental;
 mod interrupted;
 mod layouts;
 mod linked_units;
+mod macro_plug_ins;
 mod macro_variables;
 mod mapped_files;
 mod native_inputs;

@@ -510,24 +510,6 @@ fn a_package_reached_through_a_link() {
 }
 
 #[test]
-fn a_file_that_was_handed_down_open() {
-    let mut case =
-        project("leave(&run(\"sh\", &[\"-c\", \"read x <&5 && echo $x || echo none\"]));");
-    case.write("words", "one\n");
-    builds(&case, &["app"]);
-    builds(&case, &[]);
-    let open = format!(
-        "exec 9>>'{}' 5<'{}'; exec \"$@\"",
-        case.root().join("runs").display(),
-        case.path("words").display()
-    );
-    case.launcher(&["/bin/sh", "-c", &open, "sh"]);
-    is_cached(&case, "one");
-    case.write("words", "two\n");
-    is_cached(&case, "two");
-}
-
-#[test]
 fn a_copied_script_whose_interpreter_is_not_there() {
     let interpreter = "/tmp/cachewrap-test-no-interpreter";
     let case = project(

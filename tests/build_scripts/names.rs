@@ -3,8 +3,8 @@
 
 use std::process::Command;
 
-use super::{builds, project};
-use crate::harness::Case;
+use super::{builds, is_cached, project};
+use crate::harness::{Case, write_script};
 
 /// A script that leaves what `tool`, a file beside it, prints when `call` starts it.
 fn tool_case(call: &str) -> Case {
@@ -79,6 +79,48 @@ fn code_that_is_compressed() {
     case.write("tool", gzip.unwrap().stdout);
     std::fs::remove_file(&script).unwrap();
     counts(&mut case, "MY_FLAVOUR");
+}
+
+/// The tool is a script by its first line, so the interpreter is started by the kernel.
+#[test]
+fn code_that_a_script_unpacks() {
+    if !is_there("gzip") || !is_there("tar") {
+        return;
+    }
+    for (pack, tool) in [
+        ("gzip -c script >hidden", "eval \"$(gzip -dc <hidden)\""),
+        // What is unpacked and runs is gone afterwards.
+        (
+            "tar czf hidden script",
+            "tar xzOf hidden >\"$OUT_DIR/x\"; . \"$OUT_DIR/x\"; rm \"$OUT_DIR/x\"",
+        ),
+        (
+            "tar cf hidden script",
+            "tar xOf hidden >\"$OUT_DIR/x\"; sh \"$OUT_DIR/x\"; rm \"$OUT_DIR/x\"",
+        ),
+    ] {
+        let mut case = tool_case("tool, &[]");
+        write_script(&case.path("tool"), tool);
+        case.write("script", "echo \"$MY_FLAVOUR\"\n");
+        let mut sh = Command::new("sh");
+        sh.args(["-c", pack]).current_dir(case.path(""));
+        assert!(sh.status().is_ok_and(|status| status.success()), "{pack}");
+        case.remove("script");
+        counts(&mut case, "MY_FLAVOUR");
+    }
+}
+
+#[test]
+fn what_the_loader_reads_itself() {
+    let mut case = tool_case("tool, &[]");
+    let source = r#"
+        #include <stdio.h>
+        #include <stdlib.h>
+        int main(void) { puts(((char *)malloc(64))[40] ? "filled" : "empty"); return 0; }"#;
+    compile(&case, source, &[]);
+    is_cached(&case, "empty");
+    case.env("GLIBC_TUNABLES", "glibc.malloc.perturb=85");
+    builds(&case, &["app"]);
 }
 
 #[test]

@@ -6,6 +6,7 @@ use std::process::Stdio;
 use std::time::{Duration, Instant};
 
 use super::{builds, is_cached, project, runs_in};
+use crate::fail_open::is_root;
 use crate::harness::{Case, Mode};
 
 /// The script runs in every build.
@@ -96,6 +97,69 @@ fn the_network() {
          let _ = std::os::unix::net::UnixStream::pair().unwrap(); leave(\"x\");",
     );
     is_cached(&case, "x");
+}
+
+/// One script, whose file says what it asks for.
+#[test]
+fn what_others_share_without_a_path_and_what_file_systems_tell() {
+    let case = project(
+        "use std::os::fd::AsRawFd as _;\
+         use std::os::linux::net::SocketAddrExt as _;\
+         use std::os::unix::net::{SocketAddr, UnixDatagram};\
+         unsafe extern \"C\" {\
+         fn shmctl(id: i32, command: i32, to: *mut u64) -> i32;\
+         fn semctl(id: i32, number: i32, command: i32, to: *mut u64) -> i32;\
+         fn ioctl(descriptor: i32, request: u64, to: *mut u64) -> i32;\
+         fn statvfs(path: *const std::ffi::c_char, to: *mut u64) -> i32;\
+         }\
+         let mut room = [0; 99]; let to = room.as_mut_ptr();\
+         leave(\"x\");\
+         match &*fs::read_to_string(\"asks\").unwrap() {\
+         \"shm\" => unsafe { shmctl(0, 14, to); },\
+         \"sem\" => unsafe { semctl(1, 0, 12, to); },\
+         \"flags\" => { let f = fs::File::open(\"asks\").unwrap(); unsafe { ioctl(f.as_raw_fd(), 0x8008_6601, to); } }\
+         \"is a terminal\" => { let f = fs::File::open(\"asks\").unwrap(); unsafe { ioctl(f.as_raw_fd(), 0x5401, to); } }\
+         \"room\" => { let out = std::ffi::CString::new(out.to_str().unwrap()).unwrap(); unsafe { statvfs(out.as_ptr(), to); } }\
+         \"abstract\" => { let at = SocketAddr::from_abstract_name(\"cachewrap-test-nobody\").unwrap();\
+         let _ = UnixDatagram::unbound().unwrap().send_to_addr(b\"x\", &at); }\
+         path => { let _ = UnixDatagram::unbound().unwrap().send_to(b\"x\", path); }\
+         }",
+    );
+    for asks in ["shm", "sem", "flags", "room", "abstract"] {
+        case.write("asks", asks);
+        is_not_cached(&case);
+    }
+    for asks in ["is a terminal", "/nonexistent/socket"] {
+        case.write("asks", asks);
+        is_cached(&case, "x");
+    }
+    let socket = case.root().join("socket");
+    let _listener = std::os::unix::net::UnixDatagram::bind(&socket).unwrap();
+    case.write("asks", socket.to_str().unwrap());
+    is_not_cached(&case);
+}
+
+/// What a hit does not give to files, they were given in vain.
+#[test]
+fn owners_and_attributes_of_outputs() {
+    let give = "let text = out.join(\"text\"); let text = text.to_str().unwrap(); leave(\"x\");";
+    let set = "unsafe extern \"C\" { fn setxattr(path: *const std::ffi::c_char, name: *const std::ffi::c_char, \
+               value: *const u8, size: usize, flags: i32) -> i32; }\
+               let path = std::ffi::CString::new(text).unwrap();\
+               let set = unsafe { setxattr(path.as_ptr(), c\"user.test\".as_ptr(), b\"1\".as_ptr(), 1, 0) };\
+               fs::write(text, format!(\"{set}\")).unwrap();";
+    let case = project(&format!("{give}{set}"));
+    case.cargo(&["build"]).ok();
+    if case.printed("debug/app") == "0" {
+        is_not_cached(&case);
+    } else {
+        eprintln!("skipped: a file system without attributes");
+    }
+    if is_root() {
+        is_not_cached(&project(&format!(
+            "{give} std::os::unix::fs::chown(text, Some(7), Some(8)).unwrap();"
+        )));
+    }
 }
 
 #[test]

@@ -34,6 +34,9 @@ pub(crate) const CHECKSUM: usize = 32;
 /// one that lies about them is rejected before memory is asked for.
 const LIMIT: usize = 256 << 20;
 
+/// The longest frame, bytes.
+pub(crate) const LONGEST: u64 = (HEADER + LIMIT + CHECKSUM) as u64;
+
 type Config = Configuration<LittleEndian, Varint, Limit<LIMIT>>;
 const CONFIG: Config = bincode::config::standard().with_limit::<LIMIT>();
 

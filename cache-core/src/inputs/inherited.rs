@@ -1,16 +1,19 @@
 //! Descriptors that a process inherits beside the standard ones.
 //!
 //! Reading from one names no path and is not seen. Whoever hands a file down
-//! (`exec 5<words; cargo build`) means it to be read; so the files among the descriptors that a
-//! shell can name with one digit are inputs, and which of them are open for reading, and as
-//! what, enters the key. That is none in nearly every build. What is read from an inherited
+//! (`exec 5<words; cargo build`) means it to be read; so which of the descriptors that a shell can
+//! name with one digit are open for reading enters the key, with what files hold and from where on
+//! they are read next (the file may have no name any more), and with the paths of directories,
+//! by which others begin. That is none in nearly every build. What is read from an inherited
 //! pipe or socket is not known.
 //!
-//! Not among them are the jobserver's, those that are open for writing only, devices, and
-//! directories, below which paths are seen.
+//! A file that changes while it is read shows by its path, which is an input too.
+//!
+//! Not among them are the jobserver's, those that are open for writing only, and devices.
 
 use std::path::{Path, PathBuf};
 
+use crate::formats::digest::BlobRef;
 use crate::formats::key::KeyHasher;
 use crate::inputs::input::FileType;
 use crate::os::env::Environment;
@@ -30,9 +33,26 @@ const NAMED_ONLY: i32 = 0;
 /// What a descriptor is open for.
 #[derive(Clone, Debug, PartialEq, Eq)]
 enum Kind {
-    File(PathBuf),
+    File {
+        path: PathBuf,
+        content: Content,
+        /// Where the next byte is read from, as `/proc/self/fdinfo` has it.
+        position: String,
+    },
+    Directory(PathBuf),
     Stream,
 }
+
+/// What a file holds.
+#[derive(Clone, Debug, PartialEq, Eq)]
+enum Content {
+    Known(BlobRef),
+    /// It is long, or cannot be read again: which file it is, and how long.
+    As([u64; 3]),
+}
+
+/// Files beyond this length are not hashed for a key, bytes.
+const MAX_LENGTH: u64 = 16 << 20;
 
 /// The descriptors that processes of this one inherit and may read from.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -45,9 +65,10 @@ impl Inherited {
         let mut numbers = NUMBERS.filter(|number| !jobserver.contains(number));
         let found = numbers.by_ref().filter_map(|number| {
             let info = fs::read(Path::new(&format!("/proc/self/fdinfo/{number}"))).ok()?;
-            let is_handed_down = is_readable_by_children(&String::from_utf8_lossy(&info))?;
+            let info = String::from_utf8_lossy(&info);
+            let is_handed_down = is_readable_by_children(&info)?;
             let link = PathBuf::from(format!("/proc/self/fd/{number}"));
-            let kind = is_handed_down.then(|| kind(&link))??;
+            let kind = is_handed_down.then(|| kind(&link, &info))??;
             Some((number, kind))
         });
         Self(found.collect())
@@ -57,13 +78,22 @@ impl Inherited {
     pub(crate) fn hash(&self, hasher: &mut KeyHasher) {
         for (number, kind) in &self.0 {
             hasher.bytes("descriptor", &number.to_le_bytes());
-            hasher.str(
-                "open-for",
-                match kind {
-                    Kind::File(_) => "file",
-                    Kind::Stream => "stream",
-                },
-            );
+            match kind {
+                Kind::File {
+                    content, position, ..
+                } => {
+                    match content {
+                        Content::Known(blob) => hasher.bytes("file", blob.digest.as_bytes()),
+                        Content::As(numbers) => {
+                            let numbers = numbers.map(u64::to_le_bytes);
+                            hasher.bytes("long-file", numbers.as_flattened());
+                        }
+                    }
+                    hasher.str("position", position);
+                }
+                Kind::Directory(path) => hasher.os("directory", path.as_os_str()),
+                Kind::Stream => hasher.str("open-for", "stream"),
+            }
             hasher.end_part(|| format!("descriptor {number}"));
         }
     }
@@ -71,28 +101,46 @@ impl Inherited {
     /// The files among them.
     pub(crate) fn files(&self) -> impl Iterator<Item = &Path> {
         self.0.iter().filter_map(|(_, kind)| match kind {
-            Kind::File(path) => Some(path.as_path()),
-            Kind::Stream => None,
+            Kind::File { path, .. } => Some(path.as_path()),
+            Kind::Directory(_) | Kind::Stream => None,
         })
     }
 }
 
-fn kind(link: &Path) -> Option<Kind> {
+fn kind(link: &Path, info: &str) -> Option<Kind> {
     let target = fs::read_link(link).ok()?;
-    match Stamp::of(link)?.file_type {
-        FileType::File if target.is_absolute() => Some(Kind::File(target)),
+    let stamp = Stamp::of(link)?;
+    match stamp.file_type {
+        FileType::File if target.is_absolute() => {
+            let content = (stamp.size <= MAX_LENGTH).then(|| fs::digest(link).ok());
+            Some(Kind::File {
+                path: target,
+                content: content.flatten().map_or(
+                    Content::As([stamp.dev, stamp.ino, stamp.size]),
+                    Content::Known,
+                ),
+                position: field(info, "pos:").unwrap_or_default().to_owned(),
+            })
+        }
         FileType::File => Some(Kind::Stream),
+        FileType::Dir => Some(Kind::Directory(target)),
         // Devices have paths, pipes and sockets do not.
         FileType::Other if !target.is_absolute() => Some(Kind::Stream),
-        FileType::Other | FileType::Dir | FileType::Link => None,
+        FileType::Other | FileType::Link => None,
     }
+}
+
+/// What `/proc/self/fdinfo` says of one thing.
+fn field<'a>(info: &'a str, name: &str) -> Option<&'a str> {
+    info.lines()
+        .find_map(|line| line.strip_prefix(name))
+        .map(str::trim)
 }
 
 /// Whether a descriptor stays open when a program is executed, and may be read from, by what
 /// `/proc/self/fdinfo` says of it.
 fn is_readable_by_children(info: &str) -> Option<bool> {
-    let flags = info.lines().find_map(|line| line.strip_prefix("flags:"))?;
-    let flags = i32::from_str_radix(flags.trim(), 8).ok()?;
+    let flags = i32::from_str_radix(field(info, "flags:")?, 8).ok()?;
     let is_written_only = flags & libc::O_ACCMODE == libc::O_WRONLY;
     Some(flags & (libc::O_CLOEXEC | NAMED_ONLY) == 0 && !is_written_only)
 }

@@ -78,13 +78,23 @@ impl Fact {
     fn value(self) -> Vec<u8> {
         match self {
             Self::Kernel => {
-                let parts = IDENTITY.iter().map(|path| fs::read(Path::new(path)));
-                parts
-                    .map(Result::unwrap_or_default)
-                    .collect::<Vec<_>>()
-                    .concat()
+                let files = IDENTITY.iter().map(|path| fs::read(Path::new(path)));
+                // What the system call tells depends on who asks (`setarch`).
+                let uname = rustix::system::uname();
+                let told = [uname.release(), uname.version(), uname.machine()];
+                let told = told.map(|text| text.to_bytes_with_nul().to_vec());
+                let parts = files.map(Result::unwrap_or_default).chain(told);
+                parts.collect::<Vec<_>>().concat()
             }
-            Self::Host => rustix::system::uname().nodename().to_bytes().to_vec(),
+            Self::Host => {
+                let uname = rustix::system::uname();
+                let mut names = uname.nodename().to_bytes().to_vec();
+                #[cfg(target_os = "linux")]
+                if uname.domainname().to_bytes() != b"(none)" {
+                    names.extend([b".", uname.domainname().to_bytes()].concat());
+                }
+                names
+            }
             Self::User => user(),
         }
     }
@@ -108,7 +118,9 @@ pub(crate) fn fact(name: &str) -> Option<Vec<u8>> {
 fn user() -> Vec<u8> {
     let status = fs::read(Path::new("/proc/self/status")).unwrap_or_default();
     let lines = status.split_inclusive(|&b| b == b'\n').filter(|line| {
-        let names = ["Uid:", "Gid:", "Groups:", "CapEff:"];
+        let names = [
+            "Uid:", "Gid:", "Groups:", "CapInh:", "CapPrm:", "CapEff:", "CapBnd:",
+        ];
         names.iter().any(|name| line.starts_with(name.as_bytes()))
     });
     lines.collect::<Vec<_>>().concat()
@@ -130,6 +142,12 @@ pub(crate) fn tells_identity(event: &Event) -> bool {
     IDENTITY
         .iter()
         .any(|known| *event.real == *Path::new(known))
+}
+
+/// Whether an event reads who the user is, of the process itself or of another observed one.
+pub(crate) fn tells_user(event: &Event) -> bool {
+    let is_status = event.real.ends_with("status") && event.real.starts_with("/proc");
+    is_status && event.access == Access::Read
 }
 
 /// Whether a path is spelled as a file by way of what a process has for its root or its

@@ -23,6 +23,22 @@ use std::path::Path;
 use crate::inputs::input::Input;
 use crate::os::fs;
 
+/// Variables that the loader itself reads, before the program that it loads. Its code is opened by the kernel, and is not
+/// among what a process was seen to run.
+pub(crate) const READ_BY_LOADER: &[&str] = &[
+    "LD_LIBRARY_PATH",
+    "LD_PRELOAD",
+    "LD_AUDIT",
+    "LD_BIND_NOT",
+    "LD_BIND_NOW",
+    "LD_DEBUG",
+    "LD_DYNAMIC_WEAK",
+    "LD_SHOW_AUXV",
+    "LD_TRACE_LOADED_OBJECTS",
+    "LD_WARN",
+    "GLIBC_TUNABLES",
+];
+
 /// Where the table is.
 pub(crate) const TABLE: &str = "/etc/ld.so.cache";
 

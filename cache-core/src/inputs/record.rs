@@ -51,6 +51,9 @@ impl Recorder<'_> {
         let mut inputs = Facts::default();
         let mut links = Links::default();
         let mut code = Vec::new();
+        // What a process made, ran and removed cannot be searched; what it may have been unpacked from can.
+        let is_gone = |(path, _): &(PathBuf, Code)| Stamp::of(path).is_none();
+        let unpacked = summary.own_code.iter().any(is_gone);
         for seen in &summary.seen {
             if self.produced.contains(&seen.path) {
                 continue;
@@ -65,7 +68,12 @@ impl Recorder<'_> {
                 links.follow(&end_of_links(&seen.path));
             }
             if let Input::File { blob, .. } = &input {
-                self.note_code(seen, *blob, &mut code, &mut inputs)?;
+                let as_read = if unpacked && seen.code == Code::Perhaps {
+                    Code::Interpreted
+                } else {
+                    seen.code
+                };
+                self.note_code(&seen.path, as_read, *blob, &mut code, &mut inputs)?;
             }
             inputs.insert(input);
         }
@@ -254,22 +262,11 @@ impl Recorder<'_> {
     ) -> Result<(), Refusal> {
         let own: BTreeSet<&(PathBuf, Code)> = own.iter().collect();
         for (path, kind) in own {
-            // One that is gone again was made to see whether it runs.
-            let Some(stamp) = Stamp::of(path).filter(|s| s.file_type == FileType::File) else {
-                continue;
-            };
-            if !is_code(path, *kind)? {
-                continue;
+            let is_there = Stamp::of(path).is_some_and(|s| s.file_type == FileType::File);
+            if is_there && is_code(path, *kind)? {
+                let (_, blob) = self.scene.memo.digest(path)?;
+                self.note_code(path, *kind, blob, code, inputs)?;
             }
-            let (_, blob) = self.scene.memo.digest(path)?;
-            let seen = Seen {
-                path: path.clone(),
-                usage: Use::Read,
-                found: Some(stamp),
-                racy: false,
-                code: *kind,
-            };
-            self.note_code(&seen, blob, code, inputs)?;
         }
         Ok(())
     }
@@ -277,16 +274,17 @@ impl Recorder<'_> {
     /// Adds a file to the code that ran, with the interpreter of a script.
     fn note_code(
         &self,
-        seen: &Seen,
+        path: &Path,
+        kind: Code,
         blob: BlobRef,
         code: &mut Vec<(BlobRef, PathBuf)>,
         inputs: &mut Facts,
     ) -> Result<(), Refusal> {
-        if !is_code(&seen.path, seen.code)? {
+        if !is_code(path, kind)? {
             return Ok(());
         }
-        let start = fs::read_start(&seen.path, 256)?;
-        code.push((blob, seen.path.clone()));
+        let start = fs::read_start(path, 256)?;
+        code.push((blob, path.to_owned()));
         if let Some(interpreter) = fs::interpreter(&start) {
             // The kernel opened it; no system call named it.
             let input = match Stamp::at(&interpreter) {
@@ -355,8 +353,10 @@ impl Recorder<'_> {
 
 /// Whether a file is code, by who used it and by its content.
 fn is_code(path: &Path, kind: Code) -> Result<bool, Refusal> {
-    if matches!(kind, Code::No | Code::Yes) {
-        return Ok(kind == Code::Yes);
+    match kind {
+        Code::No | Code::Yes => return Ok(kind == Code::Yes),
+        Code::Loaded => return Ok(names::is_program(path)?),
+        Code::Perhaps | Code::Interpreted => {}
     }
     Ok(match names::content(path)? {
         Content::Data | Content::Library => false,

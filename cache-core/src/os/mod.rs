@@ -1,5 +1,6 @@
 //! What the operating system has: files and their times, directories, locks, the environment.
 
+pub(crate) mod attributes;
 #[expect(
     clippy::disallowed_methods,
     reason = "it asks the kernel about this process"

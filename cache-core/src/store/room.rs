@@ -10,7 +10,7 @@
 //! store which somebody has cleared meanwhile.
 
 use std::fs::File;
-use std::io::{self, Write as _};
+use std::io::{self, Read as _, Write as _};
 use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 
@@ -19,6 +19,7 @@ use rustix::fs::{FileType, Stat};
 use super::scan::modified;
 use super::{CACHEDIR_TAG, Store};
 use crate::error::{PathContext as _, PathError};
+use crate::formats::codec;
 use crate::os::dir::{Dir, Listed, NameKind, Spot};
 use crate::os::fs::{self, TempFile};
 
@@ -114,9 +115,18 @@ impl Store {
         self.top()?.open_plain(&self.relative(path)?)
     }
 
-    /// Reads a plain file.
+    /// Reads a plain file. What is longer than anything that the store writes is damaged, and is cut: it might be longer
+    /// than there is memory.
     pub(crate) fn read_plain(&self, path: &Path) -> Result<Vec<u8>, PathError> {
-        fs::read_all(self.open_plain(path)?, path)
+        let file = self.open_plain(path)?;
+        let len = file.metadata().context("look at", path)?.len();
+        if len > codec::LONGEST {
+            let mut start = Vec::new();
+            let mut file = file.take(codec::HEADER as u64);
+            file.read_to_end(&mut start).context("read", path)?;
+            return Ok(start);
+        }
+        fs::read_all(file, path)
     }
 
     /// Opens a file for reading and writing, creating it if it is not there. Anything but
@@ -278,4 +288,22 @@ impl Store {
 /// What a name is, of which this is known.
 pub(super) fn kind_of(stat: &Stat) -> NameKind {
     NameKind::of(FileType::from_raw_mode(stat.st_mode))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_longer_than_anything_written_is_cut() {
+        let dir = tempfile::tempdir().unwrap();
+        let store = Store::new(dir.path(), false);
+        store.prepare().unwrap();
+        let path = store.layout().part("long");
+        store.replace(&path, &[7; 100]).unwrap();
+        assert_eq!(store.read_plain(&path).unwrap(), [7; 100]);
+        let file = std::fs::OpenOptions::new().write(true).open(&path);
+        file.unwrap().set_len(1 << 40).unwrap();
+        assert_eq!(store.read_plain(&path).unwrap(), [7; codec::HEADER]);
+    }
 }

@@ -31,6 +31,12 @@ pub(crate) fn content(path: &Path) -> Result<Content, PathError> {
     Ok(content::of(&start, len))
 }
 
+/// Whether a file is a program or a shared library. There are many sources that are not.
+pub(crate) fn is_program(path: &Path) -> Result<bool, PathError> {
+    let start = fs::read_start(path, 64)?;
+    Ok(content::of(&start, 0) == Content::Program)
+}
+
 /// Whether a file is a script for a shell.
 fn is_shell_script(start: &[u8]) -> bool {
     let line = start.split(|&b| b == b'\n').next().unwrap_or_default();

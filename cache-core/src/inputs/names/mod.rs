@@ -47,7 +47,7 @@ use crate::os::env::Environment;
 use crate::store::Store;
 
 pub(crate) use content::Content;
-pub(crate) use file::content;
+pub(crate) use file::{content, is_program};
 pub(crate) use memo::{Around, Known};
 pub(crate) use noise::is_of_system;
 pub(crate) use told::{Words, variables as told};

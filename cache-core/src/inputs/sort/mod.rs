@@ -31,6 +31,7 @@
 //! - The process talked to another one that was there before, over a network or not.
 //! - The observation is incomplete.
 
+mod programs;
 mod sorter;
 
 use std::collections::BTreeSet;
@@ -47,7 +48,8 @@ use crate::os::env::Environment;
 use crate::os::stamp::Stamp;
 use crate::outcome::Refusal;
 
-pub(crate) use sorter::{Sorter, is_shared_library};
+pub(crate) use programs::is_shared_library;
+pub(crate) use sorter::Sorter;
 
 /// What a path was to the process.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -76,6 +78,8 @@ pub(crate) struct Seen {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Code {
     No,
+    /// Read by a compiler that runs macros: code if it is a program or a library, whatever its name.
+    Loaded,
     /// Read by a program other than the compiler: code if its content can be one's.
     Perhaps,
     /// The same, by an interpreter, which may run what is compressed or no text.

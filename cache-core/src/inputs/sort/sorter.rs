@@ -14,6 +14,7 @@ use crate::inputs::kernel::{self, Fact, Told};
 use crate::inputs::modes;
 use crate::observe::{Access, Event, Observation, Permissions};
 
+use super::programs::{self, is_shared_library};
 use super::{Code, Program, Seen, Subject, Summary, Use};
 use crate::outcome::{NotStored, Refusal};
 
@@ -34,26 +35,6 @@ struct Process {
     is_indifferent: bool,
 }
 
-/// How the names of programs begin that run what they read, from archives too.
-const INTERPRETERS: &[&str] = &[
-    "bash", "beam", "busybox", "cmake", "dash", "deno", "dotnet", "elixir", "emacs", "erl",
-    "escript", "gawk", "gdb", "ghc", "gjs", "guile", "java", "jruby", "julia", "ksh", "lua",
-    "make", "mawk", "mono", "node", "ocaml", "octave", "perl", "php", "pwsh", "pypy", "python",
-    "qemu", "Rscript", "R", "ruby", "sbcl", "scala", "sh", "tcl", "wasmtime", "wish", "zsh",
-];
-
-/// How the names of programs begin that make something readable which others may then run
-/// without a file between them.
-const UNPACKERS: &[&str] = &[
-    "base64", "brotli", "bunzip", "bzcat", "bzip", "gpg", "gunzip", "gzip", "lz4", "openssl",
-    "unxz", "unzip", "unzstd", "uudecode", "xz", "xzcat", "zcat", "zstd",
-];
-
-/// Programs that walk directories with gnulib's `fts`, which looks at the kind of file system.
-const WALKERS: &[&str] = &[
-    "chgrp", "chmod", "chown", "cp", "du", "find", "grep", "install", "ls", "mv", "rm",
-];
-
 /// Takes events one after the other and sorts them out.
 pub(crate) struct Sorter<'a> {
     subject: &'a dyn Subject,
@@ -69,6 +50,8 @@ pub(crate) struct Sorter<'a> {
     listed: FxHashSet<Arc<Path>>,
     /// The subject's answers for the paths met so far, by where these are in memory: one is met again and again.
     elsewhere: FxHashMap<usize, (Arc<Path>, bool)>,
+    /// Which programs run what they read.
+    interpreters: FxHashMap<Arc<Path>, bool>,
     /// Whether the compiler has opened a library of code that is not its own.
     loaded_macro: bool,
     /// The process whose `realpath` asked for the current directory just now.
@@ -102,6 +85,7 @@ impl<'a> Sorter<'a> {
             made_dirs: FxHashSet::default(),
             listed: FxHashSet::default(),
             elsewhere: FxHashMap::default(),
+            interpreters: FxHashMap::default(),
             loaded_macro: false,
             resolving: None,
             before: FxHashMap::default(),
@@ -134,6 +118,9 @@ impl<'a> Sorter<'a> {
             }
             if self.is_foreign(process) && kernel::tells_identity(event) {
                 self.summary.facts.insert(Fact::Kernel);
+            }
+            if self.asks_for_unit(process) && kernel::tells_user(event) {
+                self.summary.facts.insert(Fact::User);
             }
             let is_observed = |pid| self.parents.contains_key(&pid);
             match kernel::told(event, is_observed, before.as_deref()) {
@@ -176,7 +163,10 @@ impl<'a> Sorter<'a> {
             }
             Access::FileSystem => {
                 let matters = self.is_foreign(process) && !process.walks;
-                if matters && event.found.is_some() && !self.is_irrelevant(event) {
+                // How much room there is where outputs go, is nothing of theirs; but tools look there whether
+                // files can be locked or mapped.
+                let asks = process.interprets || self.asks_for_unit(process);
+                if matters && event.found.is_some() && (asks || !self.is_irrelevant(event)) {
                     return Err(NotStored::Machine.at(&event.path));
                 }
                 self.look(event, process);
@@ -184,12 +174,12 @@ impl<'a> Sorter<'a> {
             Access::Talk => return Err(NotStored::Network.at(&event.path)),
             Access::AskMachine => {
                 self.summary.facts.insert(Fact::Kernel);
-                if process.is_script || (process.is_compiler && self.loaded_macro) {
+                if self.asks_for_unit(process) {
                     self.summary.facts.insert(Fact::Host);
                 }
             }
             Access::AskUser => {
-                if process.is_script || (process.is_compiler && self.loaded_macro) {
+                if self.asks_for_unit(process) {
                     self.summary.facts.insert(Fact::User);
                 }
             }
@@ -231,6 +221,11 @@ impl<'a> Sorter<'a> {
     /// Whether code other than the compiler's own runs in a process.
     fn is_foreign(&self, process: Process) -> bool {
         !process.is_compiler || self.subject.runs_macros()
+    }
+
+    /// Whether the code of the unit itself, or a macro, runs in a process, and not a tool.
+    fn asks_for_unit(&self, process: Process) -> bool {
+        process.is_script || (process.is_compiler && self.loaded_macro)
     }
 
     fn process(&mut self, pid: u32) -> Process {
@@ -276,14 +271,13 @@ impl<'a> Sorter<'a> {
         let program = self.subject.program(&event.real);
         let is_compiler = program == Program::Compiler;
         self.summary.compiled |= is_compiler;
-        let name = event.real.file_name().unwrap_or_default();
         let process = Process {
             is_compiler,
             is_script: program == Program::Script,
             under_compiler: before.under_compiler || is_compiler,
             loading: true,
-            walks: WALKERS.iter().any(|walker| name == *walker),
-            interprets: is_interpreter(&name.to_string_lossy()),
+            walks: programs::walks(&event.real),
+            interprets: self.interprets(&event.real),
             is_indifferent: match program {
                 Program::Compiler | Program::Script => false,
                 Program::OfToolchain | Program::Ourselves => true,
@@ -302,6 +296,15 @@ impl<'a> Sorter<'a> {
             self.summary.own_code.push((event.real.to_path_buf(), code));
         }
         self.note(event, Use::Read, code);
+    }
+
+    fn interprets(&mut self, program: &Arc<Path>) -> bool {
+        if let Some(known) = self.interpreters.get(program) {
+            return *known;
+        }
+        let answer = programs::interprets(program);
+        self.interpreters.insert(Arc::clone(program), answer);
+        answer
     }
 
     /// Whether the process made, or may have made, what an event is about.
@@ -379,7 +382,7 @@ impl<'a> Sorter<'a> {
     }
 
     fn read(&mut self, event: &Event, mut process: Process) {
-        let library = is_shared_library(&event.path);
+        let library = is_shared_library(&event.path) || is_shared_library(&event.real);
         if process.loading {
             let by_loader = library || event.path.starts_with("/etc/ld.so");
             // A library that appears where a tool looks first is another tool; a compiler's
@@ -411,6 +414,8 @@ impl<'a> Sorter<'a> {
         // What a tool loads reads the environment as the tool does.
         let code = if library {
             Code::Yes
+        } else if process.is_compiler && self.loaded_macro {
+            Code::Loaded
         } else if process.is_compiler || !self.subject.may_be_script(&event.path) {
             Code::No
         } else if process.interprets {
@@ -576,18 +581,4 @@ fn depends_on_user(event: &Event, asked: Permissions) -> bool {
         || (asked.write && !everybody(0o2))
         // Nobody may execute what has no such bit, not even root.
         || (asked.execute && !everybody(0o1) && is_executable_by_some)
-}
-
-/// Whether a program is called as an interpreter or an unpacker is, perhaps with a version.
-fn is_interpreter(name: &str) -> bool {
-    INTERPRETERS.iter().chain(UNPACKERS).any(|known| {
-        let rest = name.strip_prefix(known);
-        rest.is_some_and(|rest| !rest.starts_with(|c: char| c.is_ascii_alphabetic()))
-    })
-}
-
-/// `libx.so`, `libx.so.1.2`
-pub(crate) fn is_shared_library(path: &Path) -> bool {
-    let name = path.file_name().unwrap_or_default().as_bytes();
-    name.ends_with(b".so") || memchr::memmem::find(name, b".so.").is_some()
 }

@@ -10,7 +10,7 @@
 //! | marks in these paths that shells treat as theirs, if any | which: tools work otherwise there, and scripts look for them |
 //! | umask | the permissions of what it leaves, and of copies of it |
 //! | `CARGO`, `CARGO_*`, `DEP_*`, `RUSTC*`, `TARGET`, … | name and value, roots left open |
-//! | `LD_LIBRARY_PATH`, `LD_PRELOAD` | likewise, but for cargo's own directories: tools load what they find there |
+//! | `LD_LIBRARY_PATH`, `LD_PRELOAD`, and what else the loader reads | likewise, but for cargo's own directories: tools load what they find there |
 //! | variables that choose tools: `CC`, `CFLAGS_<target>`, `PKG_CONFIG*`, `CMAKE*`, … | likewise |
 //! | descriptors that it inherits | which are open for reading, and whether for a file |
 //! | names for directories in debug information, if any | as compilers are told them |
@@ -33,6 +33,7 @@ use std::path::Path;
 use crate::formats::digest::{Digest, ManifestKey};
 use crate::formats::key::KeyHasher;
 use crate::inputs::inherited::Inherited;
+use crate::inputs::libraries::READ_BY_LOADER;
 use crate::kinds::rustc::key::says_nothing;
 use crate::os::env::Environment;
 use crate::roots::{Escaping, Roots};
@@ -70,8 +71,6 @@ const SAYS_WHAT: &[&str] = &[
     "RUSTDOC",
     "RUSTFLAGS",
     "RUSTDOCFLAGS",
-    "LD_LIBRARY_PATH",
-    "LD_PRELOAD",
     "SOURCE_DATE_EPOCH",
 ];
 
@@ -211,7 +210,7 @@ pub(super) fn enters(name: &OsStr, env: &Environment) -> bool {
         return false;
     }
     let listed = |name: &[u8], list: &[&str]| list.iter().any(|n| n.as_bytes() == name);
-    begins(SAYS_WHAT_PREFIXES) || listed(name, SAYS_WHAT) || {
+    begins(SAYS_WHAT_PREFIXES) || listed(name, SAYS_WHAT) || listed(name, READ_BY_LOADER) || {
         let tool = without_affixes(name, env);
         listed(tool, CHOOSES_TOOLS)
     }
@@ -371,6 +370,8 @@ mod tests {
         differs(&|c| c.env.set("DEP_Z_ROOT", "/ws/target/z"));
         differs(&|c| c.env.set("DEP_Z_ROOT", "/elsewhere/z"));
         differs(&|c| c.env.set("LD_LIBRARY_PATH", "/usr/local/lib"));
+        differs(&|c| c.env.set("LD_AUDIT", "/x.so"));
+        differs(&|c| c.env.set("GLIBC_TUNABLES", "glibc.malloc.check=3"));
         differs(&|c| c.extra_env.push("MINE".into()));
     }
 

@@ -16,8 +16,8 @@ use object::read::archive::ArchiveFile;
 
 use crate::error::PathError;
 use crate::inputs::input::FileType;
-use crate::os::fs;
 use crate::os::stamp::Stamp;
+use crate::os::{attributes, fs};
 use crate::outputs::result::{Content, Output, Role};
 use crate::outputs::watch::Watch;
 use crate::roots::{Root, Roots, Scanner, Template};
@@ -155,6 +155,9 @@ impl Pinned {
     fn new(path: &Path, role: Role, roots: &Roots, hold: bool) -> Result<Self, Refusal> {
         let stamp = Stamp::of(path);
         let mut stamp = stamp.ok_or_else(|| NotStored::UnknownOutput.at(path))?;
+        if attributes::were_given(path) {
+            return Err(NotStored::UnknownOutput.at(path));
+        }
         let content = if is_dep_info(path, &role) {
             let text = fs::read(path)?;
             Pin::Text(dep_info::template(&text, roots))

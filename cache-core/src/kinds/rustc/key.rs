@@ -12,7 +12,7 @@
 //! | a custom target's file | content |
 //! | `RUSTC_*`, `CLIPPY_*`, and the list below | name and value |
 //! | `CARGO_PKG_*` | name and value: macros put such names together at run time |
-//! | `LD_LIBRARY_PATH`, `LD_PRELOAD`, `LD_AUDIT` | value, but for directories of cargo and rustup: linkers and macros load what they find there |
+//! | `LD_LIBRARY_PATH`, `LD_PRELOAD`, and what else the loader reads | value, but for directories of cargo and rustup: linkers and macros load what they find there |
 //! | `CACHEWRAP_ENV`, `CACHEWRAP_KEY_SALT` | names and values; text |
 //! | where the target directory is in the workspace, if the user remaps paths | the rest of its path |
 //! | how paths are trimmed | its name; with `off` also the directory as it is |
@@ -35,6 +35,7 @@ use std::path::Path;
 use crate::config::TrimPaths;
 use crate::formats::digest::{Digest, ManifestKey};
 use crate::formats::key::KeyHasher;
+use crate::inputs::libraries::READ_BY_LOADER;
 use crate::os::env::Environment;
 use crate::roots::{Escaping, Root, Roots};
 
@@ -50,9 +51,6 @@ const READ_BY_COMPILER: &[&str] = &[
     "TVOS_DEPLOYMENT_TARGET",
     "WATCHOS_DEPLOYMENT_TARGET",
 ];
-
-/// Variables by which the dynamic loader finds libraries, or loads further ones.
-const LOADS_LIBRARIES: &[&str] = &["LD_LIBRARY_PATH", "LD_PRELOAD", "LD_AUDIT"];
 
 /// `RUSTC_*` variables that are addressed to cargo.
 const READ_BY_CARGO: &[&str] = &["RUSTC_WRAPPER", "RUSTC_WORKSPACE_WRAPPER", "RUSTC_LINKER"];
@@ -134,7 +132,7 @@ fn hash(hasher: &mut KeyHasher, invocation: &Invocation, parts: &KeyParts<'_>) {
             hasher.end_part(|| name.to_string_lossy().into_owned());
         }
     }
-    for name in LOADS_LIBRARIES {
+    for name in READ_BY_LOADER {
         let value = parts.env.get_nonempty(name).unwrap_or_default();
         let value = parts.roots.foreign_directories(value);
         // Empty is what is left of cargo's own.
@@ -329,6 +327,8 @@ mod tests {
         vary(&|c| c.env = vec![("CLIPPY_ARGS", "-W")]);
         vary(&|c| c.env = vec![("LD_LIBRARY_PATH", "/x")]);
         vary(&|c| c.env = vec![("LD_PRELOAD", "/x")]);
+        vary(&|c| c.env = vec![("LD_BIND_NOW", "1")]);
+        vary(&|c| c.env = vec![("GLIBC_TUNABLES", "glibc.malloc.check=3")]);
         vary(&|c| c.env = vec![("RUSTC_LOG", "info")]);
         vary(&|c| c.extra_env = vec!["MINE".into()]);
         vary(&|c| {

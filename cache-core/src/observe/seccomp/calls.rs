@@ -25,16 +25,18 @@ pub(super) struct Row {
     pub(super) call: c_long,
     /// From which depth on it is announced.
     pub(super) from: Depth,
-    /// When it is let through all the same.
-    pub(super) unless: Option<Unless>,
+    /// What decides besides.
+    pub(super) test: Option<Test>,
     pub(super) meaning: Meaning,
 }
 
-/// A test of an argument that the filter can make.
+/// A test of the lower half of an argument that the filter can make.
 #[derive(Clone, Copy)]
-pub(super) struct Unless {
+pub(super) struct Test {
     pub(super) argument: u32,
-    pub(super) value: u32,
+    pub(super) values: &'static [u32],
+    /// Whether it is announced with one of the values, or with any other.
+    pub(super) announces: bool,
 }
 
 /// Where a call has one of its paths: the positions of the arguments.
@@ -85,6 +87,8 @@ pub(super) enum Meaning {
     AskUser,
     /// Talks to who is at the address at these arguments, or to somebody without a path.
     Talk(Option<(usize, usize)>),
+    /// Talks to who is at the address that `struct msghdr` in this argument has, if it has one.
+    TalkMessage(usize),
     /// What follows cannot be understood any more, for this reason.
     Leaves(&'static str),
 }
@@ -112,8 +116,20 @@ const fn row(call: c_long, from: Depth, meaning: Meaning) -> Row {
     Row {
         call,
         from,
-        unless: None,
+        test: None,
         meaning,
+    }
+}
+
+const fn unless(call: c_long, argument: u32, values: &'static [u32], meaning: Meaning) -> Row {
+    let test = Test {
+        argument,
+        values,
+        announces: false,
+    };
+    Row {
+        test: Some(test),
+        ..row(call, Usual, meaning)
     }
 }
 
@@ -125,6 +141,7 @@ const fn known(at: At, last: Last, access: Access) -> Meaning {
 mod young {
     use libc::c_long;
 
+    pub(super) const SYS_QUOTACTL_FD: c_long = 443;
     pub(super) const SYS_STATMOUNT: c_long = 457;
     pub(super) const SYS_LISTMOUNT: c_long = 458;
     pub(super) const SYS_SETXATTRAT: c_long = 463;
@@ -139,12 +156,27 @@ mod young {
 use Access::{Alter, Attributes, Create, Enter, Execute, MakeDir, ReadLink, Stat};
 use Depth::{Tree, Usual};
 use Last::{Followed, FollowedUnless, Itself};
-use Meaning::{AskMachine, AskUser, Descriptor, Leaves, Pair, Path, Symlink, Talk};
+use Meaning::{AskMachine, AskUser, Descriptor, Leaves, Pair, Path, Symlink, Talk, TalkMessage};
 
 const NOFOLLOW: i32 = libc::AT_SYMLINK_NOFOLLOW;
 
 const NAMESPACE: &str = "a process took another view of the file system";
 const BY_HANDLE: &str = "a file was named by a handle";
+const BY_DEVICE: &str = "a file system was asked for by its device";
+
+/// Requests of `ioctl` that any file answers, as its file system does (`linux/fs.h`): how large blocks are and where a
+/// file has them, its flags, version and project, what the file system is called.
+const OF_FILE_SYSTEMS: &[u32] = &[
+    0x0000_0001, // FIBMAP
+    0x0000_0002, // FIGETBSZ
+    0x8008_6601, // FS_IOC_GETFLAGS
+    0x8008_7601, // FS_IOC_GETVERSION
+    0x801c_581f, // FS_IOC_FSGETXATTR
+    0x8100_9431, // FS_IOC_GETFSLABEL
+    0x8011_1500, // FS_IOC_GETFSUUID
+    0x8081_1501, // FS_IOC_GETFSSYSFSPATH
+    0xc020_660b, // FS_IOC_FIEMAP
+];
 
 /// What is watched on every architecture. A library may bring a macro along that nothing on the
 /// command line tells of, so what only macros do is announced at every depth.
@@ -281,6 +313,20 @@ pub(super) const ROWS: &[Row] = &[
         path_first(Followed, Access::FileSystem),
     ),
     row(libc::SYS_fstatfs, Usual, Descriptor(0, Access::FileSystem)),
+    Row {
+        test: Some(Test {
+            argument: 1,
+            values: OF_FILE_SYSTEMS,
+            announces: true,
+        }),
+        ..row(libc::SYS_ioctl, Usual, Descriptor(0, Access::FileSystem))
+    },
+    row(libc::SYS_quotactl, Usual, Leaves(BY_DEVICE)),
+    row(
+        young::SYS_QUOTACTL_FD,
+        Usual,
+        Descriptor(0, Access::FileSystem),
+    ),
     row(
         libc::SYS_inotify_add_watch,
         Usual,
@@ -300,24 +346,47 @@ pub(super) const ROWS: &[Row] = &[
     row(libc::SYS_geteuid, Usual, AskUser),
     row(libc::SYS_getgid, Usual, AskUser),
     row(libc::SYS_getegid, Usual, AskUser),
+    row(libc::SYS_getresuid, Usual, AskUser),
+    row(libc::SYS_getresgid, Usual, AskUser),
+    row(libc::SYS_getgroups, Usual, AskUser),
+    row(libc::SYS_capget, Usual, AskUser),
     Row {
-        call: libc::SYS_socket,
-        from: Usual,
-        // Local sockets have no names outside of the processes that made them; where they
-        // have one, it shows when it is connected to.
-        unless: Some(Unless {
+        test: Some(Test {
             argument: 0,
-            value: libc::AF_UNIX.unsigned_abs(),
+            values: &[libc::PR_CAPBSET_READ.unsigned_abs()],
+            announces: true,
         }),
-        meaning: Talk(None),
+        ..row(libc::SYS_prctl, Usual, AskUser)
     },
+    // Local sockets have no names outside of the processes that made them; where they have
+    // one, it shows when it is connected or sent to.
+    unless(
+        libc::SYS_socket,
+        0,
+        &[libc::AF_UNIX.unsigned_abs()],
+        Talk(None),
+    ),
     row(libc::SYS_connect, Usual, Talk(Some((1, 2)))),
     row(libc::SYS_bind, Tree, Talk(None)),
+    unless(libc::SYS_sendto, 4, &[0], Talk(Some((4, 5)))),
+    row(libc::SYS_sendmsg, Usual, TalkMessage(1)),
+    row(libc::SYS_sendmmsg, Usual, Talk(None)),
+    // Shared memory, semaphores and messages have numbers, too, that others may tell.
     row(libc::SYS_shmget, Usual, Talk(None)),
+    row(libc::SYS_shmat, Usual, Talk(None)),
+    row(libc::SYS_shmctl, Usual, Talk(None)),
     row(libc::SYS_msgget, Usual, Talk(None)),
+    row(libc::SYS_msgsnd, Usual, Talk(None)),
+    row(libc::SYS_msgrcv, Usual, Talk(None)),
+    row(libc::SYS_msgctl, Usual, Talk(None)),
     row(libc::SYS_semget, Usual, Talk(None)),
+    row(libc::SYS_semop, Usual, Talk(None)),
+    row(libc::SYS_semtimedop, Usual, Talk(None)),
+    row(libc::SYS_semctl, Usual, Talk(None)),
     row(libc::SYS_mq_open, Usual, Talk(None)),
+    row(libc::SYS_add_key, Usual, Talk(None)),
     row(libc::SYS_request_key, Usual, Talk(None)),
+    row(libc::SYS_keyctl, Usual, Talk(None)),
     row(libc::SYS_syslog, Usual, Talk(None)),
     row(libc::SYS_process_vm_readv, Usual, Talk(None)),
     // Other views of the file system, and files without paths.
@@ -429,6 +498,7 @@ pub(super) const OLD_ROWS: &[Row] = &[
     row(libc::SYS_utimes, Tree, path_first(Followed, Alter)),
     row(libc::SYS_futimesat, Tree, known(at(0, 1), Followed, Alter)),
     row(libc::SYS_uselib, Usual, path_first(Followed, Access::Read)),
+    row(libc::SYS_ustat, Usual, Leaves(BY_DEVICE)),
 ];
 #[cfg(not(target_arch = "x86_64"))]
 pub(super) const OLD_ROWS: &[Row] = &[];

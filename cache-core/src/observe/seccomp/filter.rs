@@ -3,7 +3,7 @@
 
 use libc::{c_long, sock_filter};
 
-use super::calls::{self, Unless};
+use super::calls::{self, Test};
 use super::events::Depth;
 use super::ring;
 use super::sys::{ARCH, X32};
@@ -41,7 +41,7 @@ pub(super) fn program(depth: Depth, trusts_page: bool) -> Vec<sock_filter> {
         announce(),
     ];
     for row in calls::rows(depth) {
-        match row.unless {
+        match row.test {
             None => {
                 program.push(instruction(JUMP_EQUAL, number(row.call), 0, 1));
                 program.push(if trusts_page {
@@ -50,12 +50,29 @@ pub(super) fn program(depth: Depth, trusts_page: bool) -> Vec<sock_filter> {
                     announce()
                 });
             }
-            Some(Unless { argument, value }) => {
-                program.push(instruction(JUMP_EQUAL, number(row.call), 0, 4));
+            Some(Test {
+                argument,
+                values,
+                announces,
+            }) => {
+                let values_left = |at: usize| u8::try_from(values.len() - at).unwrap_or(u8::MAX);
+                program.push(instruction(
+                    JUMP_EQUAL,
+                    number(row.call),
+                    0,
+                    values_left(0) + 3,
+                ));
                 program.push(instruction(LOAD, OFFSET_ARGS + 8 * argument, 0, 0));
-                program.push(instruction(JUMP_EQUAL, value, 1, 0));
-                program.push(announce());
-                program.push(allow());
+                for (at, value) in values.iter().enumerate() {
+                    program.push(instruction(JUMP_EQUAL, *value, values_left(at), 0));
+                }
+                let (otherwise, with) = if announces {
+                    (allow(), announce())
+                } else {
+                    (announce(), allow())
+                };
+                program.push(otherwise);
+                program.push(with);
             }
         }
     }

@@ -52,6 +52,19 @@ pub(super) fn read_peer(tid: u32, address: u64, length: u64) -> Option<PathBuf> 
     Some(PathBuf::from(OsString::from_vec(path)))
 }
 
+/// Where a message's address is, and how long: the first two fields of `struct msghdr`.
+pub(super) fn read_name(tid: u32, message: u64) -> Option<(u64, u64)> {
+    let mut bytes = [0; 12];
+    let n = sys::read_memory(tid, message, &mut bytes).ok()?;
+    let (address, length) = bytes.split_first_chunk::<8>()?;
+    let length = <[u8; 4]>::try_from(length).ok()?;
+    let is_whole = n == bytes.len();
+    is_whole.then_some((
+        u64::from_ne_bytes(*address),
+        u32::from_ne_bytes(length).into(),
+    ))
+}
+
 /// Whether an address in a process's memory lies in the code of glibc's dynamic loader.
 pub(super) fn is_of_loader(tid: u32, address: u64) -> bool {
     let maps = fs::read(Path::new(&format!("/proc/{tid}/maps"))).unwrap_or_default();

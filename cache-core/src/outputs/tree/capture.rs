@@ -1,4 +1,6 @@
 //! Storing a tree.
+//!
+//! A hit can neither change owners nor give attributes, so a tree in which somebody did is not stored.
 
 use std::collections::HashMap;
 use std::fs::Metadata;
@@ -7,7 +9,7 @@ use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _};
 use std::path::{Component, Path, PathBuf};
 
 use super::{UP_TO_TARGET, is_plain, leads_up, open_roots};
-use crate::os::fs;
+use crate::os::{attributes, fs};
 use crate::outcome::{NotStored, Refusal};
 use crate::outputs::result::{Content, Output, Role};
 use crate::roots::{Root, Roots, Scanner, Template};
@@ -108,6 +110,10 @@ fn find(dir: &Path, umask: u32) -> Result<Vec<Found>, Refusal> {
         let reachable = above.last().copied().unwrap_or(0o777);
         if metadata.is_dir() {
             above.push(reachable & enter(&metadata));
+        }
+        let is_of_another = (metadata.uid(), metadata.gid()) != (top.uid(), top.gid());
+        if is_of_another || attributes::were_given(entry.path()) {
+            return Err(NotStored::UnknownOutput.at(entry.path()));
         }
         if entry.depth() > 0 {
             found.push(Found {

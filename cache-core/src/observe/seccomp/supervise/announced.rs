@@ -65,7 +65,18 @@ impl Supervisor<'_> {
             Some(Meaning::AskDirectory(size)) => ask(Access::AskDirectory {
                 resolving: argument(call, size) == calls::ROOM_FOR_DIRECTORY,
             }),
-            Some(Meaning::Talk(address)) => return self.note_talk(call, eyes, address),
+            Some(Meaning::Talk(address)) => {
+                let address = address.map(|(at, len)| (argument(call, at), argument(call, len)));
+                return self.note_talk(call, eyes, address);
+            }
+            Some(Meaning::TalkMessage(position)) => {
+                let message = argument(call, position);
+                let address = memory::read_name(call.tid, message).ok_or_else(unreadable)?;
+                return match address {
+                    (0, _) => Ok(()),
+                    address => self.note_talk(call, eyes, Some(address)),
+                };
+            }
         };
         self.push(eyes, access, path, Resolved::nowhere(), stamp::now())
     }
@@ -174,12 +185,11 @@ impl Supervisor<'_> {
         &mut self,
         call: &Notification,
         eyes: Eyes,
-        address: Option<(usize, usize)>,
+        address: Option<(u64, u64)>,
     ) -> Result<(), Unclear> {
         let peer = match address {
             None => PathBuf::new(),
-            Some((at, len)) => memory::read_peer(call.tid, argument(call, at), argument(call, len))
-                .ok_or_else(unreadable)?,
+            Some((at, len)) => memory::read_peer(call.tid, at, len).ok_or_else(unreadable)?,
         };
         if peer.as_os_str().is_empty() {
             return self.push(eyes, Access::Talk, &peer, Resolved::nowhere(), stamp::now());

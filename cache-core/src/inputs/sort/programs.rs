@@ -1,0 +1,90 @@
+//! What programs and files are, as far as their names and first lines tell.
+//!
+//! A script runs in its interpreter, which the kernel opens without a call that names it: what the process reads is
+//! read by the interpreter. What is gone by the time that this is asked may have been a script of any kind.
+
+use std::os::unix::ffi::OsStrExt as _;
+use std::path::Path;
+
+use crate::os::fs;
+
+/// How the names of programs begin that run what they read, from archives too.
+const INTERPRETERS: &[&str] = &[
+    "bash", "beam", "busybox", "cmake", "dash", "deno", "dotnet", "elixir", "emacs", "erl",
+    "escript", "gawk", "gdb", "ghc", "gjs", "guile", "java", "jruby", "julia", "ksh", "lua",
+    "make", "mawk", "mono", "node", "ocaml", "octave", "perl", "php", "pwsh", "pypy", "python",
+    "qemu", "Rscript", "R", "ruby", "sbcl", "scala", "sh", "tcl", "wasmtime", "wish", "zsh",
+];
+
+/// How the names of programs begin that make something readable which others may then run
+/// without a file between them.
+const UNPACKERS: &[&str] = &[
+    "base64", "brotli", "bunzip", "bzcat", "bzip", "gpg", "gunzip", "gzip", "lz4", "openssl",
+    "unxz", "unzip", "unzstd", "uudecode", "xz", "xzcat", "zcat", "zstd",
+];
+
+/// Programs that walk directories with gnulib's `fts`, which looks at the kind of file system.
+const WALKERS: &[&str] = &[
+    "chgrp", "chmod", "chown", "cp", "du", "find", "grep", "install", "ls", "mv", "rm",
+];
+
+/// How much of a file its first line is looked for in, bytes, as the kernel does.
+const FIRST_LINE: u64 = 256;
+
+/// Whether a program runs what it reads: by its name, or as a script for such a one.
+pub(super) fn interprets(program: &Path) -> bool {
+    if is_interpreter(program) {
+        return true;
+    }
+    let Ok(start) = fs::read_start(program, FIRST_LINE) else {
+        return true;
+    };
+    fs::interpreter(&start).is_some_and(|interpreter| {
+        is_interpreter(&fs::canonicalize(&interpreter).unwrap_or(interpreter))
+    })
+}
+
+/// Whether a program looks at the kind of file system only to walk directories faster.
+pub(super) fn walks(program: &Path) -> bool {
+    let name = program.file_name().unwrap_or_default();
+    WALKERS.iter().any(|walker| name == *walker)
+}
+
+/// Whether a program is called as an interpreter or an unpacker is, perhaps with a version.
+fn is_interpreter(program: &Path) -> bool {
+    let name = program.file_name().unwrap_or_default().to_string_lossy();
+    INTERPRETERS.iter().chain(UNPACKERS).any(|known| {
+        let rest = name.strip_prefix(known);
+        rest.is_some_and(|rest| !rest.starts_with(|c: char| c.is_ascii_alphabetic()))
+    })
+}
+
+/// `libx.so`, `libx.so.1.2`
+pub(crate) fn is_shared_library(path: &Path) -> bool {
+    let name = path.file_name().unwrap_or_default().as_bytes();
+    name.ends_with(b".so") || memchr::memmem::find(name, b".so.").is_some()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn scripts_are_read_by_their_interpreters() {
+        let dir = tempfile::tempdir().unwrap();
+        for (name, content, expected) in [
+            ("python3.11", "", true),
+            ("pythonic", "\x7fELF", false),
+            ("tool", "#!/bin/sh\n", true),
+            ("tool", "#!/usr/bin/perl -w\n", true),
+            // Becomes another program by a call of its own.
+            ("tool", "#!/usr/bin/env python3\n", false),
+            ("tool", "#!/usr/bin/awk-like\n", false),
+        ] {
+            let path = dir.path().join(name);
+            std::fs::write(&path, content).unwrap();
+            assert_eq!(interprets(&path), expected, "{name} {content}");
+        }
+        assert!(interprets(&dir.path().join("gone")));
+    }
+}
