@@ -11,7 +11,8 @@
 //!
 //! What can go wrong, and what is done about it:
 //! - The compiler says its options (`-v`; not `-quiet`; `-fverbose-asm`; `-frecord-gcc-switches`), keeps its state
-//!   (`--output-pch`), or is told of prefixes already: it is left alone.
+//!   (`--output-pch`), leaves debug information elsewhere, where it is found by the directory (`-gsplit-dwarf`), or is told of
+//!   prefixes already: it is left alone.
 //! - It is another program of that name: the option is as old as GCC 4.3, and what is no program for glibc gets no object
 //!   and no option.
 //! - There is no room for the option: the program gets its arguments as they were.
@@ -77,12 +78,13 @@ pub(crate) struct Said {
 impl Said {
     /// Looks at the beginning of an argument.
     pub(crate) fn look(&mut self, argument: &[u8]) {
-        const LEFT_ALONE: [&[u8]; 6] = [
+        const LEFT_ALONE: [&[u8]; 7] = [
             b"-fdebug-prefix-map",
             b"-ffile-prefix-map",
             b"-fcanon-prefix-map",
             b"-fverbose-asm",
             b"-frecord-gcc-switches",
+            b"-gsplit-dwarf",
             b"--output-pch",
         ];
         self.is_quiet |= argument == b"-quiet";

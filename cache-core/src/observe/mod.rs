@@ -34,6 +34,7 @@ pub use unix::{die_by_signal, survive_file_size_limit};
 
 /// What is loaded into observed processes.
 #[derive(Clone, Copy)]
+#[cfg_attr(not(observer), expect(dead_code, reason = "nothing is loaded"))]
 pub(crate) struct Object<'a> {
     pub(crate) file: &'a Path,
     /// Beginnings of paths, and what C compilers write for them into debug information.

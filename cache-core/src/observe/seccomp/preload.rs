@@ -174,6 +174,7 @@ mod tests {
             "-v -g -c a.c",
             "-g -S -fverbose-asm a.c",
             "-g -frecord-gcc-switches -c a.c",
+            "-g -gsplit-dwarf -c a.c",
             "-g -fdebug-prefix-map=DIR/source=src -c a.c",
         ] {
             let plain = compiled(&dir, arguments, false);
