@@ -6,7 +6,7 @@
 
 use core::cell::UnsafeCell;
 use core::ffi::c_int;
-use core::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
+use core::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 
 use super::answers::Answers;
 use super::prefix_map::PrefixMap;
@@ -90,6 +90,16 @@ pub(crate) struct Note {
     pub(crate) call: UnsafeCell<Call>,
 }
 
+/// Whose variables the observer wants to know.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u32)]
+pub(crate) enum Hears {
+    /// Those of libraries, in any process.
+    Libraries = 1,
+    /// Those of the first process, with its first program.
+    First = 2,
+}
+
 /// How far a note has come. Memory of zeroes is free notes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(u32)]
@@ -159,8 +169,10 @@ pub(crate) struct Ring {
     pub(crate) shorter: Shorter,
     /// What C compilers are told.
     pub(crate) prefix_map: PrefixMap,
-    /// Whether the observer wants to know which variables libraries ask for.
-    hears_variables: AtomicBool,
+    /// Who asks for variables that the observer wants to know.
+    hears: AtomicU32,
+    /// The process that began first, for as long as it runs the program that it began with.
+    first: AtomicU32,
     notes: [Note; NOTES],
 }
 
@@ -173,14 +185,32 @@ impl Ring {
         self.notes.get(usize::try_from(number % NOTES as u64).ok()?)
     }
 
-    /// For the reader, before anybody else has it: it wants to know which variables libraries ask for.
-    pub(crate) fn hear_variables(&self) {
-        self.hears_variables.store(true, Ordering::Release);
+    /// For the reader, before anybody else has it: whose variables it wants to know.
+    pub(crate) fn hear(&self, whose: Hears) {
+        self.hears.store(whose as u32, Ordering::Release);
     }
 
-    /// For writers: whether it does.
-    pub(crate) fn hears_variables(&self) -> bool {
-        self.hears_variables.load(Ordering::Acquire)
+    /// For writers: whose it wants to know, if anybody's.
+    pub(crate) fn hears(&self) -> Option<Hears> {
+        match self.hears.load(Ordering::Acquire) {
+            1 => Some(Hears::Libraries),
+            2 => Some(Hears::First),
+            _ => None,
+        }
+    }
+
+    /// For a process that begins to run a program.
+    pub(crate) fn begins(&self, pid: u32) {
+        let order = (Ordering::AcqRel, Ordering::Acquire);
+        let first = self.first.compare_exchange(0, pid, order.0, order.1);
+        if first == Err(pid) {
+            self.first.store(u32::MAX, Ordering::Release);
+        }
+    }
+
+    /// Whether a process is the first one, with its first program.
+    pub(crate) fn is_first(&self, pid: u32) -> bool {
+        self.first.load(Ordering::Acquire) == pid
     }
 
     /// For writers: takes the next note for a look, if one is free.

@@ -1,4 +1,4 @@
-//! Which variables the libraries of a compiler ask for.
+//! Which variables the libraries of a compiler, or a build script, ask for.
 //!
 //! A macro is a library that the compiler loads, and asks for variables by `getenv`: nearly all that are written in Rust know no
 //! other way to the environment. So this object stands before `getenv` and notes which library asked for which name, where
@@ -8,11 +8,13 @@
 //! A process says that its libraries are heard before any of its own code runs. One that executes another
 //! program is not heard any more until that says so itself.
 //!
+//! Of a build script, the script itself is heard, which may put names together that nobody finds in it. Tools are not.
+//!
 //! What can go wrong, and what is done about it:
 //! - There is no room: the observer is called, which makes room.
 //! - A name cannot be noted (too long): the observer is told so, and the observation is not complete.
 //! - A library's path is relative or too long: it is noted as any library, `/`.
-//! - The program itself asks, not a library: that is the compiler's own business, and is passed over.
+//! - The compiler itself asks, not a library: that is its own business, and is passed over.
 //! - The C library asks for itself, or code looks into the environment by other means: that is not seen here. Who relies on what
 //!   was heard makes sure that a library can do nothing of the kind.
 
@@ -23,7 +25,7 @@ use core::sync::atomic::{AtomicU64, Ordering};
 use crate::libc::{self, Loaded, bytes};
 use crate::looks;
 use crate::next;
-use crate::ring::{self, Ring};
+use crate::ring::{self, Hears, Ring};
 
 /// What was noted of late, by hashes: a name, and the place that asked for it.
 static NOTED: [AtomicU64; 512] = [const { AtomicU64::new(0) }; 512];
@@ -40,9 +42,10 @@ unsafe extern "C" fn getenv(name: *const c_char) -> *mut c_char {
 unsafe extern "C" fn asked(name: *const c_char, by: usize) -> *mut c_char {
     // SAFETY: as `getenv`.
     unsafe {
-        if let Some(ring) = looks::ring().filter(|ring| ring.hears_variables())
+        if let Some(ring) = looks::ring()
+            && let Some(whose) = ring.hears()
             && !name.is_null()
-            && hear(ring, bytes(name, ring::PATH), by).is_none()
+            && hear(ring, whose, bytes(name, ring::PATH), by).is_none()
         {
             looks::tell(ring::UNHEARD);
         }
@@ -55,13 +58,18 @@ unsafe extern "C" fn asked(name: *const c_char, by: usize) -> *mut c_char {
 
 /// Says that what libraries ask for is heard from now on.
 pub(crate) fn begin(ring: &Ring) {
-    if ring.hears_variables() && note(ring, ring::HEARD, b"/", b"").is_none() {
+    ring.begins(looks::known());
+    let says_so = ring.hears() == Some(Hears::Libraries);
+    if says_so && note(ring, ring::HEARD, ANY, b"").is_none() {
         looks::tell(ring::UNHEARD);
     }
 }
 
 /// Notes that a place asks for a variable. `None`: it cannot be noted.
-fn hear(ring: &Ring, name: &[u8], by: usize) -> Option<()> {
+fn hear(ring: &Ring, whose: Hears, name: &[u8], by: usize) -> Option<()> {
+    if whose == Hears::First && !ring.is_first(looks::known()) {
+        return Some(());
+    }
     // FNV-1a.
     let hash = name
         .iter()
@@ -75,14 +83,17 @@ fn hear(ring: &Ring, name: &[u8], by: usize) -> Option<()> {
     let mut asking = Asking { by, library: None };
     // SAFETY: `each` gets what it expects.
     unsafe { libc::dl_iterate_phdr(each, (&raw mut asking).cast()) };
-    let library = asking.library?;
     // The program itself has no name there.
-    if !library.is_empty() {
-        note(ring, ring::ASKED, library, name)?;
+    match (asking.library?, whose) {
+        ([], Hears::Libraries) => {}
+        (library, _) => note(ring, ring::ASKED, library, name)?,
     }
     place.store(hash, Ordering::Relaxed);
     Some(())
 }
+
+/// The path of any library.
+const ANY: &[u8] = b"/";
 
 struct Asking {
     by: usize,
@@ -105,7 +116,7 @@ unsafe extern "C" fn each(object: *const Loaded, _: usize, asking: *mut c_void) 
 
 fn note(ring: &Ring, number: u32, library: &[u8], name: &[u8]) -> Option<()> {
     let is_plain = library.first() == Some(&b'/') && library.len() + name.len() < ring::PATH;
-    let library = if is_plain { library } else { b"/" };
+    let library = if is_plain { library } else { ANY };
     if library.len() + name.len() >= ring::PATH {
         return None;
     }

@@ -191,3 +191,22 @@ fn a_name_that_is_put_together() {
     );
     counts(&mut case, "app_FLAVOUR");
 }
+
+#[test]
+fn a_name_that_a_script_computes() {
+    let mut case = project(
+        "let name: String = \"EULAV_DETUPMOC\".chars().rev().collect();\
+         leave(&env::var(name).unwrap_or_default());",
+    );
+    is_cached(&case, "");
+    for value in ["one", "two"] {
+        case.env("COMPUTED_VALUE", value);
+        is_cached(&case, value);
+    }
+    case.unset("COMPUTED_VALUE");
+    builds(&case, &[]);
+    assert_eq!(case.printed("debug/app"), "");
+    // A path of the build's own is told relative to it.
+    case.env("COMPUTED_VALUE", case.path("here"));
+    builds(&case, &["app"]);
+}

@@ -145,6 +145,7 @@ impl TreeRun<'_> {
         };
         let mut inputs = recorder.observed(&summary)?;
         self.note_searches(&recorder, &summary, &mut inputs);
+        self.note_heard(&recorder, &summary, &mut inputs)?;
         declare(&recorder, &mut inputs)?;
         for path in self.inherited.files() {
             inputs.insert(recorder.declared(path)?);
@@ -193,6 +194,28 @@ impl TreeRun<'_> {
             jobserver: subject::jobserver(self.scene.env),
         };
         subject::summarise(observation, &known)
+    }
+
+    /// Variables that the executable was heard to ask for by names that do not stand in it. Those that do are inferred,
+    /// with all that says nothing (see `names`).
+    fn note_heard(
+        &self,
+        recorder: &Recorder<'_>,
+        summary: &Summary,
+        inputs: &mut Facts,
+    ) -> Result<(), Refusal> {
+        let heard = recorder.heard(summary);
+        if heard.is_empty() {
+            return Ok(());
+        }
+        let content = fs::read(&self.executable)?;
+        let made_up = heard
+            .into_iter()
+            .filter(|(name, _)| memchr::memmem::find(&content, name).is_none());
+        for (name, value) in made_up {
+            inputs.insert(Input::Env { name, value });
+        }
+        Ok(())
     }
 
     /// Programs that were looked for in `PATH` without being executed.

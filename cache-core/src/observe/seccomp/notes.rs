@@ -15,7 +15,7 @@ use libc::c_long;
 
 use super::answers;
 use super::prefix_map::OPTION;
-use super::ring::{self, State};
+use super::ring::{self, Hears, State};
 use super::sys::{Notification, SharedRing};
 use crate::inputs::input::FileType;
 use crate::os::stamp::Stamp;
@@ -158,9 +158,9 @@ impl Notes {
         })
     }
 
-    /// Before any process has the memory: it is to note which variables libraries ask for.
-    pub(super) fn hear_variables(&self) {
-        self.ring.ring().hear_variables();
+    /// Before any process has the memory: they are to note which variables these ask for.
+    pub(super) fn hear(&self, whose: Hears) {
+        self.ring.ring().hear(whose);
     }
 
     /// Before any process has the memory: C compilers are to write the second of a pair into debug information where paths

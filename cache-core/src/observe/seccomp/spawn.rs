@@ -12,6 +12,7 @@ use super::filter;
 use super::loader::VARIABLE;
 use super::notes::Notes;
 use super::preload;
+use super::ring::Hears;
 use super::shorter;
 use super::supervise::Supervisor;
 use super::sys::{self, Listener};
@@ -37,9 +38,10 @@ pub(crate) fn spawn<T: Send>(
         command.env(VARIABLE, object.file);
         let notes = Notes::new().ok()?;
         notes.name(object.prefix_map);
-        if depth == Depth::Usual {
-            notes.hear_variables();
-        }
+        notes.hear(match depth {
+            Depth::Usual => Hears::Libraries,
+            Depth::Tree => Hears::First,
+        });
         Some(notes)
     });
     let object = object.map(|object| object.file);
