@@ -198,6 +198,7 @@ fn a_name_that_a_script_computes() {
         "let name: String = \"EULAV_DETUPMOC\".chars().rev().collect();\
          leave(&env::var(name).unwrap_or_default());",
     );
+    case.env("CACHEWRAP_PRELOAD", "auto");
     is_cached(&case, "");
     for value in ["one", "two"] {
         case.env("COMPUTED_VALUE", value);

@@ -204,6 +204,7 @@ fn names_its_place(case: &Case) -> bool {
 #[test]
 fn c_code_of_a_dependency_is_compiled_once_for_all_places() {
     let mut case = with_dependency_in_c();
+    case.env("CACHEWRAP_PRELOAD", "auto");
     let build = |case: &Case, expected: &[&str]| {
         case.wipe();
         let runs = runs_in(case, || case.cargo(&["build"]).ok());
@@ -228,7 +229,7 @@ fn c_code_of_a_dependency_is_compiled_once_for_all_places() {
         case.copy_project(name);
         case.env("CARGO_TARGET_DIR", case.path("target"));
         build(&case, &["dep"]);
-        case.unset(name);
+        case.unset(name).env("CACHEWRAP_PRELOAD", "auto");
     }
 }
 
