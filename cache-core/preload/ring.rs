@@ -171,7 +171,7 @@ pub(crate) struct Ring {
     pub(crate) prefix_map: PrefixMap,
     /// Who asks for variables that the observer wants to know.
     hears: AtomicU32,
-    /// The process that began first, for as long as it runs the program that it began with.
+    /// The process that began first.
     first: AtomicU32,
     notes: [Note; NOTES],
 }
@@ -199,18 +199,11 @@ impl Ring {
         }
     }
 
-    /// For a process that begins to run a program.
-    pub(crate) fn begins(&self, pid: u32) {
-        let order = (Ordering::AcqRel, Ordering::Acquire);
+    /// For a process that begins to run a program: whether no other did before, nor it itself another one.
+    pub(crate) fn begins_first(&self, pid: u32) -> bool {
+        let order = (Ordering::AcqRel, Ordering::Relaxed);
         let first = self.first.compare_exchange(0, pid, order.0, order.1);
-        if first == Err(pid) {
-            self.first.store(u32::MAX, Ordering::Release);
-        }
-    }
-
-    /// Whether a process is the first one, with its first program.
-    pub(crate) fn is_first(&self, pid: u32) -> bool {
-        self.first.load(Ordering::Acquire) == pid
+        first.is_ok()
     }
 
     /// For writers: takes the next note for a look, if one is free.

@@ -20,12 +20,15 @@
 
 use core::ffi::{c_char, c_int, c_void};
 use core::ptr;
-use core::sync::atomic::{AtomicU64, Ordering};
+use core::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use crate::libc::{self, Loaded, bytes};
 use crate::looks;
 use crate::next;
 use crate::ring::{self, Hears, Ring};
+
+/// Whether this is the first process, with its first program.
+static IS_FIRST: AtomicBool = AtomicBool::new(false);
 
 /// What was noted of late, by hashes: a name, and the place that asked for it.
 static NOTED: [AtomicU64; 512] = [const { AtomicU64::new(0) }; 512];
@@ -58,7 +61,7 @@ unsafe extern "C" fn asked(name: *const c_char, by: usize) -> *mut c_char {
 
 /// Says that what libraries ask for is heard from now on.
 pub(crate) fn begin(ring: &Ring) {
-    ring.begins(looks::known());
+    IS_FIRST.store(ring.begins_first(looks::known()), Ordering::Relaxed);
     let says_so = ring.hears() == Some(Hears::Libraries);
     if says_so && note(ring, ring::HEARD, ANY, b"").is_none() {
         looks::tell(ring::UNHEARD);
@@ -67,7 +70,7 @@ pub(crate) fn begin(ring: &Ring) {
 
 /// Notes that a place asks for a variable. `None`: it cannot be noted.
 fn hear(ring: &Ring, whose: Hears, name: &[u8], by: usize) -> Option<()> {
-    if whose == Hears::First && !ring.is_first(looks::known()) {
+    if whose == Hears::First && !IS_FIRST.load(Ordering::Relaxed) {
         return Some(());
     }
     // FNV-1a.

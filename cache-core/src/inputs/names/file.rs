@@ -111,20 +111,27 @@ fn is_for_users(file: &File) -> bool {
 
 /// Whether a library can ask for variables by `getenv` only.
 pub(super) fn is_heard(path: &Path) -> Result<bool, PathError> {
-    let (_, len) = start(path)?;
-    if len > MAX_PROGRAM {
-        return Ok(false);
-    }
-    let content = fs::read(path)?;
-    Ok(Program::parse(&content).is_some_and(|program| heard::is_heard(&program)))
+    Ok(in_program(path, heard::is_heard)?.unwrap_or(false))
 }
 
 /// Whether code can ask for variables, as far as its functions tell.
+#[expect(
+    clippy::redundant_closure_for_method_calls,
+    reason = "the method alone is not one for programs of any lifetime"
+)]
 pub(super) fn asks(path: &Path) -> Result<bool, PathError> {
+    Ok(in_program(path, |program| program.asks())?.unwrap_or(true))
+}
+
+/// Whether something holds of a program. `None`: it is none, or too large to tell.
+fn in_program(
+    path: &Path,
+    holds: impl Fn(&Program<'_>) -> bool,
+) -> Result<Option<bool>, PathError> {
     let (_, len) = start(path)?;
     if len > MAX_PROGRAM {
-        return Ok(true);
+        return Ok(None);
     }
     let content = fs::read(path)?;
-    Ok(Program::parse(&content).is_none_or(|program| program.asks()))
+    Ok(Program::parse(&content).map(|program| holds(&program)))
 }

@@ -12,6 +12,7 @@
 //! asks at all; 5, whether all that it asks for is heard.
 
 use std::collections::BTreeMap;
+use std::path::Path;
 use std::sync::Arc;
 
 use rayon::prelude::*;
@@ -145,26 +146,29 @@ fn complete(
 
 /// Whether code can ask for variables whose names it does not know.
 pub(super) fn asks(store: &Store, code: &Code<'_>) -> Result<bool, PathError> {
-    let mut known = recall(store, code);
-    if let Some(asks) = known.asks {
-        return Ok(asks);
-    }
-    let asks = file::asks(code.path)?;
-    known.asks = Some(asks);
-    remember(store, code, &known, None)?;
-    Ok(asks)
+    found_once(store, code, |known| &mut known.asks, file::asks)
 }
 
 /// Whether code can ask for variables by `getenv` only.
 pub(super) fn is_heard(store: &Store, code: &Code<'_>) -> Result<bool, PathError> {
+    found_once(store, code, |known| &mut known.heard, file::is_heard)
+}
+
+/// What is known of a file, or is found and remembered.
+fn found_once(
+    store: &Store,
+    code: &Code<'_>,
+    place: fn(&mut Known) -> &mut Option<bool>,
+    find: fn(&Path) -> Result<bool, PathError>,
+) -> Result<bool, PathError> {
     let mut known = recall(store, code);
-    if let Some(heard) = known.heard {
-        return Ok(heard);
+    if let Some(answer) = *place(&mut known) {
+        return Ok(answer);
     }
-    let heard = file::is_heard(code.path)?;
-    known.heard = Some(heard);
+    let answer = find(code.path)?;
+    *place(&mut known) = Some(answer);
     remember(store, code, &known, None)?;
-    Ok(heard)
+    Ok(answer)
 }
 
 /// Notes that a file's naming a variable says nothing.
