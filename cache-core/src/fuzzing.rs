@@ -101,7 +101,10 @@ pub fn tables(payload: &[u8]) {
     let _ = codec::decode::<BTreeMap<String, u64>>(stats::KIND, &frame(stats::KIND, payload));
     let _ =
         codec::decode::<names::memo::Known>(names::memo::KIND, &frame(names::memo::KIND, payload));
-    let _ = codec::decode::<toolchain::Memoised>(toolchain::KIND, &frame(toolchain::KIND, payload));
+    let _ = codec::decode::<toolchain::memo::Memoised>(
+        toolchain::memo::KIND,
+        &frame(toolchain::memo::KIND, payload),
+    );
     let _ = builds::is_sound(builds::line(&String::from_utf8_lossy(payload)).as_bytes());
 }
 

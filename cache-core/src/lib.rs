@@ -119,7 +119,7 @@ mod scene;
 pub mod store;
 mod unit;
 
-pub use cargo::toolchain::{KnownToolchain, known_toolchains};
+pub use cargo::toolchain::memo::{KnownToolchain, known_toolchains};
 pub use config::Config;
 pub use error::PathError;
 pub use formats::digest::Digest;

@@ -6,16 +6,7 @@
 //! messages), and the text of `-vV`. A locally rebuilt compiler or standard library
 //! with the same `-vV` is therefore another toolchain.
 //!
-//! Hashing some 400 MB takes a moment, so the identity is memoised:
-//!
-//! ```text
-//! file = frame 'T' version 2 (see codec), body = Memoised
-//! name = hash of the driver's path and stamp, the target, `--sysroot`, and of what
-//!        a driver that is a script could decide by
-//! ```
-//! Version history: 1, the first; 2, the compilers themselves. A memoised identity holds while every file of it has
-//! the stamp it had (see `stamp`) and every directory the same entries, so a hit pays
-//! one `stat` a file and runs nothing.
+//! Hashing some 400 MB takes a moment, so the identity is memoised ([`memo`]).
 //!
 //! What can go wrong:
 //! - `rustc` is a rustup proxy, whose file never changes while the toolchain behind it
@@ -27,22 +18,22 @@
 //!   observed, it is asked every time.
 //! - A symlinked toolchain is repointed: the path is canonicalised on every use.
 
+mod examine;
+pub(crate) mod memo;
+mod proxy;
+
 use std::ffi::{OsStr, OsString};
-use std::os::unix::ffi::{OsStrExt, OsStringExt as _};
 use std::path::{Path, PathBuf};
 
-use serde::{Deserialize, Serialize};
-
 use crate::error::PathError;
-use crate::formats::codec::{self, Kind};
-use crate::formats::digest::{BlobRef, Digest};
+use crate::formats::codec;
+use crate::formats::digest::Digest;
 use crate::formats::key::KeyHasher;
 use crate::inputs::input::FileType;
 use crate::inputs::names::{self, Code, Variable};
 use crate::inputs::search;
 use crate::looked::Driver;
-use crate::observe::{Access, Depth, Event, Observation};
-use crate::os::fs;
+use crate::observe::{Depth, Event, Observation};
 use crate::os::stamp::{self, Stamp};
 use crate::outcome::{Bypass, BypassReason};
 use crate::request::Request;
@@ -51,11 +42,9 @@ use crate::store::Store;
 use crate::store::memo::Memo;
 
 use super::driver;
-
-pub(crate) const KIND: Kind = Kind {
-    tag: b'T',
-    version: 2,
-};
+use examine::examine;
+use memo::{KIND, Seen, memo_name, recall};
+use proxy::driver_of;
 
 /// Why a compiler could not be identified.
 #[derive(Debug, thiserror::Error)]
@@ -139,78 +128,6 @@ impl Toolchain {
                     && event.real.starts_with(&self.sysroot)
                     && event.found.is_none_or(|f| f.file_type != FileType::File)))
     }
-}
-
-/// How a file of the toolchain looked when it was hashed.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-struct Seen {
-    path: Vec<u8>,
-    /// Device, inode, size, modification and change time; `None`: not there.
-    stamp: Option<(u64, u64, u64, i128, i128)>,
-}
-
-impl Seen {
-    fn now(path: &Path) -> (Self, Option<Stamp>) {
-        let stamp = Stamp::of(path);
-        let seen = Self {
-            path: path.as_os_str().as_bytes().to_vec(),
-            stamp: stamp.map(|s| (s.dev, s.ino, s.size, s.mtime, s.ctime)),
-        };
-        (seen, stamp)
-    }
-
-    fn path(&self) -> &Path {
-        Path::new(OsStr::from_bytes(&self.path))
-    }
-
-    fn holds(&self) -> bool {
-        Self::now(self.path()).0 == *self
-    }
-}
-
-#[derive(Serialize, Deserialize)]
-pub(crate) struct Memoised {
-    digest: Digest,
-    sysroot: Vec<u8>,
-    version: String,
-    files: Vec<Seen>,
-    dirs: Vec<Seen>,
-    /// Programs that a driver executed which is not the compiler itself, and the files
-    /// they really are.
-    programs: Vec<(Vec<u8>, Seen)>,
-    /// The programs that are the compiler itself.
-    compilers: Vec<Vec<u8>>,
-    /// Whether the sources of the standard library are installed, and where that shows.
-    sources: (Vec<u8>, bool),
-}
-
-/// A toolchain that was identified earlier, for people.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub struct KnownToolchain {
-    /// What results name it by.
-    pub digest: Digest,
-    /// The first line of `-vV`.
-    pub version: String,
-    /// Where it lay.
-    pub sysroot: PathBuf,
-}
-
-/// The toolchains memoised in a store. Those not used for long are missing.
-pub fn known_toolchains(store: &Store) -> Result<Vec<KnownToolchain>, PathError> {
-    let files = store.list(&store.layout().part("toolchains"))?;
-    let known = files.iter().filter_map(|file| {
-        let bytes = store.read_plain(&file.path).ok()?;
-        let memoised: Memoised = codec::decode(KIND, &bytes).ok()?;
-        Some(KnownToolchain {
-            digest: memoised.digest,
-            version: memoised.version,
-            sysroot: PathBuf::from(OsStr::from_bytes(&memoised.sysroot)),
-        })
-    });
-    let mut known: Vec<KnownToolchain> = known.collect();
-    known.sort();
-    known.dedup();
-    Ok(known)
 }
 
 /// What identification needs from its surroundings.
@@ -313,264 +230,6 @@ fn identify_anew(
         let _ = around.store.replace_own(file, "toolchain", &frame);
     }
     Ok(toolchain)
-}
-
-/// The compiler behind a program, and whether that is the compiler itself.
-fn driver_of(found: &Path, around: &Surroundings<'_>) -> Result<Driver, ToolchainError> {
-    let env = around.request.env;
-    let words = ["RUSTUP_TOOLCHAIN", "RUSTUP_HOME", "HOME"];
-    let words = words.map(|name| env.get(name).map(OsStrExt::as_bytes));
-    // Where rustup is not told, it looks around in the directory.
-    let is_told = env.get_nonempty("RUSTUP_TOOLCHAIN").is_some();
-    let known = around.request.looked.filter(|_| is_told);
-    let name = [Some(found.as_os_str().as_bytes())]
-        .into_iter()
-        .chain(words);
-    // No path or toolchain begins with NUL.
-    let name: Vec<Vec<u8>> = name.map(|word| word.unwrap_or(b"\0").to_vec()).collect();
-    if let Some(driver) = known.and_then(|known| known.drivers().get(&name)) {
-        return Ok(driver);
-    }
-    let path = resolve_proxy(found, around)?;
-    let is_compiler = driver::is_compiler(&path);
-    let driver = Driver { path, is_compiler };
-    if let Some(known) = known {
-        known.drivers().put(name, driver.clone());
-    }
-    Ok(driver)
-}
-
-/// The real compiler behind a rustup proxy, or the path itself.
-fn resolve_proxy(found: &Path, around: &Surroundings<'_>) -> Result<PathBuf, ToolchainError> {
-    let Some(rustup) = proxy_of(found) else {
-        return Ok(fs::canonicalize(found).unwrap_or_else(|_| found.to_owned()));
-    };
-    let program = found.file_name().unwrap_or_default();
-    // Cargo, run through rustup, says which toolchain it belongs to.
-    if let Some(toolchain) = around.request.env.get_nonempty("RUSTUP_TOOLCHAIN") {
-        let home = match around.request.env.get_nonempty("RUSTUP_HOME") {
-            Some(home) => Some(PathBuf::from(home)),
-            None => around
-                .request
-                .env
-                .get_nonempty("HOME")
-                .map(|home| Path::new(home).join(".rustup")),
-        };
-        // Joining an absolute path, which rustup allows as a name, gives that path.
-        let direct = home.map(|home| home.join("toolchains").join(toolchain));
-        if let Some(driver) = direct.map(|dir| dir.join("bin").join(program))
-            && let Ok(driver) = fs::canonicalize(&driver)
-        {
-            return Ok(driver);
-        }
-    }
-    let mut command = around.command(&rustup);
-    command.args = vec!["which".into(), program.to_owned()];
-    let question = "rustup which";
-    let (answer, _) = ask(&command, found, question, None, around)?;
-    let path = PathBuf::from(answer.trim_end());
-    Ok(fs::canonicalize(&path)?)
-}
-
-/// The rustup that a program is a proxy of: a link, soft or hard, to it.
-fn proxy_of(found: &Path) -> Option<PathBuf> {
-    let canonical = fs::canonicalize(found).ok()?;
-    if canonical.file_name() == Some("rustup".as_ref()) {
-        return Some(canonical);
-    }
-    let rustup = found.with_file_name("rustup");
-    let (a, b) = (Stamp::of(found)?, Stamp::of(&rustup)?);
-    ((a.dev, a.ino) == (b.dev, b.ino)).then_some(rustup)
-}
-
-fn memo_name(
-    driver: &Path,
-    wanted: Wanted<'_>,
-    decided_by: Option<&[Variable]>,
-    around: &Surroundings<'_>,
-) -> Digest {
-    let mut hasher = KeyHasher::new("toolchain memo");
-    let (seen, _) = Seen::now(driver);
-    hasher.bytes("driver", &seen.path);
-    let (dev, ino, size, mtime, ctime) = seen.stamp.unwrap_or_default();
-    for number in [dev, ino, size] {
-        hasher.bytes("stamp", &number.to_le_bytes());
-    }
-    hasher.bytes("mtime", &mtime.to_le_bytes());
-    hasher.bytes("ctime", &ctime.to_le_bytes());
-    hasher.optional("target", wanted.target.map(OsStrExt::as_bytes));
-    let sysroot = wanted.sysroot.map(Path::as_os_str);
-    hasher.optional("sysroot", sysroot.map(OsStrExt::as_bytes));
-    if let Some(variables) = decided_by {
-        // It starts the real compiler, chosen by whatever it likes.
-        for variable in variables {
-            hasher.bytes("name", &variable.name);
-            hasher.bytes("value", &variable.value);
-        }
-        for name in ["PATH", "RUSTUP_TOOLCHAIN", "RUSTUP_HOME"] {
-            hasher.optional(name, around.request.env.get(name).map(OsStrExt::as_bytes));
-        }
-        hasher.os("cwd", around.request.cwd.as_os_str());
-    }
-    hasher.finish()
-}
-
-fn recall(store: &Store, file: &Path) -> Option<Toolchain> {
-    let memoised: Memoised = codec::decode(KIND, &store.read_plain(file).ok()?).ok()?;
-    let (sources, installed) = &memoised.sources;
-    let same_program = |(path, program): &(Vec<u8>, Seen)| {
-        let canonical = fs::canonicalize(Path::new(OsStr::from_bytes(path)));
-        canonical.is_ok_and(|path| path == program.path()) && program.holds()
-    };
-    let holds = memoised.files.iter().chain(&memoised.dirs).all(Seen::holds)
-        && memoised.programs.iter().all(same_program)
-        && fs::exists(Path::new(OsStr::from_bytes(sources))) == *installed;
-    holds.then(|| toolchain(&memoised))
-}
-
-fn toolchain(memoised: &Memoised) -> Toolchain {
-    let dirs: Vec<PathBuf> = memoised.dirs.iter().map(|s| s.path().to_owned()).collect();
-    let is_in = |dir: &Seen, file: &Seen| {
-        let name = file.path.strip_prefix(&*dir.path);
-        name.is_some_and(|name| memchr::memrchr(b'/', name) == Some(0))
-    };
-    let files = memoised.files.iter();
-    let apart = files.filter(|file| !memoised.dirs.iter().any(|dir| is_in(dir, file)));
-    Toolchain {
-        digest: memoised.digest,
-        key: memoised.digest,
-        compilers: memoised
-            .compilers
-            .iter()
-            .map(|path| path_of(path))
-            .collect(),
-        sysroot: path_of(&memoised.sysroot),
-        files: apart.map(|s| s.path().to_owned()).collect(),
-        dirs,
-    }
-}
-
-fn path_of(bytes: &[u8]) -> PathBuf {
-    PathBuf::from(OsStr::from_bytes(bytes))
-}
-
-/// Identifies a compiler by asking it and hashing it. The last value tells whether what
-/// was found out can be checked again without asking.
-fn examine(
-    driver: &Path,
-    wanted: Wanted<'_>,
-    around: &Surroundings<'_>,
-) -> Result<(Toolchain, Memoised, bool), ToolchainError> {
-    let depth = (!driver::is_compiler(driver)).then_some(Depth::Usual);
-    let mut command = around.command(driver);
-    command.args = vec!["-vV".into()];
-    let (verbose, observation) = ask(&command, driver, "-vV", depth, around)?;
-    // Where the compiler comes from, not where `--sysroot` says its libraries are.
-    command.args = vec!["--print".into(), "sysroot".into()];
-    let (answer, _) = ask(&command, driver, "--print sysroot", None, around)?;
-    let own = fs::canonicalize(Path::new(answer.trim_end()))?;
-    let sysroot = match wanted.sysroot {
-        Some(given) => fs::canonicalize(&around.request.cwd.join(given))?,
-        None => own.clone(),
-    };
-    let host = verbose.lines().find_map(|line| line.strip_prefix("host: "));
-    let target = wanted.target.map(Path::new);
-    let target = target.and_then(Path::file_stem);
-
-    let found = observation.as_ref().map(driver::compilers);
-    let mut found = found.unwrap_or_default();
-    if found.is_empty() && driver.starts_with(&own) {
-        found.push((driver.to_owned(), own.join("lib")));
-    }
-    let mut dirs = vec![own.join("lib")];
-    for (_, libraries) in &found {
-        if !dirs.contains(libraries) {
-            dirs.push(libraries.clone());
-        }
-    }
-    let triples = [host.map(OsStr::new), target];
-    for triple in triples.into_iter().flatten() {
-        let rustlib = sysroot.join("lib/rustlib").join(triple);
-        for dir in [rustlib.join("lib"), rustlib.join("codegen-backends")] {
-            if !dirs.contains(&dir) {
-                dirs.push(dir);
-            }
-        }
-    }
-    let mut files = vec![driver.to_owned()];
-    let beside = ["rustc", "clippy-driver"].map(|program| own.join("bin").join(program));
-    let beside = beside.into_iter().filter(|file| fs::exists(file));
-    for file in beside.chain(found.iter().map(|(compiler, _)| compiler.clone())) {
-        if !files.contains(&file) {
-            files.push(file);
-        }
-    }
-    for dir in &dirs {
-        files.extend(files_in(dir));
-    }
-    let sources = sysroot.join("lib/rustlib/src/rust/library");
-    let installed = fs::exists(&sources);
-
-    let blobs = hash_all(&files, around.memo)?;
-    let mut hasher = KeyHasher::new("toolchain");
-    hasher.str("version", &verbose);
-    hasher.bytes("sources", &[u8::from(installed)]);
-    for (file, blob) in files.iter().zip(blobs) {
-        hasher.os("file", file.file_name().unwrap_or_default());
-        hasher.blob("content", &blob);
-    }
-    let seen = |paths: &[PathBuf]| paths.iter().map(|path| Seen::now(path).0).collect();
-    let watched = depth.is_none() || observation.as_ref().is_some_and(Observation::is_complete);
-    let memoised = Memoised {
-        programs: programs(observation.as_ref()),
-        compilers: found
-            .into_iter()
-            .map(|(path, _)| path.into_os_string().into_vec())
-            .collect(),
-        digest: hasher.finish(),
-        sysroot: sysroot.as_os_str().as_bytes().to_vec(),
-        version: verbose.lines().next().unwrap_or_default().to_owned(),
-        files: seen(&files),
-        dirs: seen(&dirs),
-        sources: (sources.into_os_string().as_bytes().to_vec(), installed),
-    };
-    Ok((toolchain(&memoised), memoised, watched))
-}
-
-/// The programs executed during an observation.
-fn programs(observation: Option<&Observation>) -> Vec<(Vec<u8>, Seen)> {
-    let mut programs = Vec::new();
-    for event in observation.iter().flat_map(|o| &o.events) {
-        if event.access == Access::Execute
-            && event.found.is_some()
-            && let Ok(canonical) = fs::canonicalize(&event.path)
-        {
-            let path = event.path.as_os_str().as_bytes().to_vec();
-            programs.push((path, Seen::now(&canonical).0));
-        }
-    }
-    programs
-}
-
-/// The regular files of a directory, by name; none where there is no such directory.
-fn files_in(dir: &Path) -> Vec<PathBuf> {
-    let Ok(entries) = fs::read_dir(dir) else {
-        return Vec::new();
-    };
-    let mut files: Vec<PathBuf> = entries
-        .filter_map(|entry| Some(entry.ok()?.path()))
-        .filter(|path| fs::is_file(path))
-        .collect();
-    files.sort();
-    files
-}
-
-fn hash_all(files: &[PathBuf], memo: &Memo) -> Result<Vec<BlobRef>, PathError> {
-    use rayon::prelude::*;
-    files
-        .par_iter()
-        .map(|file| Ok(memo.digest(file)?.1))
-        .collect()
 }
 
 fn ask(
