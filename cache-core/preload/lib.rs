@@ -55,6 +55,7 @@ mod names;
 mod next;
 mod prefix_map;
 mod program;
+mod real_path;
 mod ring;
 mod shorter;
 mod sys;

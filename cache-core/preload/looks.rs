@@ -8,6 +8,7 @@ use core::sync::atomic::{AtomicPtr, AtomicU32, Ordering};
 use crate::answers;
 use crate::libc::{self, Timespec, bytes, returned};
 use crate::next;
+use crate::real_path::{name_of_open, real_path};
 use crate::ring::{self, Ring};
 use crate::sys::{self, HERE, plain, quietly, trusted};
 
@@ -16,7 +17,7 @@ static RING: AtomicPtr<Ring> = AtomicPtr::new(ptr::null_mut());
 /// The process that the observer knows of. A child of it has the same memory, or a copy.
 static KNOWN: AtomicU32 = AtomicU32::new(0);
 
-const NOT_FOUND: isize = -2;
+pub(crate) const NOT_FOUND: isize = -2;
 
 /// From now on calls are noted.
 pub(crate) unsafe fn begin(ring: *mut Ring) {
@@ -57,17 +58,22 @@ pub(crate) fn thread() -> u32 {
 }
 
 /// A call that looks at a path.
-struct Look {
+pub(crate) struct Look {
     number: usize,
     /// What it amounts to for the observer.
-    amounts_to: usize,
+    pub(crate) amounts_to: usize,
     directory: usize,
     path: *const c_char,
     rest: [usize; 3],
 }
 
 impl Look {
-    fn new(number: usize, directory: c_int, path: *const c_char, rest: [usize; 3]) -> Self {
+    pub(crate) fn new(
+        number: usize,
+        directory: c_int,
+        path: *const c_char,
+        rest: [usize; 3],
+    ) -> Self {
         Self {
             number,
             amounts_to: number,
@@ -84,7 +90,7 @@ impl Look {
 
     /// Makes it, and notes it where it was not answered so before. `None`: it cannot be noted, or would wait
     /// for something, and was not made.
-    unsafe fn fast(&self) -> Option<isize> {
+    pub(crate) unsafe fn fast(&self) -> Option<isize> {
         let ring = ring()?;
         if self.path.is_null() {
             return None;
@@ -256,11 +262,11 @@ const WRITES: c_int = 0o3;
 const CREATES: c_int = 0o100;
 const TRUNCATES: c_int = 0o1000;
 const WITHOUT_NAME: c_int = 0o2000_0000;
-const CLOSE_ON_EXEC: c_int = 0o200_0000;
+pub(crate) const CLOSE_ON_EXEC: c_int = 0o200_0000;
 const DIRECTORY: c_int = 0o20_0000;
 const NOT_FOLLOWING: c_int = 0o40_0000;
 const NOT_BLOCKING: c_int = 0o4000;
-const PATH_ONLY: c_int = 0o1000_0000;
+pub(crate) const PATH_ONLY: c_int = 0o1000_0000;
 
 type OpenAt = unsafe extern "C" fn(c_int, *const c_char, c_int, c_uint) -> c_int;
 type Open = unsafe extern "C" fn(*const c_char, c_int, c_uint) -> c_int;
@@ -345,9 +351,9 @@ macro_rules! functions {
     };
 }
 
-type Path = *const c_char;
-const CURRENT: c_int = HERE as c_int;
-const ITSELF: c_int = 0x100;
+pub(crate) type Path = *const c_char;
+pub(crate) const CURRENT: c_int = HERE as c_int;
+pub(crate) const ITSELF: c_int = 0x100;
 const EMPTY_PATH: c_int = 0x1000;
 
 unsafe fn stat_any(directory: c_int, path: Path, to: *mut c_void, flags: c_int) -> c_int {
@@ -548,151 +554,4 @@ fn flags_of(mode: &[u8]) -> Option<c_int> {
         b'e' => Some(flags | CLOSE_ON_EXEC),
         _ => None,
     })
-}
-
-/// Where a path leads, as the kernel says of an open file. The C library would read each part of the path
-/// as a link; that is left to do so with a relative path, whose answer tells the current directory: who is told, and
-/// asks nothing else, shows by the call that it makes for that.
-unsafe fn real_path(path: Path, to: *mut c_char) -> *mut c_char {
-    // SAFETY: as the function of that name.
-    unsafe {
-        if path.is_null() || bytes(path, 1) != b"/" {
-            return other_real_path(path, to);
-        }
-        if !to.is_null() {
-            // There is room for as much as a path may have.
-            let room = core::slice::from_raw_parts_mut(to.cast::<u8>(), 4096);
-            return match real_path_of_open(path, room) {
-                Some(Ok(_)) => to,
-                Some(Err(error)) if error != NOT_FOUND || leave_missing(path, room).is_some() => {
-                    returned(error);
-                    ptr::null_mut()
-                }
-                _ => other_real_path(path, to),
-            };
-        }
-        let mut room = [0; 4096];
-        match real_path_of_open(path, &mut room) {
-            Some(Ok(length)) => {
-                let to = libc::malloc(length + 1).cast::<c_char>();
-                if !to.is_null() {
-                    ptr::copy_nonoverlapping(room.as_ptr().cast(), to, length + 1);
-                }
-                to
-            }
-            Some(Err(error)) => {
-                returned(error);
-                ptr::null_mut()
-            }
-            None => other_real_path(path, to),
-        }
-    }
-}
-
-unsafe fn other_real_path(path: Path, to: *mut c_char) -> *mut c_char {
-    type Function = unsafe extern "C" fn(Path, *mut c_char) -> *mut c_char;
-    // SAFETY: as the function of that name.
-    match unsafe { next::REALPATH.get::<Function>() } {
-        Some(function) => unsafe { function(path, to) },
-        None => ptr::null_mut(),
-    }
-}
-
-/// Writes down where a path leads, with a zero at its end, and says how long that is. `None`: it has to be
-/// found out otherwise.
-unsafe fn real_path_of_open(path: Path, room: &mut [u8]) -> Option<Result<usize, isize>> {
-    const NOT_A_DIRECTORY: isize = -20;
-    let flags = PATH_ONLY | CLOSE_ON_EXEC;
-    let mut look = Look::new(sys::OPENAT, CURRENT, path, [flags as usize, 0, 0]);
-    // Every link on the way counts, and that something is there.
-    look.amounts_to = sys::CHDIR;
-    // SAFETY: the program's path.
-    let fd = match unsafe { look.fast()? } {
-        error @ (NOT_FOUND | NOT_A_DIRECTORY) => return Some(Err(error)),
-        fd => usize::try_from(fd).ok()?,
-    };
-    // SAFETY: the descriptor is ours.
-    let length = unsafe {
-        let length = name_of_open(fd, room);
-        plain(sys::CLOSE, [fd, 0, 0, 0, 0]);
-        length?
-    };
-    *room.get_mut(length)? = 0;
-    Some(Ok(length))
-}
-
-/// Writes down what the kernel calls an open file, and says how long that is. `None` where it has no name any more.
-unsafe fn name_of_open(fd: usize, room: &mut [u8]) -> Option<usize> {
-    let mut name = *b"/proc/self/fd/\0\0\0\0\0\0\0\0\0\0\0";
-    if fd > c_int::MAX as usize {
-        return None;
-    }
-    write_number(fd, name.get_mut(14..24)?);
-    let size = room.len();
-    let args = [
-        HERE,
-        name.as_ptr() as usize,
-        room.as_mut_ptr() as usize,
-        size,
-        0,
-    ];
-    // SAFETY: there is room for as much as is said.
-    let length = usize::try_from(unsafe { trusted(sys::READLINKAT, args) }).ok()?;
-    let real = room.get(..length).filter(|real| real.len() < size)?;
-    let is_usual = real.first() == Some(&b'/') && !real.ends_with(b" (deleted)");
-    is_usual.then_some(length)
-}
-
-/// Writes down how far a path leads that leads to nothing, as the C library does: the first name that
-/// is missing, below where the way to it leads. `None`: that has to be found out otherwise.
-unsafe fn leave_missing(path: Path, room: &mut [u8]) -> Option<()> {
-    // SAFETY: the program's path.
-    let mut path = unsafe { bytes(path, ring::PATH) };
-    loop {
-        let end = path.iter().rposition(|byte| *byte != b'/')? + 1;
-        path = path.get(..end)?;
-        let at = path.iter().rposition(|byte| *byte == b'/');
-        let name = path.get(at.map_or(0, |at| at + 1)..)?;
-        let above = match at {
-            Some(at) => path.get(..at.max(1))?,
-            None => b".",
-        };
-        if name == b"." || name == b".." {
-            return None;
-        }
-        let mut text = [0; ring::PATH + 1];
-        text.get_mut(..path.len())?.copy_from_slice(path);
-        let mut stat = Stat::new();
-        let rest = [stat.at(), ITSELF as usize, 0];
-        let look = Look::new(sys::NEWFSTATAT, CURRENT, text.as_ptr().cast(), rest);
-        // SAFETY: the text ends with a zero. A link that leads nowhere is there.
-        if unsafe { look.fast()? } != NOT_FOUND {
-            return None;
-        }
-        text.fill(0);
-        text.get_mut(..above.len())?.copy_from_slice(above);
-        // SAFETY: as before.
-        match unsafe { real_path_of_open(text.as_ptr().cast(), room)? } {
-            Ok(length) => {
-                let mut at = if length == 1 { 0 } else { length };
-                for part in [b"/", name, b"\0"] {
-                    room.get_mut(at..at + part.len())?.copy_from_slice(part);
-                    at += part.len();
-                }
-                return Some(());
-            }
-            Err(NOT_FOUND) => path = above,
-            Err(_) => return None,
-        }
-    }
-}
-
-/// In decimal digits.
-fn write_number(number: usize, into: &mut [u8]) {
-    let digits = number.checked_ilog10().unwrap_or(0) as usize + 1;
-    let mut rest = number;
-    for place in into.iter_mut().take(digits).rev() {
-        *place = b'0' + (rest % 10) as u8;
-        rest /= 10;
-    }
 }
