@@ -176,6 +176,60 @@ fn another_checkout_and_another_target_directory_are_served_ahead() {
     compare(&case, &["build"]).ok().compiles(&[]);
 }
 
+/// Builds twice, the second time from nothing, and expects that one unit is asked for and plain cargo content.
+#[track_caller]
+fn is_served_ahead(case: &Case, target: &Path, args: &[&str]) {
+    case.cargo(args).ok();
+    fs::remove_dir_all(target).expect("the target directory that is meant");
+    let served = case.cargo(&[args, &["-v"]].concat()).ok().compiles(&[]);
+    assert_eq!(asked(&served).len(), 1, "{args:?}");
+    assert_fresh(case, Mode::Bare, args);
+}
+
+#[test]
+fn where_cargo_is_configured_to_build_is_served_ahead() {
+    let mut case = project();
+    let config = "[build]\ntarget-dir = \"configured/here\"\n";
+    case.write(".cargo/config.toml", config);
+    settle();
+    is_served_ahead(&case, &case.path("configured/here"), &["build"]);
+    case.copy_project("else/where");
+    fs::remove_dir_all(case.path("configured")).expect("removable");
+    settle();
+    let outcome = case.cargo(&["build", "-v"]).ok().compiles(&[]);
+    assert_eq!(asked(&outcome).len(), 1);
+    assert_fresh(&case, Mode::Bare, &["build"]);
+    case.env("CARGO_BUILD_TARGET_DIR", "by-variable");
+    is_served_ahead(&case, &case.path("by-variable"), &["build"]);
+    case.env("CARGO_TARGET_DIR", "by-first-variable");
+    is_served_ahead(&case, &case.path("by-first-variable"), &["build"]);
+    assert!(!case.path("target").exists());
+}
+
+#[test]
+fn a_manifest_elsewhere_is_served_ahead() {
+    let mut case = project();
+    let project = case.path("");
+    let target = case.target();
+    for (directory, manifest) in [
+        ("", "project/Cargo.toml"),
+        ("project/src", "../Cargo.toml"),
+        ("project/src", "../words/../base/./Cargo.toml"),
+    ] {
+        let directory = case.root().join(directory);
+        case.enter(directory);
+        if target.exists() {
+            fs::remove_dir_all(&target).expect("removable");
+        }
+        is_served_ahead(&case, &target, &["build", "--manifest-path", manifest]);
+    }
+    // The same package, named otherwise.
+    fs::remove_dir_all(&target).expect("removable");
+    case.enter(project.join("base"));
+    let outcome = case.cargo(&["build", "-v"]).ok().compiles(&[]);
+    assert_eq!(asked(&outcome).len(), 1);
+}
+
 /// Writes a workspace of libraries, each but the first with the one before it.
 fn write_members(case: &Case, members: usize) {
     let names: Vec<String> = (0..members).map(|n| format!("\"m{n}\"")).collect();

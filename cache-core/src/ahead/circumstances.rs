@@ -2,9 +2,9 @@
 //!
 //! | part of a seed's name | why |
 //! |---|---|
-//! | cargo's arguments, without the target directory | what is built, and how |
+//! | cargo's arguments, without the target directory and the manifest | what is built, and how |
 //! | cargo's program, by path, size and time | how it computes fingerprints |
-//! | its directory, relative to the workspace | which package is meant |
+//! | the directory of cargo, or of the manifest that it is told, relative to the workspace | which package is meant |
 //! | the manifest of the workspace and that of the directory | members, profiles, features |
 //! | `Cargo.lock` | the packages; it is the part in which a *similar* seed may differ |
 //! | every configuration file above the directory and in cargo's home | flags, `[env]`, profiles, sources |
@@ -14,14 +14,15 @@
 //! The toolchain is not part of it: it is part of the key of every unit.
 //!
 //! Cargo decides where its target directory is before it asks for anything, and does not say. It is
-//! `--target-dir`, or `CARGO_TARGET_DIR`, or `target` in the workspace; where anything else may
-//! decide (`--config`, a configuration file that speaks of a target or build directory, …), there is no
+//! `--target-dir`, `CARGO_TARGET_DIR`, `CARGO_BUILD_TARGET_DIR`, `build.target-dir` of the nearest configuration file
+//! that has it, or `target` in the workspace, in this order; where anything else may
+//! decide (`--config`, a configuration file that speaks of a build directory, …), there is no
 //! seed. The workspace is the nearest directory above with a `Cargo.lock`. Being wrong about either is found
 //! out when a seed is taken, for then it is known where cargo's units are.
 
 use std::ffi::{OsStr, OsString};
 use std::os::unix::ffi::OsStrExt as _;
-use std::path::{Path, PathBuf};
+use std::path::{Component, Path, PathBuf};
 use std::time::{Duration, SystemTime};
 
 use crate::formats::digest::Digest;
@@ -36,35 +37,22 @@ use crate::os::stamp::Stamp;
 const SAYS_HOW_MUCH: [&str; 4] = ["-v", "--verbose", "-q", "--quiet"];
 
 /// Arguments of cargo that move things about, or read more configuration.
-const NOT_UNDERSTOOD: [&str; 6] = [
-    "--config",
-    "--manifest-path",
-    "--lockfile-path",
-    "--artifact-dir",
-    "-Z",
-    "-C",
-];
+const NOT_UNDERSTOOD: [&str; 5] = ["--config", "--lockfile-path", "--artifact-dir", "-Z", "-C"];
 
 /// Variables that do the same.
-const MOVES: [&str; 4] = [
-    "CARGO_BUILD_TARGET_DIR",
+const MOVES: [&str; 3] = [
     "CARGO_BUILD_BUILD_DIR",
     "CARGO_UNSTABLE_",
     "CARGO_RESOLVER_LOCKFILE_PATH",
 ];
 
 /// Words of configuration files that do the same.
-const MOVES_IN_FILES: [&[u8]; 5] = [
-    b"target-dir",
-    b"build-dir",
-    b"include",
-    b"unstable",
-    b"lockfile-path",
-];
+const MOVES_IN_FILES: [&[u8]; 4] = [b"build-dir", b"include", b"unstable", b"lockfile-path"];
 
 /// Variables that begin like cargo's and decide nothing of a plan. Of homes, what lies in them counts.
-const DECIDES_NOTHING: [&str; 11] = [
+const DECIDES_NOTHING: [&str; 12] = [
     "CARGO_TARGET_DIR",
+    "CARGO_BUILD_TARGET_DIR",
     "CARGO_TERM_",
     "CARGO_HTTP_",
     "CARGO_NET_",
@@ -77,8 +65,12 @@ const DECIDES_NOTHING: [&str; 11] = [
     "RUST_LOG",
 ];
 
-/// The argument that names the target directory.
+/// The arguments that name the target directory and the manifest.
 const TARGET_DIR: &str = "--target-dir";
+const MANIFEST_PATH: &str = "--manifest-path";
+
+/// The variables that name the target directory, the first one before the second.
+const TARGET_DIRS: [&str; 2] = ["CARGO_TARGET_DIR", "CARGO_BUILD_TARGET_DIR"];
 
 /// How much earlier than cargo's start a file must have been changed for cargo to have read what is there
 /// now: the kernel tells when a process started in hundredths of a second.
@@ -88,6 +80,8 @@ const MARGIN: Duration = Duration::from_millis(30);
 pub(super) struct Circumstances {
     pub(super) env: Environment,
     pub(super) workspace: PathBuf,
+    /// The directory of the package that is meant.
+    package: PathBuf,
     pub(super) target: PathBuf,
     pub(super) name: SeedName,
     /// Whether nothing that decides the plan names the workspace or the target directory, so that another
@@ -130,24 +124,40 @@ impl Circumstances {
         }
         let env = Environment::of_block(&proc::environment_of_parent()?);
         let arguments = proc::arguments_of_parent()?;
-        let (arguments, target_dir) = understood(arguments.get(1..)?)?;
+        let told = understood(arguments.get(1..)?)?;
         if env.iter().any(|(name, _)| begins(name.as_bytes(), &MOVES)) {
             return None;
         }
         let cwd = proc::directory_of_parent()?;
-        let mut above = cwd.ancestors();
+        let package = match &told.manifest {
+            Some(manifest) => normal(&cwd.join(manifest)).parent()?.to_owned(),
+            None => cwd.clone(),
+        };
+        let mut above = package.ancestors();
         let workspace = above.find(|dir| fs::is_file(&dir.join(LOCK)))?;
-        let target = target_dir.or_else(|| {
-            let dir = env.get_nonempty("CARGO_TARGET_DIR");
-            dir.map(OsStr::to_owned)
+        let files = deciding_files(&cwd, &package, workspace, &env);
+        let contents = files.into_iter().filter_map(|file| {
+            let content = match fs::read(&file.path) {
+                Err(e) if e.is_not_found() || e.is_no_dir() => return None,
+                content => content.ok(),
+            };
+            Some(content.map(|content| (file, content)))
         });
-        let target = cwd.join(target.unwrap_or(workspace.join("target").into()));
+        let contents: Vec<(DecidingFile, Vec<u8>)> = contents.collect::<Option<_>>()?;
+        let configured = configured_target(&contents)?;
+        let variables = TARGET_DIRS.into_iter();
+        let mut named = variables.filter_map(|name| env.get_nonempty(name));
+        let target = told.target.or_else(|| named.next().map(OsStr::to_owned));
+        let target = match target {
+            Some(target) => cwd.join(target),
+            None => configured.unwrap_or_else(|| workspace.join("target")),
+        };
         let mut parts = Parts {
             hasher: KeyHasher::new("seed"),
             places: [workspace, &target].map(|path| path.as_os_str().as_bytes()),
             portable: true,
         };
-        for argument in &arguments {
+        for argument in &told.others {
             parts.add("argument", argument.as_bytes());
         }
         let program = proc::program_of_parent()?;
@@ -155,21 +165,11 @@ impl Circumstances {
         parts.add("cargo", program.as_os_str().as_bytes());
         parts.add("size", &stamp.size.to_le_bytes());
         parts.add("time", &stamp.mtime.to_le_bytes());
-        let within = cwd.strip_prefix(workspace).ok()?;
+        let within = package.strip_prefix(workspace).ok()?;
         parts.add("directory", within.as_os_str().as_bytes());
-        for (distance, path) in deciding_files(&cwd, workspace, &env) {
-            match fs::read(&path) {
-                Ok(content) => {
-                    let says = |word: &&[u8]| memchr::memmem::find(&content, word).is_some();
-                    if !path.ends_with(MANIFEST) && MOVES_IN_FILES.iter().any(says) {
-                        return None;
-                    }
-                    parts.add("distance", &distance.to_le_bytes());
-                    parts.add("file", &content);
-                }
-                Err(e) if e.is_not_found() || e.is_no_dir() => {}
-                Err(_) => return None,
-            }
+        for (file, content) in &contents {
+            parts.add("distance", &file.number.to_le_bytes());
+            parts.add("file", content);
         }
         for (name, value) in env.iter() {
             if decides(name.as_bytes()) {
@@ -191,6 +191,7 @@ impl Circumstances {
             },
             portable: parts.portable,
             workspace: workspace.to_owned(),
+            package,
             target,
             build: parent.id,
             env,
@@ -210,8 +211,9 @@ impl Circumstances {
     pub(super) fn is_settled(&self, began: i128) -> bool {
         let cwd = proc::directory_of_parent();
         cwd.is_some_and(|cwd| {
-            let mut files = deciding_files(&cwd, &self.workspace, &self.env).into_iter();
-            files.all(|(_, path)| Stamp::of(&path).is_none_or(|stamp| stamp.ctime < began))
+            let files = deciding_files(&cwd, &self.package, &self.workspace, &self.env);
+            let mut stamps = files.iter().filter_map(|file| Stamp::of(&file.path));
+            stamps.all(|stamp| stamp.ctime < began)
         })
     }
 }
@@ -219,36 +221,82 @@ impl Circumstances {
 const LOCK: &str = "Cargo.lock";
 const MANIFEST: &str = "Cargo.toml";
 
-/// The arguments that decide the plan, and the target directory if they name it. `None`: one is not
-/// understood.
-fn understood(arguments: &[OsString]) -> Option<(Vec<OsString>, Option<OsString>)> {
-    let (mut others, mut target) = (Vec::new(), None);
+/// What cargo's arguments say.
+#[derive(Debug, Default, PartialEq, Eq)]
+struct Told {
+    /// Those that decide the plan.
+    others: Vec<OsString>,
+    target: Option<OsString>,
+    manifest: Option<OsString>,
+}
+
+/// `None`: an argument is not understood.
+fn understood(arguments: &[OsString]) -> Option<Told> {
+    let mut told = Told::default();
     let mut rest = arguments.iter();
     while let Some(argument) = rest.next() {
         let bytes = argument.as_bytes();
+        let value_of = |name: &str| bytes.strip_prefix(name.as_bytes())?.strip_prefix(b"=");
         if bytes == b"--" {
-            others.push(argument.clone());
-            others.extend(rest.by_ref().cloned());
+            told.others.push(argument.clone());
+            told.others.extend(rest.by_ref().cloned());
         } else if bytes == TARGET_DIR.as_bytes() {
-            target = Some(rest.next()?.clone());
-        } else if let Some(value) = bytes.strip_prefix(b"--target-dir=") {
-            target = Some(OsStr::from_bytes(value).to_owned());
+            told.target = Some(rest.next()?.clone());
+        } else if bytes == MANIFEST_PATH.as_bytes() {
+            told.manifest = Some(rest.next()?.clone());
+        } else if let Some(value) = value_of(TARGET_DIR) {
+            told.target = Some(OsStr::from_bytes(value).to_owned());
+        } else if let Some(value) = value_of(MANIFEST_PATH) {
+            told.manifest = Some(OsStr::from_bytes(value).to_owned());
         } else if begins(bytes, &NOT_UNDERSTOOD) {
             return None;
         } else if !SAYS_HOW_MUCH.iter().any(|flag| bytes == flag.as_bytes()) {
-            others.push(argument.clone());
+            told.others.push(argument.clone());
         }
     }
-    Some((others, target))
+    Some(told)
 }
 
-/// The manifests and configuration files that cargo reads first, whether they are there or not, each with
-/// a number that says what it is: how far above the directory, for one.
-fn deciding_files(cwd: &Path, workspace: &Path, env: &Environment) -> Vec<(usize, PathBuf)> {
-    let mut files = vec![(0, workspace.join(MANIFEST))];
-    let mut above = cwd.ancestors().take_while(|dir| *dir != workspace);
-    let manifest = above.find_map(|dir| Some(dir.join(MANIFEST)).filter(|path| fs::is_file(path)));
-    files.extend(manifest.map(|path| (1, path)));
+/// A path without `.` and `..`, as cargo spells that of a manifest: links do not count.
+fn normal(path: &Path) -> PathBuf {
+    let mut normal = PathBuf::new();
+    for part in path.components() {
+        match part {
+            Component::ParentDir => {
+                normal.pop();
+            }
+            Component::CurDir => {}
+            part => normal.push(part),
+        }
+    }
+    normal
+}
+
+/// A file that cargo reads first.
+struct DecidingFile {
+    /// What it is: how far above the directory, for one.
+    number: usize,
+    path: PathBuf,
+    is_configuration: bool,
+}
+
+/// The manifests and configuration files that cargo reads first, whether they are there or not, the nearest configuration
+/// first and that of cargo's home last.
+fn deciding_files(
+    cwd: &Path,
+    package: &Path,
+    workspace: &Path,
+    env: &Environment,
+) -> Vec<DecidingFile> {
+    let manifest = |number, path| DecidingFile {
+        number,
+        path,
+        is_configuration: false,
+    };
+    let mut files = vec![manifest(0, workspace.join(MANIFEST))];
+    let mut above = package.ancestors().take_while(|dir| *dir != workspace);
+    let nearest = above.find_map(|dir| Some(dir.join(MANIFEST)).filter(|path| fs::is_file(path)));
+    files.extend(nearest.map(|path| manifest(1, path)));
     let home = match env.get_nonempty("CARGO_HOME") {
         Some(home) => Some(PathBuf::from(home)),
         None => env
@@ -258,12 +306,44 @@ fn deciding_files(cwd: &Path, workspace: &Path, env: &Environment) -> Vec<(usize
     let above = cwd.ancestors().map(|dir| dir.join(".cargo"));
     let configured = above.enumerate().map(|(distance, dir)| (distance + 3, dir));
     let configured = configured.chain(home.map(|home| (2, home)));
-    files.extend(
-        configured.flat_map(|(number, dir)| {
-            ["config", "config.toml"].map(|name| (number, dir.join(name)))
-        }),
-    );
+    files.extend(configured.flat_map(|(number, dir)| {
+        ["config", "config.toml"].map(|name| DecidingFile {
+            number,
+            path: dir.join(name),
+            is_configuration: true,
+        })
+    }));
     files
+}
+
+/// The target directory that configuration files name: the nearest decides. `None`: one of them moves things about
+/// otherwise, or is not understood.
+#[expect(clippy::option_option, reason = "not understood, and not named")]
+fn configured_target(contents: &[(DecidingFile, Vec<u8>)]) -> Option<Option<PathBuf>> {
+    let mut nearest = None;
+    for (file, content) in contents.iter().filter(|(file, _)| file.is_configuration) {
+        let times = |word: &[u8]| memchr::memmem::find_iter(content, word).count();
+        if MOVES_IN_FILES.iter().any(|word| times(word) > 0) {
+            return None;
+        }
+        match times(b"target-dir") {
+            0 => {}
+            1 => {
+                let target = target_in(file, content)?;
+                nearest = nearest.or(Some(target));
+            }
+            _ => return None,
+        }
+    }
+    Some(nearest)
+}
+
+/// The target directory that a configuration file names, as cargo takes it: from where the file's directory lies.
+fn target_in(file: &DecidingFile, content: &[u8]) -> Option<PathBuf> {
+    let table: toml::Table = std::str::from_utf8(content).ok()?.parse().ok()?;
+    let target = table.get("build")?.get("target-dir")?.as_str()?;
+    let base = file.path.parent()?.parent()?;
+    (!target.is_empty()).then(|| base.join(target))
 }
 
 fn begins(name: &[u8], beginnings: &[&str]) -> bool {
@@ -279,30 +359,78 @@ fn decides(name: &[u8]) -> bool {
 mod tests {
     use super::*;
 
-    fn arguments(words: &str) -> Option<(Vec<OsString>, Option<OsString>)> {
+    fn arguments(words: &str) -> Option<Told> {
         let words: Vec<OsString> = words.split(' ').map(OsString::from).collect();
         understood(&words)
     }
 
     #[test]
-    fn the_target_directory_is_no_part_of_a_command() {
+    fn directories_are_no_part_of_a_command() {
         let plain = arguments("build --release").unwrap();
-        assert_eq!(plain.1, None);
+        assert_eq!((&plain.target, &plain.manifest), (&None, &None));
         for words in [
-            "build --target-dir /t --release",
-            "build --release --target-dir=/t",
+            "build --target-dir /t --release --manifest-path ../m/Cargo.toml",
+            "build --manifest-path=../m/Cargo.toml --release --target-dir=/t",
         ] {
-            let (others, target) = arguments(words).unwrap();
-            assert_eq!((others, target), (plain.0.clone(), Some("/t".into())));
+            let told = arguments(words).unwrap();
+            assert_eq!(told.others, plain.others);
+            assert_eq!(told.target, Some("/t".into()));
+            assert_eq!(told.manifest, Some("../m/Cargo.toml".into()));
         }
-        for words in [
-            "build -Zno",
-            "build --config x",
-            "build --manifest-path=a/Cargo.toml",
-        ] {
+        for words in ["build -Zno", "build --config x", "build --target-dir"] {
             assert_eq!(arguments(words), None, "{words}");
         }
         assert!(arguments("clippy -- -C x --target-dir").is_some());
+        assert_eq!(
+            normal(Path::new("/a/b/../c/./Cargo.toml")),
+            Path::new("/a/c/Cargo.toml")
+        );
+    }
+
+    #[test]
+    fn the_nearest_configuration_names_the_target_directory() {
+        let configured = |files: &[(&str, &str)]| {
+            let contents = files.iter().map(|(path, content)| {
+                let file = DecidingFile {
+                    number: 3,
+                    path: path.into(),
+                    is_configuration: !path.ends_with(MANIFEST),
+                };
+                (file, content.as_bytes().to_vec())
+            });
+            configured_target(&contents.collect::<Vec<_>>())
+        };
+        let named = |target: &str| format!("[build]\njobs = 3\n'target-dir' = '{target}'");
+        let (near, far) = ("/a/b/.cargo/config.toml", "/h/.cargo/config.toml");
+        for (files, target) in [
+            (vec![], None),
+            (vec![(near, "[build]\njobs = 3".to_owned())], None),
+            (vec![(near, named("t"))], Some("/a/b/t")),
+            (vec![(far, named("/t"))], Some("/t")),
+            (vec![(near, named("t")), (far, named("/t"))], Some("/a/b/t")),
+            (
+                vec![("/a/Cargo.toml", "target-dir unstable".to_owned())],
+                None,
+            ),
+        ] {
+            let files: Vec<(&str, &str)> = files.iter().map(|(p, c)| (*p, c.as_str())).collect();
+            assert_eq!(
+                configured(&files),
+                Some(target.map(PathBuf::from)),
+                "{files:?}"
+            );
+        }
+        for content in [
+            "# target-dir",
+            "[alias]\nb = 'build --target-dir t'",
+            "[build]\ntarget-dir = 3",
+            "[build]\ntarget-dir = ''",
+            "[build]\ntarget-dir = 't'\nbuild-dir = 'b'",
+            "[build]\ntarget-dir = 't' # not target-dir = 'u'",
+            "include = 'more.toml'",
+        ] {
+            assert_eq!(configured(&[(near, content)]), None, "{content}");
+        }
     }
 
     #[test]
