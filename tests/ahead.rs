@@ -230,6 +230,35 @@ fn a_manifest_elsewhere_is_served_ahead() {
     assert_eq!(asked(&outcome).len(), 1);
 }
 
+#[test]
+fn the_other_layout_of_profiles_is_served_ahead() {
+    let mut case = project();
+    case.env("RUSTC_BOOTSTRAP", "1");
+    let flag = "-Zbuild-dir-new-layout";
+    for args in [&["build", flag][..], &["test", "--no-run", flag]] {
+        compare(&case, args).ok();
+        let before = count(&case, "seed.used");
+        compare(&case, args).ok().compiles(&[]);
+        compare(&case, args).ok().compiles(&[]);
+        assert_eq!(count(&case, "seed.used"), before + 2, "{args:?}");
+        case.wipe().cargo(args).ok();
+        let asked = asked_from_nothing(&case, args);
+        let last = |name: &String| ["app", "it"].contains(&name.as_str());
+        assert!(asked.iter().all(last), "{args:?}: {asked:?}");
+        assert_fresh(&case, Mode::Bare, args);
+    }
+    case.copy_project("else/where");
+    settle();
+    assert_eq!(asked_from_nothing(&case, &["build", flag]), ["app"]);
+    assert_fresh(&case, Mode::Bare, &["build", flag]);
+    case.edit("base/four.txt", "4", "6");
+    compare(&case, &["build", flag]).ok();
+    case.edit("src/part.rs", "10", "20");
+    compare_in_place(&case, &["build", flag]);
+    assert_eq!(case.printed("debug/app"), "7 20 hello .");
+    assert_eq!(count(&case, "fault"), 0);
+}
+
 /// Writes a workspace of libraries, each but the first with the one before it.
 fn write_members(case: &Case, members: usize) {
     let names: Vec<String> = (0..members).map(|n| format!("\"m{n}\"")).collect();

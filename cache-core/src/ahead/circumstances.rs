@@ -39,6 +39,9 @@ const SAYS_HOW_MUCH: [&str; 4] = ["-v", "--verbose", "-q", "--quiet"];
 /// Arguments of cargo that move things about, or read more configuration.
 const NOT_UNDERSTOOD: [&str; 5] = ["--config", "--lockfile-path", "--artifact-dir", "-Z", "-C"];
 
+/// One that begins like them: `directories` knows what it does.
+const UNDERSTOOD: &str = "-Zbuild-dir-new-layout";
+
 /// Variables that do the same.
 const MOVES: [&str; 3] = [
     "CARGO_BUILD_BUILD_DIR",
@@ -248,7 +251,7 @@ fn understood(arguments: &[OsString]) -> Option<Told> {
             told.target = Some(OsStr::from_bytes(value).to_owned());
         } else if let Some(value) = value_of(MANIFEST_PATH) {
             told.manifest = Some(OsStr::from_bytes(value).to_owned());
-        } else if begins(bytes, &NOT_UNDERSTOOD) {
+        } else if begins(bytes, &NOT_UNDERSTOOD) && argument != UNDERSTOOD {
             return None;
         } else if !SAYS_HOW_MUCH.iter().any(|flag| bytes == flag.as_bytes()) {
             told.others.push(argument.clone());

@@ -29,7 +29,7 @@
 //!   fingerprints of what the unit depends on; of registry packages the version. It does not hold contents.
 //! - Programs get their second name (`<profile>/<program>`) when they are fresh, too.
 //!
-//! A layout without `.fingerprint` (that of newer nightlies) yields no seeds.
+//! In the other layout of a profile's directory ([`directories`]), the same files lie elsewhere.
 //!
 //! # Why it is sound
 //!
@@ -55,6 +55,7 @@
 //! | a panic | the question is answered as ever |
 
 mod circumstances;
+mod directories;
 mod place;
 mod report;
 mod seed;
@@ -94,9 +95,6 @@ pub(crate) use seed::{DIR as SEEDS, is_name as is_seed_name};
 /// How much older than the moment when checking began what is placed seems to be: more than a tick of
 /// any file system's clock that counts fractions of a second, and room for a microsecond for each unit.
 const BEFORE: Duration = Duration::from_millis(100);
-
-/// The directories that cargo makes in that of a profile.
-const LAYOUT: [&str; 5] = ["deps", "incremental", ".fingerprint", "examples", "build"];
 
 /// The variable that cargo sets for units of the packages it was asked for.
 const PRIMARY: &str = "CARGO_PRIMARY_PACKAGE";
@@ -217,10 +215,12 @@ impl Ground {
     /// `None` if there is something, or somebody works in it.
     fn take(target: &Path, seed: &Seed) -> Option<Self> {
         let mut profiles: Vec<PathBuf> = Vec::new();
+        let mut made_first = &[][..];
         for unit in &seed.units {
             let profile = target.join(unit.profile()?);
             if !profiles.contains(&profile) {
                 profiles.push(profile);
+                made_first = directories::made_first(Path::new(&unit.dir));
             }
         }
         let is_empty = |dir: &PathBuf| {
@@ -247,9 +247,13 @@ impl Ground {
             }
             locks.push(file);
             // Build scripts may have looked at these; cargo makes them before it starts any.
-            for name in LAYOUT {
+            for name in made_first {
                 fs::create_dir_all(&profile.join(name)).ok()?;
             }
+        }
+        let dirs = seed.units.iter().map(|unit| target.join(&unit.dir));
+        for dir in dirs.filter_map(|dir| directories::made_for(&dir)) {
+            fs::create_dir_all(&dir).ok()?;
         }
         let probe = fs::TempFile::create_with_mode(profiles.first()?, 0o600).ok()?;
         probe.write_all(b"x").ok()?;

@@ -27,7 +27,7 @@ use crate::store::memo::Memo;
 use crate::store::stats::Events;
 use crate::unit::Unit;
 
-use super::LAYOUT;
+use super::directories;
 use super::seed::{Places, Seed, SeedUnit};
 
 /// Where and when units are placed.
@@ -123,6 +123,13 @@ impl Site<'_> {
             return Err(NotAhead::Program.of(program.unwrap_or_default()));
         }
         fs::create_dir_all(&out_dir)?;
+        let searched = env.get("LD_LIBRARY_PATH").map(std::env::split_paths);
+        let searched = searched.into_iter().flatten();
+        for dir in searched.filter(|dir| self.is_ours(dir)) {
+            if directories::of_unit(&dir).is_some() {
+                fs::create_dir_all(&dir)?;
+            }
+        }
         let kind = kinds::of(&request);
         let key = ResultKey(seed_unit.result);
         let unit = kind.prepare(&request, self.store, self.log);
@@ -286,14 +293,15 @@ impl Site<'_> {
     }
 }
 
-/// Removes the directory that was made for a build script, or for its run: cargo may want neither.
+/// Removes the directory that was made for a build script, or for its run: cargo may want neither. Where each unit has one,
+/// others may have looked at it.
 fn remove_if_empty(out_dir: &Path) {
+    if directories::of_unit(out_dir).is_some() {
+        return;
+    }
     let mut own = out_dir.ancestors().take(2);
-    let is_layout = |dir: &Path| {
-        dir.file_name()
-            .is_none_or(|name| LAYOUT.iter().any(|l| name == *l))
-    };
-    while let Some(dir) = own.next().filter(|dir| !is_layout(dir)) {
+    let is_of_cargo = |dir: &Path| dir.file_name().is_none_or(directories::is_of_cargo);
+    while let Some(dir) = own.next().filter(|dir| !is_of_cargo(dir)) {
         if fs::remove_dir(dir).is_err() {
             return;
         }
@@ -322,18 +330,19 @@ fn out_dir(argv: &[OsString], env: &Environment) -> Option<PathBuf> {
     Some(PathBuf::from(dir)).filter(|dir| dir.is_absolute())
 }
 
-/// What cargo keeps of a build script's run, beside its directory.
+/// What cargo keeps of a build script's run.
 fn write_what_it_said(out_dir: &Path, messages: &Messages, time: SystemTime) -> Result<(), Left> {
-    let dir = out_dir.parent().unwrap_or(out_dir);
+    let (dir, name_of_stdout) = directories::of_run(out_dir);
+    fs::create_dir_all(&dir)?;
     let (stdout, stderr) = messages.streams();
     let began = b"This file has an mtime of when this was started.";
     for (name, content) in [
         ("invoked.timestamp", &began[..]),
         ("stderr", stderr),
         ("root-output", out_dir.as_os_str().as_bytes()),
-        ("output", stdout),
+        (name_of_stdout, stdout),
     ] {
-        write(dir, name, content, time)?;
+        write(&dir, name, content, time)?;
     }
     Ok(())
 }

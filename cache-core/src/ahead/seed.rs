@@ -21,6 +21,7 @@ use crate::store::Store;
 use crate::store::builds::Call;
 
 use super::circumstances::SeedName;
+use super::directories;
 
 /// The directory of seeds.
 pub(crate) const DIR: &str = "seeds";
@@ -98,10 +99,7 @@ impl SeedUnit {
         };
         let names = self.files.iter().map(|(name, _)| name.as_str());
         let is_sound = is_below && names.chain([self.main.as_str()]).all(is_file);
-        let fingerprints = is_sound.then(|| Path::new(&self.dir).parent())??;
-        fingerprints
-            .ends_with(".fingerprint")
-            .then(|| fingerprints.parent())?
+        is_sound.then(|| directories::profile_of(Path::new(&self.dir)))?
     }
 }
 

@@ -33,6 +33,7 @@ use crate::store::builds::{Call, Filled, units_of};
 use crate::store::{RecordedOutcome, Store, UnitRecord, modified};
 
 use super::circumstances::Circumstances;
+use super::directories;
 use super::seed::{Places, Seed, SeedUnit};
 
 /// Longer files of cargo's are not taken, bytes.
@@ -208,7 +209,7 @@ impl<'a> Taker<'a> {
         let result = Digest::from_hex(record.result.as_deref()?)?;
         let call = record.call?.with_roots(self.roots)?;
         let filled = call.fill(self.roots)?;
-        let dir = fingerprint_dir(&filled)?;
+        let dir = directories::fingerprint_of(&filled)?;
         let written = Fingerprint::read(&dir)?;
         if written.time + TICKS < i128::from(record.started_us) * 1000 {
             return None;
@@ -251,37 +252,6 @@ fn is_unpacked(manifest: &Path, roots: &Roots) -> bool {
 /// The manifest that a unit's variables come from.
 fn manifest(call: &Filled) -> Option<PathBuf> {
     Some(Path::new(call.variable("CARGO_MANIFEST_DIR")?).join("Cargo.toml"))
-}
-
-/// Where cargo keeps the fingerprint of a call: `<profile>/.fingerprint/<package>-<hash>`.
-fn fingerprint_dir(call: &Filled) -> Option<PathBuf> {
-    let package = call.variable("CARGO_PKG_NAME")?;
-    let words: Vec<&str> = call
-        .argv
-        .iter()
-        .map(|word| word.to_str())
-        .collect::<Option<_>>()?;
-    let (out_dir, unit) = if crate::is_behind_launcher(call.argv.first()?) {
-        let out_dir = Path::new(call.variable("OUT_DIR")?);
-        let unit = out_dir.parent()?.file_name()?.to_str()?;
-        (out_dir, unit.to_owned())
-    } else {
-        let mut pairs = words.windows(2);
-        let out_dir = pairs.find_map(|pair| match pair {
-            ["--out-dir", dir] => Some(*dir),
-            _ => None,
-        })?;
-        let mut extra = words
-            .iter()
-            .filter_map(|word| word.strip_prefix("extra-filename="));
-        (Path::new(out_dir), format!("{package}{}", extra.next()?))
-    };
-    let is_its_own = unit.strip_prefix(package).is_some_and(|rest| {
-        let hash = rest.strip_prefix('-');
-        hash.is_some_and(|hash| hash.len() == 16 && hash.bytes().all(|b| b.is_ascii_hexdigit()))
-    });
-    let profile = is_its_own.then(|| layout::profile_dir(out_dir))??;
-    Some(profile.join(".fingerprint").join(unit))
 }
 
 /// What cargo wrote about a unit.
@@ -378,30 +348,5 @@ mod tests {
         let json = br#"{"rustc":1,"deps":[[6789686173314810399,"b",false,17877207054594692278]],"local":[]}"#;
         assert_eq!(needs(json), Some(vec![17_877_207_054_594_692_278]));
         assert_eq!(needs(b"{}"), None);
-    }
-
-    #[test]
-    fn the_fingerprint_of_a_call_is_found() {
-        let dir = |argv: &[&str], out_dir: Option<&str>| {
-            let mut env = vec![("CARGO_PKG_NAME".to_owned(), Some("a-b".to_owned()))];
-            env.extend(out_dir.map(|dir| ("OUT_DIR".to_owned(), Some(dir.to_owned()))));
-            let call = Filled {
-                cwd: "/ws".into(),
-                argv: argv.iter().map(Into::into).collect(),
-                env,
-            };
-            fingerprint_dir(&call)
-        };
-        let extra = "extra-filename=-0123456789abcdef";
-        let compiled = ["rustc", "--out-dir", "/t/x86/debug/deps", "-C", extra];
-        let expected = "/t/x86/debug/.fingerprint/a-b-0123456789abcdef";
-        assert_eq!(dir(&compiled, Some("/elsewhere")), Some(expected.into()));
-        let script = ["rustc", "--out-dir", "/t/debug/build/a-b-1", "-C", extra];
-        assert!(dir(&script, None).is_some());
-        let run = ["/t/debug/build/a-b-0/x.cachewrap-real"];
-        let out_dir = "/t/debug/build/a-b-fedcba9876543210/out";
-        let expected = "/t/debug/.fingerprint/a-b-fedcba9876543210";
-        assert_eq!(dir(&run, Some(out_dir)), Some(expected.into()));
-        assert_eq!(dir(&["rustc", "-C", extra], None), None);
     }
 }
