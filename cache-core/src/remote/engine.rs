@@ -1,7 +1,8 @@
 //! Engines: what keeps objects for several machines.
 //!
 //! An object is bytes under a name. An engine need not list names, and reads only what was written
-//! whole. What can go wrong with one is an [`EngineError`], which says what kind of trouble it is: that it does
+//! whole. Where each object that is written counts against a limit, an engine *gathers*: what is put stays here
+//! until all of it is sent at once ([`Engine::finish`]). What can go wrong with one is an [`EngineError`], which says what kind of trouble it is: that it does
 //! not answer is another thing than that it refuses.
 
 use std::fmt;
@@ -61,6 +62,21 @@ pub trait Engine: Send + Sync {
         bytes: &[u8],
         condition: Condition<'_>,
     ) -> Result<Written, EngineError>;
+
+    /// Whether what is put is there for others only once [`Engine::finish`] has sent it.
+    fn gathers(&self) -> bool {
+        false
+    }
+
+    /// Begins to gather: what is there and cannot be used is taken to be absent from here on, as it is to be replaced.
+    fn begin(&self) {}
+
+    /// Sends what was put since [`Engine::begin`], if anything was, with what is there already and of use: that
+    /// is said by its name.
+    fn finish(&self, is_used: &dyn Fn(&str) -> bool) -> Result<(), EngineError> {
+        let _ = is_used;
+        Ok(())
+    }
 
     /// The objects directly below a name that ends with a slash; `None`: the engine does not tell. No build waits for this.
     fn list(&self, below: &str) -> Result<Option<Vec<Listed>>, EngineError> {

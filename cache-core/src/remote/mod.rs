@@ -34,6 +34,7 @@
 mod address;
 mod directory;
 mod engine;
+mod gather;
 mod helper;
 mod index;
 mod offers;
@@ -46,6 +47,7 @@ mod trust;
 
 use std::time::{Duration, Instant, SystemTime};
 
+pub use crate::store::shared::Draft;
 pub use address::{Address, Mode, Scheme};
 pub use directory::Directory;
 pub use engine::{Condition, Engine, EngineError, Listed, Object, Trouble, Written};
@@ -266,6 +268,9 @@ impl<'a> Remote<'a> {
     /// is left, or nothing has moved for a minute.
     pub fn push(&self, project: Option<&Project>) -> Result<SentAll, EngineError> {
         self.ask_again();
+        if self.engine.gathers() {
+            return self.push_gathered(project);
+        }
         let mut all = SentAll::default();
         let mut moved = (Instant::now(), self.store.queue_length());
         loop {

@@ -44,8 +44,9 @@ impl Remote<'_> {
     /// whether it keeps to conditions: two machines that add to the same list at the same time then lose nothing.
     pub fn probe(&self) -> Vec<ProbeStep> {
         self.ask_again();
-        let writes = self.settings.address.mode == Mode::Write;
-        let tries: [(&str, bool, Step<'_>); 6] = [
+        let gathers = self.engine.gathers();
+        let writes = self.settings.address.mode == Mode::Write && !gathers;
+        let tries: [(&str, bool, Step<'_>); 7] = [
             // The first exchange has the connection, and where credentials come from a service, them.
             ("connect", true, &|name| self.connect(name)),
             ("put", writes, &|name| {
@@ -54,6 +55,10 @@ impl Remote<'_> {
             ("get", true, &|name| self.get_mark(name, writes)),
             ("absent", writes, &|name| self.keeps_absent(name)),
             ("version", writes, &|name| self.keeps_version(name)),
+            ("gather", gathers, &|_| {
+                let what = "writing is not tried: `push` sends all at once";
+                Ok(what.to_owned())
+            }),
             ("has", true, &|name| {
                 let has = self.guarded(|| self.engine.has(name))?;
                 Ok(if has { "there" } else { "not there" }.to_owned())

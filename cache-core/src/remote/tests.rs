@@ -10,7 +10,7 @@ use crate::roots::{Root, Template};
 
 /// Objects in memory, and what happens before each one is got.
 #[derive(Default)]
-struct Memory {
+pub(super) struct Memory {
     objects: Mutex<BTreeMap<String, Vec<u8>>>,
     trouble: Mutex<Option<EngineError>>,
     asked: AtomicU32,
@@ -78,20 +78,20 @@ impl Engine for Memory {
     }
 }
 
-struct Machine {
+pub(super) struct Machine {
     dir: tempfile::TempDir,
-    store: Store,
+    pub(super) store: Store,
 }
 
 impl Machine {
-    fn new() -> Self {
+    pub(super) fn new() -> Self {
         let dir = tempfile::tempdir().unwrap();
         let store = Store::new(dir.path(), false);
         Self { dir, store }
     }
 
     /// Stores and queues a result of one file.
-    fn make(&self, content: &[u8], manifest: ManifestKey, result: ResultKey) {
+    pub(super) fn make(&self, content: &[u8], manifest: ManifestKey, result: ResultKey) {
         let file = tempfile::NamedTempFile::new().unwrap();
         std::fs::write(file.path(), content).unwrap();
         let mut open = std::fs::metadata(file.path()).unwrap().permissions();
@@ -131,11 +131,11 @@ fn queued(manifest: ManifestKey, result: ResultKey) -> Queued {
     }
 }
 
-fn keys() -> (ManifestKey, ResultKey) {
+pub(super) fn keys() -> (ManifestKey, ResultKey) {
     (ManifestKey(Digest::of(b"m")), ResultKey(Digest::of(b"r")))
 }
 
-fn settings(key: Option<&SecretKey>, trust: Trust) -> Settings {
+pub(super) fn settings(key: Option<&SecretKey>, trust: Trust) -> Settings {
     Settings {
         address: Address::parse("s3://bucket?mode=write").unwrap(),
         trust,

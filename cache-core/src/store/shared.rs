@@ -5,6 +5,7 @@
 //! <dir>/v1/queue/<result key>    a result that is still to be sent
 //!   file = frame 'Q' version 1 (see codec), body = Queued
 //! <dir>/v1/remote/<name>         what is known of a remote: whether it is down, who fetches from it
+//! <dir>/v1/remote/<name>.bundle  what came from it as one, see `cachewrap-remote`
 //! ```
 //! What is queued is sent by whoever comes to it; it leaves the queue when it is there, so that nothing is
 //! lost with a process that is killed. What a collection has removed meanwhile is sent no more.
@@ -16,11 +17,13 @@ use std::time::{Duration, SystemTime};
 use serde::{Deserialize, Serialize};
 
 use super::{Store, StoreError};
+use crate::error::PathError;
 use crate::formats::codec::{self, Kind};
 use crate::formats::digest::{ManifestKey, ResultKey};
 use crate::inputs::question::Question;
 use crate::os::dir::NameKind;
 use crate::os::lock;
+use crate::os::temp_file::TempFile;
 
 /// The directory of offers.
 pub(crate) const OFFERS: &str = "offers";
@@ -30,6 +33,9 @@ pub(crate) const QUEUE: &str = "queue";
 
 /// The directory of what is known of remotes.
 pub(crate) const REMOTE: &str = "remote";
+
+/// How the names of bundles end.
+const BUNDLE: &str = ".bundle";
 
 const KIND: Kind = Kind {
     tag: b'Q',
@@ -130,6 +136,35 @@ impl Store {
         self.layout.part(QUEUE).join(result.0.to_hex())
     }
 
+    /// A file of the store to be filled.
+    pub fn draft(&self) -> Result<Draft, PathError> {
+        self.prepare()?;
+        Ok(Draft(self.temp_file(0o666)?))
+    }
+
+    /// The bundle of a remote that is kept under a name.
+    pub fn bundle(&self, remote: &str, name: &str) -> Option<File> {
+        self.open_plain(&self.bundle_place(remote, name)).ok()
+    }
+
+    /// Keeps a bundle of a remote under a name, and no other one of it.
+    pub fn keep_bundle(&self, remote: &str, name: &str, draft: Draft) -> Result<(), PathError> {
+        let place = self.bundle_place(remote, name);
+        self.settle(draft.0, &place)?;
+        for listed in self.list(&self.layout.part(REMOTE))? {
+            let of_it = |name: &str| name.starts_with(remote) && name.ends_with(BUNDLE);
+            if listed.path != place && listed.name.to_str().is_some_and(of_it) {
+                let _ = self.remove_any(&listed.path);
+            }
+        }
+        Ok(())
+    }
+
+    fn bundle_place(&self, remote: &str, name: &str) -> PathBuf {
+        let name = format!("{remote}-{name}{BUNDLE}");
+        self.layout.part(REMOTE).join(name)
+    }
+
     /// Until when a remote is taken to be down.
     pub(crate) fn down(&self, remote: &str) -> Option<Down> {
         let bytes = self.read_plain(&self.down_place(remote)).ok()?;
@@ -165,6 +200,16 @@ impl Store {
     }
 }
 
+/// A file of the store that is being filled; it goes with this, unless it is kept.
+pub struct Draft(TempFile);
+
+impl Draft {
+    /// The file, to be read and written.
+    pub fn file(&self) -> &File {
+        self.0.file()
+    }
+}
+
 /// That a remote is down.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Down {
@@ -178,5 +223,27 @@ impl Down {
     /// Whether it may be asked again.
     pub(crate) fn is_over(&self) -> bool {
         self.until <= SystemTime::now()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn one_bundle_of_a_remote_is_kept() {
+        let dir = tempfile::tempdir().unwrap();
+        let store = Store::new(dir.path(), false);
+        for (remote, name) in [("a", "1"), ("b", "1"), ("a", "2")] {
+            let draft = store.draft().unwrap();
+            store.keep_bundle(remote, name, draft).unwrap();
+        }
+        drop(store.draft().unwrap());
+        let kept = |remote, name| store.bundle(remote, name).is_some();
+        assert_eq!(
+            (kept("a", "1"), kept("a", "2"), kept("b", "1")),
+            (false, true, true)
+        );
+        assert!(store.list(&store.layout.part("tmp")).unwrap().is_empty());
     }
 }

@@ -96,6 +96,18 @@ impl Engine for Discreet {
         written.map_err(|e| self.clean(e))
     }
 
+    fn gathers(&self) -> bool {
+        self.engine.gathers()
+    }
+
+    fn begin(&self) {
+        self.engine.begin();
+    }
+
+    fn finish(&self, is_used: &dyn Fn(&str) -> bool) -> Result<(), EngineError> {
+        self.engine.finish(is_used).map_err(|e| self.clean(e))
+    }
+
     fn list(&self, below: &str) -> Result<Option<Vec<Listed>>, EngineError> {
         self.engine.list(below).map_err(|e| self.clean(e))
     }

@@ -7,10 +7,10 @@
 use std::path::Path;
 use std::sync::{Arc, Mutex};
 
-use cache_core::remote::{Mode, Project};
+use cache_core::remote::Project;
 
-use super::Server;
 use super::flights::lock;
+use super::{Server, sender};
 
 /// Those that were met.
 #[derive(Default)]
@@ -38,7 +38,7 @@ pub(super) fn meet(server: &Arc<Server>, dir: &Path) {
 
 /// Tells others what the projects needed.
 pub(super) fn tell_others(server: &Server) {
-    if server.context.settings.address.mode != Mode::Write {
+    if !sender::sends(server) {
         return;
     }
     for project in lock(&server.projects.0).iter() {

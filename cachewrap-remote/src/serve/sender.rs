@@ -1,7 +1,8 @@
 //! Sending what is queued.
 //!
 //! What is in the queue when it begins was left there by a build that was killed, or that met a remote that was down. What
-//! cannot be sent now is tried again as long as the helper lives, and by the next.
+//! cannot be sent now is tried again as long as the helper lives, and by the next. Where an engine gathers, all of it waits
+//! for `push`.
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Condvar, Mutex, PoisonError};
@@ -51,21 +52,24 @@ impl Sender {
     }
 }
 
+/// Whether sending is for this process.
+pub(super) fn sends(server: &Server) -> bool {
+    server.context.settings.address.mode == Mode::Write && !server.engine.gathers()
+}
+
 /// Whether there is something to send, or it is being sent.
 pub(super) fn is_busy(server: &Server) -> bool {
-    let is_writer = server.context.settings.address.mode == Mode::Write;
     let sender = &server.sender;
     // In this order: what was something becomes sending.
     let is_busy = || *lock(&sender.is_something) || sender.is_sending.load(Ordering::SeqCst);
-    is_writer && (is_busy() || server.context.store.queue_length() > 0)
+    sends(server) && (is_busy() || server.context.store.queue_length() > 0)
 }
 
 /// Sends whenever there is something, for ever. A role that may only read sends nothing.
 pub(super) fn run(server: &Arc<Server>) {
     loop {
         server.sender.wait();
-        let is_writer = server.context.settings.address.mode == Mode::Write;
-        if is_writer && server.context.store.queue_length() > 0 {
+        if sends(server) && server.context.store.queue_length() > 0 {
             let sent = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| send(server)));
             drop(sent);
         }

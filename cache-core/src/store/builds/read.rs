@@ -129,6 +129,16 @@ impl Store {
             .collect()
     }
 
+    /// The keys of manifests and results that the builds of late used, as hexadecimal digits.
+    pub(crate) fn keys_used(&self) -> HashSet<String> {
+        let builds = self.builds().unwrap_or_default();
+        let units = builds.into_iter().flat_map(|build| build.units);
+        units
+            .flat_map(|unit| [unit.manifest, unit.result])
+            .flatten()
+            .collect()
+    }
+
     /// The builds of late, the oldest first.
     pub fn builds(&self) -> Result<Vec<Build>, PathError> {
         let mut builds = Vec::new();
