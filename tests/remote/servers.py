@@ -11,6 +11,7 @@ import time
 from pathlib import Path
 from urllib.parse import unquote
 
+from actions import ActionsCache
 from bazel import BazelRemote
 from machines import Failure, check, needs, run
 
@@ -433,4 +434,4 @@ def make_container(port, env):
 
 
 ALL = [SeaweedFs, Redis, RedisTls, Memcached, MemcachedTls, RcloneS3, Valkey, Azurite, GoogleStorage, Nginx,
-       BazelNginx, BazelRemote]  # fmt: skip
+       BazelNginx, BazelRemote, ActionsCache]  # fmt: skip

@@ -28,6 +28,7 @@ const SCHEMES: &[(Scheme, &str, &[&str])] = &[
     (Scheme::Memcacheds, "memcacheds", &[]),
     (Scheme::Bazel, "bazel+http", &[]),
     (Scheme::Bazels, "bazel+https", &[]),
+    (Scheme::Ghac, "ghac", &[]),
 ];
 
 /// A kind of engine.
@@ -58,6 +59,8 @@ pub enum Scheme {
     Bazel,
     /// A cache for Bazel over HTTPS.
     Bazels,
+    /// The cache of GitHub Actions.
+    Ghac,
 }
 
 /// What may be done with a remote.
@@ -118,18 +121,16 @@ impl Address {
                 _ => return None,
             }
         }
-        let is_plain = |c: char| c.is_ascii_alphanumeric() || "._-".contains(c);
-        let namespace = &address.namespace;
-        let is_name = !namespace.is_empty()
-            && namespace.chars().all(is_plain)
-            && !namespace.starts_with('.')
-            && namespace.len() <= 64;
-        (is_name && address.has_good_place()).then_some(address)
+        (is_name(&address.namespace) && address.has_good_place()).then_some(address)
     }
 
     fn has_good_place(&self) -> bool {
         if self.scheme == Scheme::Directory {
             return Path::new(&self.place).is_absolute();
+        }
+        // No name may begin another one with what follows it: entries are found by how they begin.
+        if self.scheme == Scheme::Ghac {
+            return is_name(&self.place);
         }
         let names_host = self
             .place
@@ -178,6 +179,12 @@ impl fmt::Display for Address {
         }
         Ok(())
     }
+}
+
+/// Whether a text is a plain word.
+fn is_name(text: &str) -> bool {
+    let is_plain = |c: char| c.is_ascii_alphanumeric() || "._-".contains(c);
+    !text.is_empty() && text.chars().all(is_plain) && !text.starts_with('.') && text.len() <= 64
 }
 
 /// Whether an authority, with or without a scheme before it, has a part for who asks.
@@ -233,6 +240,8 @@ mod tests {
             bazel.to_string(),
             "bazel+https://host:8080/team?mode=read&namespace=default"
         );
+        let ghac = Address::parse("ghac://build-ubuntu?mode=write").unwrap();
+        assert_eq!((ghac.scheme, &*ghac.place), (Scheme::Ghac, "build-ubuntu"));
         let file = Address::parse("file:///srv/cache").unwrap();
         assert_eq!((file.place.as_str(), file.mode), ("/srv/cache", Mode::Read));
     }
@@ -260,6 +269,9 @@ mod tests {
             "memcacheds://user:password@host",
             "webdavs://user@host/x",
             "s3://bucket?endpoint=https://key:secret@host",
+            "ghac://",
+            "ghac://a/b",
+            "ghac://a,b",
         ] {
             assert_eq!(Address::parse(url), None, "{url}");
         }

@@ -64,6 +64,7 @@ const CREDENTIALS: &[&str] = &[
     "WEBDAV_",
     "MEMCACHED_",
     "BAZEL_CACHE_",
+    "ACTIONS_",
     "HOME",
     "SSL_CERT_",
     "HTTP_PROXY",

@@ -6,6 +6,7 @@
 //! | `failed` | what kind of trouble a failed call is |
 //! | `services` | which service an address names, and where its credentials are |
 //! | `bazel` | servers with the layout of Bazel's caches |
+//! | `ghac` | the cache of GitHub Actions |
 //! | `transport` | one HTTP exchange, within the limits below |
 //! | `redis` | Redis and Valkey |
 //! | `memcached` | memcached |
@@ -23,6 +24,7 @@ mod cloud;
 mod connections;
 mod discreet;
 mod failed;
+mod ghac;
 mod memcached;
 mod redis;
 mod services;
@@ -73,6 +75,7 @@ pub(crate) fn open(context: &Context) -> Box<dyn Engine> {
         Scheme::Bazel | Scheme::Bazels => {
             bazel::Bazel::new(&settings.address, env).map(|bazel| Box::new(bazel) as _)
         }
+        Scheme::Ghac => ghac::Ghac::new(context).map(|ghac| Box::new(ghac) as _),
         _ => cloud::Cloud::new(settings, env).map(|cloud| Box::new(cloud) as _),
     };
     let engine = engine.unwrap_or_else(|e| Box::new(Unusable(e)));
@@ -110,30 +113,67 @@ fn chain(error: &(dyn std::error::Error + 'static)) -> String {
 
 /// How quickly what is read comes.
 struct Pace {
+    begun: Instant,
     second: Instant,
     in_second: u64,
+    so_far: u64,
+    /// How long all of it is, bytes.
+    length: u64,
+    /// How long all of it may take.
+    whole: Option<Duration>,
 }
 
 impl Pace {
     fn new() -> Self {
+        Self::of(0, None)
+    }
+
+    fn of(length: u64, whole: Option<Duration>) -> Self {
+        let now = Instant::now();
         Self {
-            second: Instant::now(),
+            begun: now,
+            second: now,
             in_second: 0,
+            so_far: 0,
+            length,
+            whole,
         }
     }
 
-    /// Notes that some came, bytes; an error if it is too little in a second.
+    /// Notes that some came, bytes; an error if it is too little in a second, or all of it would take too long.
     fn came(&mut self, length: u64) -> Result<(), EngineError> {
         self.in_second += length;
+        self.so_far += length;
         if self.second.elapsed() < Duration::from_secs(1) {
             return Ok(());
         }
         if self.in_second < SLOWEST {
             return Err(slow(format!("{} bytes came in a second", self.in_second)));
         }
-        *self = Self::new();
+        if let Some(whole) = self.whole {
+            let taken = self.begun.elapsed();
+            let expected =
+                taken.as_millis() * u128::from(self.length) / u128::from(self.so_far.max(1));
+            if expected.max(taken.as_millis()) > whole.as_millis() {
+                let what = format!("{} bytes would take longer than {whole:?}", self.length);
+                return Err(slow(what));
+            }
+        }
+        (self.second, self.in_second) = (Instant::now(), 0);
         Ok(())
     }
+}
+
+/// The SHA-256 of bytes as lower-case hexadecimal digits.
+fn sha256(bytes: &[u8]) -> String {
+    use std::fmt::Write as _;
+
+    use sha2::{Digest as _, Sha256};
+    let mut hex = String::with_capacity(64);
+    for byte in Sha256::digest(bytes) {
+        let _ = write!(hex, "{byte:02x}");
+    }
+    hex
 }
 
 fn slow(what: impl Display) -> EngineError {

@@ -56,6 +56,8 @@ pub(super) struct Call {
     begin: Option<Instant>,
     /// How long it may take until an answer begins where nothing is sent.
     patience: Duration,
+    /// How long all that is read may take, once it has begun.
+    whole: Option<Duration>,
     seen: Mutex<Seen>,
 }
 
@@ -78,18 +80,29 @@ impl Call {
             most,
             begin,
             patience: CONNECT + ANSWER,
+            whole: None,
             seen: Mutex::default(),
         })
     }
 
-    /// What is read after this, of at most so many bytes: it has no more time.
+    /// What is read after this, of at most so many bytes: it has no more time until it begins.
     pub(super) fn then(&self, most: u64) -> Arc<Self> {
-        Arc::new(Self {
+        Arc::new(self.after(most, None))
+    }
+
+    /// The same where much may come, which is given up as soon as it is plain that it would take longer than that.
+    pub(super) fn then_within(&self, most: u64, whole: Duration) -> Self {
+        self.after(most, Some(whole))
+    }
+
+    fn after(&self, most: u64, whole: Option<Duration>) -> Self {
+        Self {
             most,
             begin: self.begin,
             patience: self.patience,
+            whole,
             seen: Mutex::default(),
-        })
+        }
     }
 
     /// One that writes.
@@ -98,6 +111,7 @@ impl Call {
             most: EXPLANATION,
             begin: None,
             patience: CONNECT + ANSWER,
+            whole: None,
             seen: Mutex::default(),
         })
     }
@@ -108,6 +122,7 @@ impl Call {
             most: LIST,
             begin: None,
             patience: KEPT,
+            whole: None,
             seen: Mutex::default(),
         })
     }
@@ -197,6 +212,25 @@ pub(super) async fn exchange(
     call: &Call,
     request: Request<Buffer>,
 ) -> Result<Answer, EngineError> {
+    let mut pieces = Vec::new();
+    let take = |piece| {
+        pieces.push(piece);
+        Ok(())
+    };
+    let mut answer = exchange_into(client, call, request, take).await?;
+    if answer.status.is_success() {
+        answer.content = Buffer::from(pieces);
+    }
+    Ok(answer)
+}
+
+/// One exchange of which the content is handed on as it comes, where it is a success.
+pub(super) async fn exchange_into(
+    client: &reqwest::Client,
+    call: &Call,
+    request: Request<Buffer>,
+    take: impl FnMut(Bytes) -> Result<(), EngineError>,
+) -> Result<Answer, EngineError> {
     let is_head = request.method() == http::Method::HEAD;
     let mut answer = send(client, call, request).await?;
     let (status, headers) = (answer.status(), std::mem::take(answer.headers_mut()));
@@ -209,12 +243,20 @@ pub(super) async fn exchange(
     if status.is_success() && !is_head && length.is_some_and(|length| length > most) {
         return Err(too_long(most));
     }
-    let pieces = match read(&mut answer, most).await {
+    let content = if status.is_success() {
+        let pace = Pace::of(length.unwrap_or(most), call.whole);
+        read(&mut answer, most, pace, take).await?;
+        Buffer::new()
+    } else {
+        let mut pieces = Vec::new();
+        let take = |piece| {
+            pieces.push(piece);
+            Ok(())
+        };
         // What failed, failed, whether or not all of the explanation is here.
-        Err(_) if !status.is_success() => Vec::new(),
-        read => read?,
+        let read = read(&mut answer, most, Pace::of(most, None), take).await;
+        Buffer::from(read.map_or(Vec::new(), |()| pieces))
     };
-    let content = Buffer::from(pieces);
     Ok(Answer {
         status,
         headers,
@@ -276,23 +318,26 @@ async fn in_time(
     }
 }
 
-/// Reads what comes, as long as it comes.
-async fn read(answer: &mut reqwest::Response, most: u64) -> Result<Vec<Bytes>, EngineError> {
-    let mut pieces = Vec::new();
+/// Hands on what comes, as long as it comes.
+async fn read(
+    answer: &mut reqwest::Response,
+    most: u64,
+    mut pace: Pace,
+    mut take: impl FnMut(Bytes) -> Result<(), EngineError>,
+) -> Result<(), EngineError> {
     let mut length = 0;
-    let mut pace = Pace::new();
     loop {
         let piece = tokio::time::timeout(PROGRESS, answer.chunk()).await;
         let piece = piece.map_err(|_| slow(format!("nothing came for {PROGRESS:?}")))?;
         let Some(piece) = piece.map_err(broken)? else {
-            return Ok(pieces);
+            return Ok(());
         };
         length += piece.len() as u64;
         if length > most {
             return Err(too_long(most));
         }
         pace.came(piece.len() as u64)?;
-        pieces.push(piece);
+        take(piece)?;
     }
 }
 

@@ -27,13 +27,12 @@ use cache_core::remote::{
 use http::header::AUTHORIZATION;
 use http::{HeaderValue, Method, Request, StatusCode};
 use opendal_core::Buffer;
-use sha2::{Digest as _, Sha256};
 use tokio::runtime::Runtime;
 
 use super::connections::no_place;
 use super::failed::of_status;
 use super::transport::{Answer, Call, client, exchange};
-use super::{runtime, too_long};
+use super::{runtime, sha256, too_long};
 use action::Action;
 
 /// Objects up to this length, bytes, are in the action result itself: one exchange less.
@@ -155,16 +154,6 @@ fn action_path(name: &str) -> String {
 
 fn content_path(hash: &str) -> String {
     format!("cas/{hash}")
-}
-
-/// As lower-case hexadecimal digits.
-fn sha256(bytes: &[u8]) -> String {
-    use std::fmt::Write as _;
-    let mut hex = String::with_capacity(64);
-    for byte in Sha256::digest(bytes) {
-        let _ = write!(hex, "{byte:02x}");
-    }
-    hex
 }
 
 impl Engine for Bazel {
