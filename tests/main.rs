@@ -22,6 +22,7 @@ mod fail_open;
 mod failing_io;
 mod file_systems;
 mod homes;
+mod handed_down;
 mod hostile_store;
 mod incremental;
 mod interrupted;

@@ -5,7 +5,8 @@
 //! name with one digit are open for reading enters the key, with what files hold and from where on
 //! they are read next (the file may have no name any more), and with the paths of directories,
 //! by which others begin. That is none in nearly every build. What is read from an inherited
-//! pipe or socket is not known.
+//! pipe or socket is not known. Of compilations it is no part of the key but an input, where code that is not the compiler's
+//! own ran in them.
 //!
 //! A file that changes while it is read shows by its path, which is an input too.
 //!
@@ -22,6 +23,9 @@ use crate::os::stamp::Stamp;
 
 /// The descriptors that a shell can name with one digit.
 const NUMBERS: std::ops::RangeInclusive<u32> = 3..=9;
+
+/// What an input is called that tells which there are.
+pub(crate) const FACT: &str = "descriptors";
 
 /// The flag of a descriptor that can be named and not read.
 #[cfg(target_os = "linux")]
@@ -96,6 +100,13 @@ impl Inherited {
             }
             hasher.end_part(|| format!("descriptor {number}"));
         }
+    }
+
+    /// What an input tells of them.
+    pub(crate) fn fact(&self) -> Option<Vec<u8>> {
+        let mut hasher = KeyHasher::new(FACT);
+        self.hash(&mut hasher);
+        (!self.0.is_empty()).then(|| hasher.finish().as_bytes().to_vec())
     }
 
     /// The files among them.

@@ -12,6 +12,7 @@ use rustc_hash::FxHashSet;
 
 use crate::config::LogLevel;
 use crate::inputs::asks;
+use crate::inputs::inherited;
 use crate::inputs::input::Input;
 use crate::inputs::names::{self, Code};
 use crate::inputs::places;
@@ -167,6 +168,7 @@ impl Compilation<'_> {
         if let Some(summary) = &summary {
             said.extend(asks::facts(None, &summary.executed, scene)?);
         }
+        said.extend(self.descriptors(ran));
         let stdout = scene.roots.template(&ran.stdout, Escaping::Raw);
         let stderr = self.message_template(&ran.stderr);
         let outputs = capture::pin(&places, &outputs, &scene.roots)?;
@@ -260,6 +262,16 @@ impl Compilation<'_> {
         } else {
             found.to_vec()
         }
+    }
+
+    /// What it is handed down open counts if code other than the compiler's may have read it.
+    fn descriptors(&self, ran: &Ran) -> Option<Input> {
+        let observation = ran.run.observation.as_ref()?;
+        self.runs_foreign_code(observation)
+            .then(|| Input::Argument {
+                name: inherited::FACT.to_owned(),
+                value: self.argument(inherited::FACT),
+            })
     }
 
     /// The width of messages counts if anything but artifacts was printed.

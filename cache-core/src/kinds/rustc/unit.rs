@@ -10,6 +10,7 @@ use crate::cargo::toolchain::{self, Surroundings, Toolchain, Wanted};
 use crate::config::{Config, LogLevel, TrimPaths};
 use crate::formats::digest::{Digest, ManifestKey};
 use crate::formats::key::KeyHasher;
+use crate::inputs::inherited::{self, Inherited};
 use crate::inputs::processor;
 use crate::inputs::search;
 use crate::kinds::build_script::{launcher, package};
@@ -80,6 +81,8 @@ pub(super) struct Compilation<'a> {
     pub(super) trim: TrimPaths,
     /// The executable of a build script whose runs are to be cached.
     script: Option<PathBuf>,
+    /// What it is handed down besides its standard streams, as it was before anybody read from it.
+    inherited: OnceCell<Inherited>,
     /// Whether there was incremental state before it was compiled.
     has_session: OnceCell<bool>,
     /// The directory of the sessions that the compiler left.
@@ -173,6 +176,7 @@ impl<'a> Compilation<'a> {
             processor,
             target_spec,
             stdin,
+            inherited: OnceCell::new(),
             has_session: OnceCell::new(),
             sessions: OnceCell::new(),
         };
@@ -194,6 +198,11 @@ impl<'a> Compilation<'a> {
             extra_env: &self.config.env,
             salt: &self.config.key_salt,
         }
+    }
+
+    fn inherited(&self) -> &Inherited {
+        self.inherited
+            .get_or_init(|| Inherited::find(self.scene.env))
     }
 
     pub(super) fn places(&self) -> Places<'_> {
@@ -257,6 +266,9 @@ impl Unit for Compilation<'_> {
 
     fn argument(&self, name: &str) -> Option<Vec<u8>> {
         use std::os::unix::ffi::OsStrExt as _;
+        if name == inherited::FACT {
+            return self.inherited().fact();
+        }
         let values = self.invocation.values(name);
         values.last().map(|value| value.as_bytes().to_vec())
     }
@@ -298,6 +310,8 @@ impl Unit for Compilation<'_> {
 
     fn process(&self, is_observed: bool) -> Process<'_> {
         let extra = is_observed.then(|| self.extra_dep_info()).flatten();
+        // As they are before anybody reads on.
+        self.inherited();
         let scene = &self.scene;
         let names = remap::names(&self.invocation, scene.cwd, &scene.roots, self.trim);
         let restorer = Restorer::new(&names, self.invocation.json_messages);
