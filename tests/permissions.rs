@@ -84,6 +84,33 @@ fn a_macro_looks_at_the_permissions_of_a_file() {
     }
 }
 
+/// The compiler looks at these too, before or after the macro.
+#[test]
+fn a_macro_looks_at_the_permissions_of_its_crates_sources() {
+    for source in ["src/main.rs", "src/other.rs", "src/text.txt"] {
+        for profile in ["", "strip = true"] {
+            let body = format!(
+                "use std::os::unix::fs::PermissionsExt as _;\
+                 std::fs::metadata({source:?}).unwrap().permissions().mode().to_string()"
+            );
+            let case = project("direct", &body);
+            let manifest = fs::read_to_string(case.path("Cargo.toml"));
+            let manifest = manifest.expect("it should be readable");
+            let profile = format!("[profile.dev.build-override]\n{profile}\n");
+            case.write("Cargo.toml", manifest + &profile)
+                .write("src/other.rs", "")
+                .write("src/text.txt", "the same");
+            case.edit(
+                "src/main.rs",
+                "fn main() {",
+                "mod other; const _: &str = include_str!(\"text.txt\");\nfn main() {",
+            );
+            let path = case.path(source);
+            follows(&case, || set(&path, 0o644), || set(&path, 0o664));
+        }
+    }
+}
+
 #[test]
 fn a_program_that_a_macro_runs_looks_at_the_permissions_of_a_file() {
     for script in [

@@ -17,6 +17,7 @@ mod permissions;
 mod places;
 mod preloaded;
 mod side_effects;
+mod times;
 mod where_paths_lead;
 
 use std::fs;

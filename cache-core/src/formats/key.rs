@@ -175,6 +175,13 @@ impl KeyHasher {
         self.str("type", name);
     }
 
+    fn env_value(&mut self, value: &EnvValue) {
+        match value {
+            EnvValue::Unset => self.str("value", "unset"),
+            EnvValue::Set(template) => self.template("value", template),
+        }
+    }
+
     /// Adds an input.
     pub fn input(&mut self, input: &Input) {
         match input {
@@ -212,6 +219,17 @@ impl KeyHasher {
                 self.bytes("is", &mode.to_le_bytes());
                 self.file_type(*file_type);
             }
+            Input::Times {
+                path,
+                itself,
+                minds,
+                found,
+            } => {
+                self.path("times", path);
+                self.bytes("itself", &[u8::from(*itself)]);
+                self.bytes("which", &[minds.bits()]);
+                self.bytes("are", found.as_bytes());
+            }
             Input::Attributes { path, attributes } => {
                 self.path("attributes", path);
                 self.bytes("of", attributes.as_bytes());
@@ -222,10 +240,7 @@ impl KeyHasher {
             }
             Input::Env { name, value } => {
                 self.bytes("env", name);
-                match value {
-                    EnvValue::Unset => self.str("value", "unset"),
-                    EnvValue::Set(template) => self.template("value", template),
-                }
+                self.env_value(value);
             }
             Input::Program { name, path } => {
                 self.bytes("program", name);

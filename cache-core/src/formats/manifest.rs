@@ -1,13 +1,13 @@
 //! The input manifest: for one manifest key, the input sets seen so far.
 //!
 //! ```text
-//! file  = frame 'M' version 4 (see codec)
+//! file  = frame 'M' version 5 (see codec)
 //! body  = inputs: [Input]            each distinct input once
 //!         sets:   [(result key, [index into inputs])]   newest first
 //! ```
 //! Version history: 1, the first; 2, inputs say which names macros were told; 3, values of variables have
 //! roots, of which a user's home is one; 4, inputs say which permissions somebody minded, and what is no link: older
-//! sets would hold where these have changed.
+//! sets would hold where these have changed; 5, likewise which times, owners and numbers of links.
 //!
 //! A manifest is small and replaced as a whole. Two processes that add a set at the
 //! same time may lose one of the two; that costs a compile later, never a wrong hit.
@@ -21,7 +21,7 @@ use crate::inputs::input::Input;
 
 pub(crate) const KIND: Kind = Kind {
     tag: b'M',
-    version: 4,
+    version: 5,
 };
 
 /// How many input sets a manifest keeps; the oldest are dropped.
@@ -138,7 +138,7 @@ impl Builder {
 pub fn result_key(manifest: ManifestKey, inputs: &[Input]) -> ResultKey {
     // The number is the version of what the key names: where it grows, results of both
     // releases find room beside each other.
-    let mut hasher = KeyHasher::new("result 3");
+    let mut hasher = KeyHasher::new("result 4");
     hasher.bytes("manifest", manifest.0.as_bytes());
     for input in inputs {
         hasher.input(input);
@@ -176,7 +176,7 @@ mod tests {
         // Other bytes mean another layout: raise the version of KIND.
         assert_eq!(
             Digest::of(&bytes).to_hex(),
-            "3076da1b1f39c8b806c2ec84b34902ab4a50de25e8c9a9e45914fbb546a25d01"
+            "70892834da5e79448122111e1ec2ed309587ea71b79f24c83a2d85e9328400eb"
         );
     }
 

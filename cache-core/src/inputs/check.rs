@@ -20,6 +20,7 @@ use crate::inputs::listing;
 use crate::inputs::modes;
 use crate::inputs::names::{self, Code};
 use crate::inputs::search;
+use crate::inputs::times;
 use crate::looked::Looked;
 use crate::os::fs;
 use crate::os::stamp::Stamp;
@@ -146,6 +147,16 @@ impl<'a> Checker<'a> {
                 let now = self.world.at(path).and_then(|p| modes::look(&p, *itself));
                 let now = now.map(|now| modes::input(path.clone(), *itself, *mask, &now));
                 compare("mode", path, "otherwise", now.as_ref() == Some(input))
+            }
+            Input::Times {
+                path,
+                itself,
+                minds,
+                ..
+            } => {
+                let now = self.world.at(path).and_then(|p| times::look(&p, *itself));
+                let now = now.map(|now| times::input(path.clone(), *itself, *minds, &now));
+                compare("times", path, "otherwise", now.as_ref() == Some(input))
             }
             Input::Link { path, target } => {
                 // A root may have several spellings, one of which the link gives it.

@@ -68,6 +68,7 @@ fn as_it_is(input: &Input, roots: &Roots) -> Option<Input> {
     | Input::Link { path, .. }
     | Input::Permission { path, .. }
     | Input::Mode { path, .. }
+    | Input::Times { path, .. }
     | Input::Attributes { path, .. }) = &mut told
     else {
         return None;
@@ -100,6 +101,7 @@ impl Sorted {
             Input::Attributes { path, .. } => (11, &path.rest, root(path)),
             Input::Permission { path, asked, .. } => (12 + asked, &path.rest, root(path)),
             Input::Told { .. } => (8, b"", 1),
+            Input::Times { path, itself, .. } => (22 + u8::from(*itself), &path.rest, root(path)),
             Input::Mode { path, itself, .. } => (20 + u8::from(*itself), &path.rest, root(path)),
         }
     }
@@ -113,6 +115,12 @@ impl PartialOrd for Sorted {
 
 impl Ord for Sorted {
     fn cmp(&self, other: &Self) -> std::cmp::Ordering {
-        self.rank().cmp(&other.rank())
+        let which = |sorted: &Self| match &sorted.0 {
+            Input::Times { minds, .. } => minds.bits(),
+            _ => 0,
+        };
+        let ranks = self.rank().cmp(&other.rank());
+        // Two who looked at the same may mind different times.
+        ranks.then_with(|| which(self).cmp(&which(other)))
     }
 }

@@ -21,12 +21,14 @@
 //! | `Modes` | the files have these permissions | any of them may have been copied with them |
 //! | `Permission` | the path may be used so, or not | it was asked for, or executed |
 //! | `Mode` | the path has these permissions, and is no link perhaps | whoever looked at it may mind (see `modes`) |
+//! | `Times` | the path has these times, owners, … | code that minds them looked at it (see `times`) |
 //! | `Attributes` | the path has these extended attributes | they were asked for |
 //! | `RootValue` | the root is at this path | an output contains the path, or something was reached from it |
 
 use serde::{Deserialize, Serialize};
 
 use crate::formats::digest::{BlobRef, Digest};
+use crate::inputs::names::Minds;
 use crate::roots::{Root, RootedPath, Template};
 
 /// What a path that exists is.
@@ -176,6 +178,17 @@ pub enum Input {
         /// As what it is there.
         file_type: FileType,
     },
+    /// The path has these times, owners, and the like.
+    Times {
+        /// Where it is.
+        path: RootedPath,
+        /// Whether it is about what has this name itself.
+        itself: bool,
+        /// Which of them count.
+        minds: Minds,
+        /// Hash of these.
+        found: Digest,
+    },
 }
 
 impl Input {
@@ -191,6 +204,7 @@ impl Input {
             | Self::Permission { path, .. }
             | Self::Attributes { path, .. }
             | Self::Mode { path, .. }
+            | Self::Times { path, .. }
             | Self::RootValue { value: path, .. } => is_below(path),
             Self::Link { path, target } => is_below(path) || is_below(target),
             Self::Env { value, .. } => match value {

@@ -18,4 +18,5 @@ pub(crate) mod question;
 pub(crate) mod record;
 pub(crate) mod search;
 pub(crate) mod sort;
+pub(crate) mod times;
 pub(crate) mod tool_caches;

@@ -21,7 +21,7 @@
 //! Macros run in the compiler, and nothing tells one's look from the other's. Before it has loaded one, all are the compiler's.
 //! Afterwards, libraries, outputs, and the sources that it names in dep-info are taken to be looked at by the compiler: of
 //! sources it looks for modules (`.rs`), and opens them all. A macro's look at the permissions of these is
-//! not seen. The loader's look at the directories of `LD_LIBRARY_PATH` is nobody's, nor is a shell's at the one that it is in.
+//! not seen, unless it has functions that ask for permissions (`names::minds`): then those of sources count. The loader's look at the directories of `LD_LIBRARY_PATH` is nobody's, nor is a shell's at the one that it is in.
 //!
 //! What can go wrong:
 //! - Permissions are changed while the process runs: not stored.

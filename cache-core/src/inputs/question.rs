@@ -22,8 +22,8 @@ use serde::{Deserialize, Serialize};
 
 use super::check::World;
 use super::input::{EnvValue, FileType, Input};
-use super::names::{self, Code};
-use super::{listing, modes, places};
+use super::names::{self, Code, Minds};
+use super::{listing, modes, places, times};
 use crate::formats::digest::BlobRef;
 use crate::os::fs;
 use crate::os::stamp::Stamp;
@@ -62,6 +62,11 @@ pub(crate) enum Question {
         itself: bool,
         mask: u16,
     },
+    Times {
+        path: RootedPath,
+        itself: bool,
+        minds: Minds,
+    },
 }
 
 /// The questions that an input set answers, in its order.
@@ -95,6 +100,16 @@ pub(crate) fn questions(inputs: &[Input]) -> Vec<Question> {
                 path: path.clone(),
                 itself: *itself,
                 mask: *mask,
+            },
+            Input::Times {
+                path,
+                itself,
+                minds,
+                ..
+            } => Question::Times {
+                path: path.clone(),
+                itself: *itself,
+                minds: *minds,
             },
         })
         .collect()
@@ -238,6 +253,14 @@ impl<'a> Asker<'a> {
             Question::Mode { path, itself, mask } => {
                 let now = modes::look(&self.world.at(path)?, *itself)?;
                 modes::input(path.clone(), *itself, *mask, &now)
+            }
+            Question::Times {
+                path,
+                itself,
+                minds,
+            } => {
+                let now = times::look(&self.world.at(path)?, *itself)?;
+                times::input(path.clone(), *itself, *minds, &now)
             }
             Question::CodeEnv { .. } | Question::Modes => return None,
         })

@@ -117,6 +117,7 @@ impl Recorder<'_> {
             });
         }
         self.note_modes(summary, &mut inputs)?;
+        self.note_times_of_tools(summary, &code, &mut inputs)?;
         if !code.is_empty() {
             inputs.insert(self.code_env(&code, &summary.written_before)?);
         }

@@ -4,6 +4,7 @@ use crate::request::Request;
 use crate::unit::Kind;
 
 pub(crate) mod build_script;
+mod origins;
 pub(crate) mod rustc;
 mod tool;
 mod tree_run;

@@ -15,6 +15,7 @@ use crate::cargo::layout;
 use crate::formats::digest::{BlobRef, Digest, ManifestKey};
 use crate::formats::key::KeyHasher;
 use crate::inputs::inherited::Inherited;
+use crate::inputs::names::Minds;
 use crate::inputs::processor;
 use crate::inputs::search;
 use crate::kinds::tree_run::{OutDir, TreeRun};
@@ -179,6 +180,9 @@ impl Unit for Tool<'_> {
         ran: &'a Ran,
         _process: &'a Process<'_>,
     ) -> Result<Box<dyn Rest + 'a>, Refusal> {
-        Ok(Box::new(|| self.run.keep(ran, &|_| false, |_, _| Ok(()))))
+        // It is taken to mind what its symbols say, and nothing else.
+        let by_sources = |_| Minds::default();
+        let keep = move || self.run.keep(ran, &|_| false, by_sources, |_, _| Ok(()));
+        Ok(Box::new(keep))
     }
 }

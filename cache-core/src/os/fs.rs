@@ -133,6 +133,10 @@ pub(crate) fn list_or_empty(path: &Path) -> Result<Vec<Listed>, PathError> {
 }
 
 /// What the name itself is, not what it links to.
+pub(crate) fn metadata(path: &Path) -> Result<Metadata, PathError> {
+    std::fs::metadata(path).context("look at", path)
+}
+
 pub(crate) fn symlink_metadata(path: &Path) -> Result<Metadata, PathError> {
     std::fs::symlink_metadata(path).context("look at", path)
 }

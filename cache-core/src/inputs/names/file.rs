@@ -13,8 +13,9 @@ use crate::os::fs;
 use crate::os::stamp::Stamp;
 
 use super::content::{self, Content};
+use super::minds::{by_symbols, in_text};
 use super::program::Program;
-use super::{Found, elf, heard, libc, text};
+use super::{Found, Minds, elf, heard, libc, text};
 
 /// Programs beyond this length are not looked at as a whole, bytes.
 const MAX_PROGRAM: u64 = 64 << 20;
@@ -123,15 +124,27 @@ pub(super) fn asks(path: &Path) -> Result<bool, PathError> {
     Ok(in_program(path, |program| program.asks())?.unwrap_or(true))
 }
 
-/// Whether something holds of a program. `None`: it is none, or too large to tell.
-fn in_program(
-    path: &Path,
-    holds: impl Fn(&Program<'_>) -> bool,
-) -> Result<Option<bool>, PathError> {
+/// What the symbols of a program say that it minds. `None`: nothing.
+#[expect(
+    clippy::redundant_closure,
+    reason = "the function alone is not one for programs of any lifetime"
+)]
+pub(super) fn minds(path: &Path) -> Result<Option<Minds>, PathError> {
+    Ok(in_program(path, |program| by_symbols(program))?.flatten())
+}
+
+/// Whether code of any kind may tell an interpreter to ask for times.
+pub(super) fn names_times(path: &Path) -> Result<bool, PathError> {
+    let (_, len) = start(path)?;
+    Ok(len > MAX_PROGRAM || in_text(&fs::read(path)?))
+}
+
+/// What is so of a program. `None`: it is none, or too large to tell.
+fn in_program<A>(path: &Path, find: impl Fn(&Program<'_>) -> A) -> Result<Option<A>, PathError> {
     let (_, len) = start(path)?;
     if len > MAX_PROGRAM {
         return Ok(None);
     }
     let content = fs::read(path)?;
-    Ok(Program::parse(&content).map(|program| holds(&program)))
+    Ok(Program::parse(&content).map(|program| find(&program)))
 }

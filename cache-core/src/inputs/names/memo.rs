@@ -1,15 +1,16 @@
 //! What was found in files of code so far, by their digests, under `names/`:
 //!
 //! ```text
-//! file = frame 'N' version 5 (see codec), body = opaque, named, asks, heard
+//! file = frame 'N' version 6 (see codec), body = opaque, named, asks, heard, minds
 //! opaque = whether the file is taken to name everything
 //! named  = map from name to how it occurs
 //! asks   = optional, whether the code can ask for variables
 //! heard  = optional, whether it can do so by `getenv` only
+//! minds  = optional, what it may mind of files besides their content
 //! ```
 //! Version history: 1, the first; 2, beginnings of names count; 3, debug information and
 //! symbols do not; 4, how a name occurs, whether a file hides what it names, and whether it
-//! asks at all; 5, whether all that it asks for is heard.
+//! asks at all; 5, whether all that it asks for is heard; 6, what it minds.
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -25,11 +26,11 @@ use crate::looked::Looked;
 use crate::os::fs;
 use crate::store::Store;
 
-use super::{Code, Naming, file};
+use super::{Code, Minds, Naming, file};
 
 pub(crate) const KIND: Kind = Kind {
     tag: b'N',
-    version: 5,
+    version: 6,
 };
 
 /// What is known of a file of code.
@@ -39,6 +40,7 @@ pub(crate) struct Known {
     named: BTreeMap<Vec<u8>, Naming>,
     asks: Option<bool>,
     heard: Option<bool>,
+    minds: Option<Minds>,
 }
 
 impl Known {
@@ -154,13 +156,27 @@ pub(super) fn is_heard(store: &Store, code: &Code<'_>) -> Result<bool, PathError
     found_once(store, code, |known| &mut known.heard, file::is_heard)
 }
 
-/// What is known of a file, or is found and remembered.
-fn found_once(
+/// What code may mind of files besides their content.
+pub(super) fn minds(
     store: &Store,
     code: &Code<'_>,
-    place: fn(&mut Known) -> &mut Option<bool>,
-    find: fn(&Path) -> Result<bool, PathError>,
-) -> Result<bool, PathError> {
+    by_sources: impl FnOnce(bool) -> Minds,
+) -> Result<Minds, PathError> {
+    let find = |path: &Path| {
+        let by_symbols = file::minds(path)?;
+        let has_symbols = by_symbols.is_some();
+        Ok(by_sources(has_symbols).and(by_symbols.unwrap_or_default()))
+    };
+    found_once(store, code, |known| &mut known.minds, find)
+}
+
+/// What is known of a file, or is found and remembered.
+fn found_once<A: Copy>(
+    store: &Store,
+    code: &Code<'_>,
+    place: fn(&mut Known) -> &mut Option<A>,
+    find: impl FnOnce(&Path) -> Result<A, PathError>,
+) -> Result<A, PathError> {
     let mut known = recall(store, code);
     if let Some(answer) = *place(&mut known) {
         return Ok(answer);

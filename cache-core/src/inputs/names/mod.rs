@@ -26,6 +26,7 @@ mod heard;
 mod home;
 mod libc;
 pub(crate) mod memo;
+mod minds;
 mod noise;
 mod patterns;
 mod program;
@@ -49,6 +50,7 @@ use crate::store::Store;
 pub(crate) use content::Content;
 pub(crate) use file::{content, is_program};
 pub(crate) use memo::{Around, Known};
+pub(crate) use minds::{Minds, in_sources as minds_in};
 pub(crate) use noise::is_of_system;
 pub(crate) use told::{Words, variables as told};
 
@@ -218,4 +220,19 @@ pub(crate) fn is_heard(store: &Store, code: &Code<'_>) -> Result<bool, PathError
 /// Whether a macro library can ask for variables that its callers name.
 pub(crate) fn asks(store: &Store, code: &Code<'_>) -> Result<bool, PathError> {
     memo::asks(store, code)
+}
+
+/// What a program or library of code may mind of files. `by_sources` says so where its symbols do not tell all; whether they tell
+/// anything is its argument.
+pub(crate) fn minds(
+    store: &Store,
+    code: &Code<'_>,
+    by_sources: impl FnOnce(bool) -> Minds,
+) -> Result<Minds, PathError> {
+    memo::minds(store, code, by_sources)
+}
+
+/// Whether code may tell an interpreter to ask for the times of files.
+pub(crate) fn names_times(path: &Path) -> Result<bool, PathError> {
+    file::names_times(path)
 }

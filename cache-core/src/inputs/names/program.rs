@@ -227,6 +227,12 @@ impl<'a> Program<'a> {
         Some(u64::from_le_bytes(*bytes))
     }
 
+    /// Addresses and names of functions.
+    pub(super) fn functions(&self) -> impl Iterator<Item = (u64, &'a [u8])> {
+        let functions = self.functions.iter();
+        functions.map(|function| (function.address, function.name))
+    }
+
     /// The function that an address lies in: its start and its name.
     pub(super) fn function_at(&self, address: u64) -> Option<(u64, &'a [u8])> {
         let after = self.functions.partition_point(|f| f.address <= address);

@@ -43,6 +43,8 @@ use rustc_hash::FxHashSet;
 use crate::inputs::input::FileType;
 use crate::inputs::kernel::Fact;
 use crate::inputs::modes::Looks;
+use crate::inputs::names;
+use crate::inputs::times::LooksAtTimes;
 use crate::observe::{Event, Observation, Permissions};
 use crate::os::env::Environment;
 use crate::os::stamp::Stamp;
@@ -98,6 +100,8 @@ pub(crate) struct Summary {
     pub(crate) met: Vec<(PathBuf, FileType)>,
     /// Permissions that may have been minded.
     pub(crate) modes: Looks,
+    /// Looks of those who may mind times.
+    pub(crate) looks_at_times: LooksAtTimes,
     /// Paths that were found to be no links, and whether the same goes for all on the way to them.
     pub(crate) plain: BTreeSet<(PathBuf, bool)>,
     /// Paths whose extended attributes were asked for.
@@ -133,6 +137,17 @@ pub(crate) struct Summary {
 }
 
 impl Summary {
+    /// The libraries with macros that were loaded.
+    pub(crate) fn macro_libraries(&self) -> impl Iterator<Item = &Path> {
+        let libraries = self.seen.iter().filter(|seen| {
+            seen.code == Code::Yes
+                && seen.usage == Use::Read
+                && seen.path.extension() == Some("so".as_ref())
+                && !names::is_of_system(&seen.path)
+        });
+        libraries.map(|seen| seen.path.as_path())
+    }
+
     /// Forgets of the directories that were met those in which something else was found: they are there, then.
     fn forget_implied(&mut self) {
         let seen = self.seen.iter().filter(|seen| seen.found.is_some());

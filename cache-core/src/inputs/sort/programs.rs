@@ -28,6 +28,11 @@ const WALKERS: &[&str] = &[
     "chgrp", "chmod", "chown", "cp", "du", "find", "grep", "install", "ls", "mv", "rm",
 ];
 
+/// Programs that tell the times, owners and links of files, or put them into what they make.
+const TELLERS: &[&str] = &[
+    "bsdtar", "cpio", "date", "find", "ls", "pax", "rsync", "stat", "tar", "zip",
+];
+
 /// How much of a file its first line is looked for in, bytes, as the kernel does.
 const FIRST_LINE: u64 = 256;
 
@@ -48,6 +53,12 @@ pub(super) fn interprets(program: &Path) -> bool {
 pub(super) fn walks(program: &Path) -> bool {
     let name = program.file_name().unwrap_or_default();
     WALKERS.iter().any(|walker| name == *walker)
+}
+
+/// Whether a program makes something of the times of files that it looks at.
+pub(super) fn tells_times(program: &Path) -> bool {
+    let name = program.file_name().unwrap_or_default();
+    TELLERS.iter().any(|teller| name == *teller)
 }
 
 /// Whether a program is called as an interpreter or an unpacker is, perhaps with a version.

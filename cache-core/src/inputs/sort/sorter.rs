@@ -31,6 +31,8 @@ struct Process {
     walks: bool,
     /// Whether it runs what it reads.
     interprets: bool,
+    /// Whether it makes something of the times of files.
+    tells_times: bool,
     /// Whether it is known to mind no permissions.
     is_indifferent: bool,
 }
@@ -243,6 +245,7 @@ impl<'a> Sorter<'a> {
                 || parent.is_some_and(|p| p.under_compiler),
             is_script: parent.is_some_and(|p| p.is_script),
             interprets: parent.is_some_and(|p| p.interprets),
+            tells_times: parent.is_some_and(|p| p.tells_times),
             is_indifferent: parent.is_some_and(|p| p.is_indifferent),
             ..Process::default()
         };
@@ -278,6 +281,7 @@ impl<'a> Sorter<'a> {
             loading: true,
             walks: programs::walks(&event.real),
             interprets: self.interprets(&event.real),
+            tells_times: programs::tells_times(&event.real),
             is_indifferent: match program {
                 Program::Compiler | Program::Script => false,
                 Program::OfToolchain | Program::Ourselves => true,

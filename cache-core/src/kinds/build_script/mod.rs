@@ -12,7 +12,7 @@
 //! | what directories are called in debug information of C | [`debug_names`] |
 //! | understanding a call | [`unit`] |
 //! | what it says to cargo | [`directives`] |
-//! | what it may make of the paths that it is told | [`computes`], from its [`sources`] |
+//! | what it may make of the paths that it is told | [`computes`], from its sources (`origins`) |
 //! | what it was seen to do, and what it leaves in `OUT_DIR` | `tree_run` |
 //!
 //! Beside what any run must be to be stored (`tree_run`), it must not ask cargo to be run every
@@ -29,5 +29,4 @@ mod directives;
 mod key;
 pub(crate) mod launcher;
 pub(crate) mod package;
-mod sources;
 pub(crate) mod unit;

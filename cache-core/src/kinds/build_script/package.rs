@@ -22,7 +22,7 @@ pub(crate) fn is_wanted(env: &Environment, config: &Config) -> bool {
 
 /// Whether a package was unpacked by cargo: below its home, where it leaves `.cargo-ok`
 /// beside what is complete, or vendored, with a file of checksums that cargo holds it to.
-pub(super) fn is_dependency(manifest_dir: &Path) -> bool {
+pub(in crate::kinds) fn is_dependency(manifest_dir: &Path) -> bool {
     let unpacked = layout::home_above(manifest_dir).is_some_and(|home| {
         let above = manifest_dir.ancestors();
         let mut inside = above.take_while(|dir| *dir != home);

@@ -20,6 +20,7 @@ use crate::inputs::input::{EnvValue, Input};
 use crate::inputs::processor;
 use crate::inputs::record::Recorder;
 use crate::inputs::search;
+use crate::kinds::origins::{self, Crates};
 use crate::kinds::tree_run::{OutDir, TreeRun};
 use crate::log::Log;
 use crate::os::env::Environment;
@@ -41,7 +42,6 @@ use super::debug_names;
 use super::directives::{Directive, directives};
 use super::key::{self, KeyParts};
 use super::package;
-use super::sources;
 
 /// Runs of build scripts.
 pub(crate) struct ScriptRuns;
@@ -243,7 +243,9 @@ impl Unit for ScriptRun<'_> {
     ) -> Result<Box<dyn Rest + 'a>, Refusal> {
         Ok(Box::new(|| {
             let in_key = |name: &OsStr| self.is_in_key(name);
-            self.run.keep(ran, &in_key, |recorder, inputs| {
+            let sources = |crates| self.sources(crates);
+            let minds = |has_symbols| origins::minds(has_symbols, sources);
+            self.run.keep(ran, &in_key, minds, |recorder, inputs| {
                 self.note_directives(recorder, &ran.stdout, inputs)?;
                 if self.may_compute(inputs)? {
                     recorder.bind(self.told_roots().into_iter(), inputs);
@@ -286,10 +288,8 @@ impl ScriptRun<'_> {
 
     /// Whether code of the package that ran may have computed something from the paths that it was told.
     fn may_compute(&self, inputs: &Facts) -> Result<bool, Refusal> {
-        let start = self.run.scene.roots.get(Root::Workspace);
-        let start = start.unwrap_or(self.request.cwd);
         let variables = self.variables_with_paths();
-        let Some(sources) = sources::of(&self.run.executable, start, self.request.cwd) else {
+        let Some(sources) = self.sources(Crates::PeoplesOwn) else {
             return Ok(true);
         };
         if computes::in_rust(&sources, &variables) {
@@ -319,6 +319,14 @@ impl ScriptRun<'_> {
             }
         }
         Ok(false)
+    }
+
+    /// The sources of its executable.
+    fn sources(&self, crates: Crates) -> Option<Vec<Vec<u8>>> {
+        let package = self.request.cwd;
+        let start = self.run.scene.roots.get(Root::Workspace);
+        let start = start.unwrap_or(package);
+        origins::of_script(&self.run.executable, start, package, crates)
     }
 
     /// Whether C code of the package takes the length of the path that it is compiled by.

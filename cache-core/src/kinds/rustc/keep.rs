@@ -14,7 +14,7 @@ use crate::config::LogLevel;
 use crate::inputs::asks;
 use crate::inputs::inherited;
 use crate::inputs::input::Input;
-use crate::inputs::names::{self, Code};
+use crate::inputs::names::{self, Code, Minds};
 use crate::inputs::places;
 use crate::inputs::record::Recorder;
 use crate::inputs::sort::Summary;
@@ -31,7 +31,7 @@ use super::capture::Pinned;
 use super::dep_info::DepInfo;
 use super::inputs::{self, Known};
 use super::invocation::{Action, Source};
-use super::record::CompilerRecorder;
+use super::record::{CompilerRecorder, minded_by_macros};
 use super::unit::{Compilation, dep_info_tells_all};
 use super::{capture, messages, remap};
 
@@ -98,7 +98,14 @@ impl Compilation<'_> {
         let told = announced(ran);
         let dep_info = self.dep_info(&told, extra)?;
         let mut summary = self.summary(ran)?;
-        if let Some(summary) = &mut summary {
+        let minds = match &summary {
+            Some(summary) => minded_by_macros(summary, scene)?,
+            None => Minds::default(),
+        };
+        // Looks of macros cannot be told from the compiler's.
+        if let Some(summary) = &mut summary
+            && !minds.any(Minds::PERMISSIONS)
+        {
             let sources = dep_info.sources.iter().map(|path| scene.cwd.join(path));
             inputs::forget_own_looks(summary, &sources.collect::<Vec<_>>());
         }
@@ -143,7 +150,7 @@ impl Compilation<'_> {
             invocation: &self.invocation,
         };
         let inputs = match &summary {
-            Some(summary) => recorder.observed(summary, &dep_info)?,
+            Some(summary) => recorder.observed(summary, &dep_info, minds)?,
             None => recorder.unobserved(&dep_info)?,
         };
         let included = if outputs.iter().any(|path| is_library(path)) {

@@ -11,12 +11,15 @@ use std::path::{Path, PathBuf};
 use crate::formats::digest::BlobRef;
 use crate::inputs::facts::Facts;
 use crate::inputs::input::{EnvValue, Input};
-use crate::inputs::names::{self, Code, Words};
+use crate::inputs::names::{self, Code, Minds, Words};
 use crate::inputs::record::Recorder;
 use crate::inputs::sort::{self, Summary, Use};
+use crate::kinds::origins;
 use crate::os::fs;
 use crate::os::stamp::Stamp;
 use crate::outcome::{NotStored, Refusal};
+use crate::roots::Root;
+use crate::scene::Scene;
 
 use super::dep_info::DepInfo;
 use super::invocation::Invocation;
@@ -38,8 +41,10 @@ impl CompilerRecorder<'_> {
         &self,
         summary: &Summary,
         dep_info: &DepInfo,
+        minds: Minds,
     ) -> Result<Vec<Input>, Refusal> {
         let mut inputs = self.base.observed(summary)?;
+        self.base.note_times(summary, minds, &mut inputs)?;
         for path in self.dep_sources(dep_info) {
             if summary.seen.iter().all(|seen| seen.path != path) {
                 // Declared by a macro and not opened.
@@ -54,16 +59,10 @@ impl CompilerRecorder<'_> {
 
     /// Whether a macro was loaded that can ask for variables by names that it is told.
     fn loads_asking_macro(&self, summary: &Summary) -> Result<bool, Refusal> {
-        let libraries = summary.seen.iter().filter(|seen| {
-            seen.code == sort::Code::Yes
-                && seen.usage == Use::Read
-                && seen.path.extension() == Some("so".as_ref())
-        });
-        for library in libraries.filter(|library| !names::is_of_system(&library.path)) {
-            let blob = self.base.scene.memo.digest(&library.path);
-            let (_, blob) = blob?;
-            let is_heard = self.base.is_heard(summary, blob, &library.path)?;
-            if !is_heard && self.asks(blob, &library.path)? {
+        for library in summary.macro_libraries() {
+            let (_, blob) = self.base.scene.memo.digest(library)?;
+            let is_heard = self.base.is_heard(summary, blob, library)?;
+            if !is_heard && self.asks(blob, library)? {
                 return Ok(true);
             }
         }
@@ -238,6 +237,21 @@ impl CompilerRecorder<'_> {
             .map(|p| self.base.scene.cwd.join(p))
             .collect()
     }
+}
+
+/// What macros that were loaded may mind of files besides their content.
+pub(crate) fn minded_by_macros(summary: &Summary, scene: &Scene<'_>) -> Result<Minds, Refusal> {
+    let mut minds = Minds::default();
+    let start = scene.roots.get(Root::Workspace).unwrap_or(scene.cwd);
+    for path in summary.macro_libraries() {
+        let (_, blob) = scene.memo.digest(path)?;
+        let by_sources = |has_symbols| {
+            let sources = |crates| origins::of_macro(path, start, crates);
+            origins::minds(has_symbols, sources)
+        };
+        minds = minds.and(names::minds(scene.store, &Code { blob, path }, by_sources)?);
+    }
+    Ok(minds)
 }
 
 /// Whether a file is called as the compiler calls libraries, which may bring macros along.

@@ -20,7 +20,7 @@ use crate::inputs::facts::Facts;
 use crate::inputs::inherited::Inherited;
 use crate::inputs::input::Input;
 use crate::inputs::listing;
-use crate::inputs::names::Code;
+use crate::inputs::names::{self, Code, Minds};
 use crate::inputs::record::Recorder;
 use crate::inputs::search;
 use crate::inputs::sort::Summary;
@@ -127,11 +127,12 @@ impl TreeRun<'_> {
         }
     }
 
-    /// What is kept of it; `declare` adds what it said itself that it depends on.
+    /// What is kept of it. `minds` says what its sources let it mind, by whether it has symbols; `declare` adds what it said itself that it depends on.
     pub(super) fn keep(
         &self,
         ran: &Ran,
         in_key: &dyn Fn(&OsStr) -> bool,
+        minds: impl FnOnce(bool) -> Minds,
         declare: impl FnOnce(&Recorder<'_>, &mut Facts) -> Result<(), Refusal>,
     ) -> Result<Kept, Refusal> {
         let scene = &self.scene;
@@ -155,7 +156,10 @@ impl TreeRun<'_> {
         }
         let (_, blob) = scene.memo.digest(&self.executable)?;
         let path = &*self.executable;
-        for fact in asks::facts(Some(Code { blob, path }), &summary.executed, scene)? {
+        let code = Code { blob, path };
+        let minds = names::minds(scene.store, &code, minds)?;
+        recorder.note_times(&summary, minds, &mut inputs)?;
+        for fact in asks::facts(Some(code), &summary.executed, scene)? {
             inputs.insert(fact);
         }
         inputs.tell_as_they_are(&scene.roots);

@@ -1,9 +1,9 @@
-//! The sources that a build script was compiled from: its own, and those of crates of people's own that it calls.
+//! The sources that a build script or a macro was compiled from: its own, and those of crates that it calls.
 //!
 //! The compiler leaves a list of them beside everything that it makes: beside the script's program, and beside libraries in the
 //! directories where cargo puts them. Which libraries went into the program is not written down. So it is taken to be
 //! those whose crates are named in the sources, or in the manifest as the package behind another name. What cargo unpacked from a registry
-//! is left out: whoever calls a hash function of such a crate says so.
+//! is left out where the question is what somebody calls: whoever calls a hash function of such a crate says so.
 //!
 //! What can go wrong: a list, or a source, is gone or cannot be read. Then the sources are not known. A crate that was
 //! compiled more than once counts with the sources of all times.
@@ -12,26 +12,80 @@ use std::collections::BTreeSet;
 use std::ffi::OsStr;
 use std::path::{Path, PathBuf};
 
+use crate::inputs::names::{self, Minds};
 use crate::kinds::rustc::dep_info::DepInfo;
 use crate::os::fs;
 
-use super::package;
+use super::build_script::package;
+
+/// Crates that only tell the calls of the system on.
+const BINDINGS: [&str; 4] = ["libc", "linux_raw_sys", "nix", "rustix"];
+
+/// Whose crates count.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Crates {
+    /// Those of the workspace and beside it.
+    PeoplesOwn,
+    /// Those of registries too.
+    All,
+}
 
 /// The sources of the script whose program is `executable`; paths are relative to `start`. `None`: they are not known.
-pub(super) fn of(executable: &Path, start: &Path, package: &Path) -> Option<Vec<Vec<u8>>> {
+pub(super) fn of_script(
+    executable: &Path,
+    start: &Path,
+    package: &Path,
+    crates: Crates,
+) -> Option<Vec<Vec<u8>>> {
     let lists = lists_in(executable.parent()?);
     let [own] = lists.as_slice() else {
         return None;
     };
+    all_of(own, start, package, &beside(executable), crates)
+}
+
+/// The same of a macro's library.
+pub(super) fn of_macro(library: &Path, start: &Path, crates: Crates) -> Option<Vec<Vec<u8>>> {
+    let stem = library.file_stem()?.to_str()?.strip_prefix("lib")?;
+    let own = library.with_file_name(format!("{stem}.d"));
+    let listed = listed(&own)?;
+    let package = package_of(&start.join(listed.first()?))?;
+    let mut lists = lists_in(library.parent()?);
+    lists.extend(beside(library));
+    all_of(&own, start, &package, &lists, crates)
+}
+
+/// What a program may mind of files by its sources, which tell all where its symbols are gone.
+pub(super) fn minds(
+    has_symbols: bool,
+    sources: impl FnOnce(Crates) -> Option<Vec<Vec<u8>>>,
+) -> Minds {
+    if has_symbols {
+        let sources = sources(Crates::PeoplesOwn);
+        return sources.map_or(Minds::default(), |sources| names::minds_in(&sources));
+    }
+    let sources = sources(Crates::All);
+    sources.map_or(Minds::UNKNOWN, |sources| names::minds_in(&sources))
+}
+
+/// The sources in a list, and those of the libraries among `lists` that they name.
+fn all_of(
+    own: &Path,
+    start: &Path,
+    package: &Path,
+    lists: &[PathBuf],
+    crates: Crates,
+) -> Option<Vec<Vec<u8>>> {
     let mut sources = read_all(&listed(own)?, start)?;
     if sources.is_empty() {
         return None;
     }
     let manifests = [package.join("Cargo.toml"), start.join("Cargo.toml")];
     let mut manifests: Vec<String> = manifests.iter().filter_map(|path| text(path)).collect();
-    let mut libraries: Vec<Library> = beside(executable)
+    let mut libraries: Vec<Library> = lists
         .iter()
-        .filter_map(|list| Library::at(list, start))
+        .filter(|list| *list != own)
+        .filter_map(|list| Library::at(list, start, crates))
         .collect();
     loop {
         let named = names(&sources, &manifests);
@@ -49,7 +103,7 @@ pub(super) fn of(executable: &Path, start: &Path, package: &Path) -> Option<Vec<
     }
 }
 
-/// A library of people's own.
+/// A library that a program may have been linked with.
 struct Library {
     crate_name: String,
     package: String,
@@ -58,16 +112,16 @@ struct Library {
 }
 
 impl Library {
-    fn at(list: &Path, start: &Path) -> Option<Self> {
+    fn at(list: &Path, start: &Path, crates: Crates) -> Option<Self> {
         let stem = list.file_stem()?.to_str()?;
         let name = stem.rsplit_once('-').map_or(stem, |(name, _)| name);
         let sources = listed(list)?;
-        let root = start.join(sources.first()?);
-        let package = root
-            .ancestors()
-            .skip(1)
-            .find(|dir| fs::exists(&dir.join("Cargo.toml")))?;
-        if name.starts_with("build_script_") || package::is_dependency(package) {
+        let package = package_of(&start.join(sources.first()?))?;
+        let counts = match crates {
+            Crates::PeoplesOwn => !package::is_dependency(&package),
+            Crates::All => !BINDINGS.contains(&name),
+        };
+        if name.starts_with("build_script_") || !counts {
             return None;
         }
         let manifest = text(&package.join("Cargo.toml"))?;
@@ -79,6 +133,13 @@ impl Library {
             manifest,
         })
     }
+}
+
+/// The directory of the package that a source is of.
+fn package_of(source: &Path) -> Option<PathBuf> {
+    let mut above = source.ancestors().skip(1);
+    let dir = above.find(|dir| fs::exists(&dir.join("Cargo.toml")))?;
+    Some(dir.to_owned())
 }
 
 /// The lists beside the libraries that a script of this build may have been linked with.
