@@ -331,6 +331,32 @@ fn times_keep_their_order() {
     assert!(written("c") <= written("a") && written("a") <= written("b"));
 }
 
+/// What was made within one tick of the clock has no order, and what a hit places must not get one: neither a file nor
+/// a directory may be older than what it was made from.
+#[test]
+fn nothing_is_older_than_what_it_was_made_from() {
+    let mut case = project(
+        "leave(\"x\"); fs::create_dir(out.join(\"dir\")).unwrap();\
+         for name in [\"z\", \"dir/source\", \"a\"] { fs::write(out.join(name), name).unwrap(); }\
+         std::os::unix::fs::symlink(\"z\", out.join(\"link\")).unwrap();",
+    );
+    builds(&case, &["app"]);
+    for seed in ["auto", "off"] {
+        case.env("CACHEWRAP_SEED", seed);
+        builds(&case, &[]);
+        let entries = walkdir::WalkDir::new(out_dir(&case))
+            .min_depth(1)
+            .into_iter();
+        let times = entries.map(|entry| {
+            let metadata = entry.and_then(|entry| entry.metadata());
+            let metadata = metadata.expect("it should be there");
+            (metadata.mtime(), metadata.mtime_nsec())
+        });
+        let times: std::collections::BTreeSet<_> = times.collect();
+        assert_eq!(times.len(), 1, "{seed}: {times:?}");
+    }
+}
+
 #[test]
 fn directives_and_messages() {
     let case = project(

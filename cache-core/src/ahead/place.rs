@@ -244,11 +244,16 @@ impl Site<'_> {
                 }
                 Role::InTree { path, .. } => {
                     let path = dir.join(OsStr::from_bytes(path));
-                    let is_file = fs::symlink_metadata(&path).is_ok_and(|m| m.is_file());
-                    if is_file {
-                        // Written by the script: after cargo noted when it began.
-                        let later = time + Duration::from_nanos(500);
+                    // What is in a closed directory nobody can look at.
+                    let Ok(placed) = fs::symlink_metadata(&path) else {
+                        continue;
+                    };
+                    // Written by the script: after cargo noted when it began.
+                    let later = time + Duration::from_nanos(500);
+                    if placed.is_file() {
                         self.set_time(&path, output.content.blob(), later)?;
+                    } else {
+                        fs::set_modified_of_name(&path, later)?;
                     }
                 }
                 // Cargo asks for none.

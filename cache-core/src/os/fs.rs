@@ -137,6 +137,27 @@ pub(crate) fn metadata(path: &Path) -> Result<Metadata, PathError> {
     std::fs::metadata(path).context("look at", path)
 }
 
+/// Says when what has this name itself was changed: a file, a directory, or a link.
+pub(crate) fn set_modified_of_name(path: &Path, time: SystemTime) -> Result<(), PathError> {
+    use rustix::fs::{AtFlags, CWD, Timespec, Timestamps, UTIME_OMIT};
+
+    let since = time.duration_since(SystemTime::UNIX_EPOCH);
+    let since = since.unwrap_or_default();
+    let times = Timestamps {
+        last_access: Timespec {
+            tv_sec: 0,
+            tv_nsec: UTIME_OMIT,
+        },
+        last_modification: Timespec {
+            tv_sec: i64::try_from(since.as_secs()).unwrap_or(i64::MAX),
+            tv_nsec: since.subsec_nanos().into(),
+        },
+    };
+    rustix::fs::utimensat(CWD, path, &times, AtFlags::SYMLINK_NOFOLLOW)
+        .map_err(io::Error::from)
+        .context("set the time of", path)
+}
+
 pub(crate) fn symlink_metadata(path: &Path) -> Result<Metadata, PathError> {
     std::fs::symlink_metadata(path).context("look at", path)
 }
