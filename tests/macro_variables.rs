@@ -86,6 +86,25 @@ fn threads_and_statics_of_a_macro_are_heard() {
     follows(&mut case, "BACK");
 }
 
+/// The loader hands the environment to such a function.
+#[test]
+fn a_function_that_the_loader_calls() {
+    let mut case = project(
+        "direct",
+        "static SEEN: std::sync::Mutex<String> = std::sync::Mutex::new(String::new());\
+         extern \"C\" fn start(_: i32, _: *const *const i8, mut all: *const *const i8) { unsafe { while !(*all).is_null() {\
+           let text = std::ffi::CStr::from_ptr((*all).cast()).to_str().unwrap_or_default();\
+           if let Some(value) = text.strip_prefix(\"SEEN_VALUE=\") { SEEN.lock().unwrap().push_str(value); }\
+           all = all.add(1); } } }\
+         #[used] #[unsafe(link_section = \".init_array\")]\
+         static START: extern \"C\" fn(i32, *const *const i8, *const *const i8) = start;\
+         let _ = std::env::var(\"ANOTHER\"); SEEN.lock().unwrap().clone()",
+    );
+    case.env("SEEN_VALUE", "none");
+    compare(&case, &["build"]).ok();
+    follows(&mut case, "SEEN_VALUE");
+}
+
 #[test]
 fn without_the_object_names_are_inferred() {
     let mut case = project(

@@ -211,3 +211,16 @@ fn a_name_that_a_script_computes() {
     case.env("COMPUTED_VALUE", case.path("here"));
     builds(&case, &["app"]);
 }
+
+/// What is decoded names nothing that can be found.
+#[test]
+fn a_text_for_a_shell_that_hides_what_it_names() {
+    // `echo "$SECRET_X"`
+    let body =
+        "leave(&run(\"sh\", &[\"-c\", \"echo ZWNobyAiJFNFQ1JFVF9YIgo= | base64 -d | sh\"]));";
+    let mut case = project(body);
+    for value in ["one", "two"] {
+        case.env("SECRET_X", value);
+        is_cached(&case, value);
+    }
+}

@@ -91,6 +91,17 @@ fn whether_a_path_holds_a_text() {
     ));
 }
 
+/// A program is started by its path, which it may measure.
+#[test]
+fn what_a_program_that_the_script_makes_counts() {
+    is_bound(project(
+        "let (source, program) = (out.join(\"p.c\"), out.join(\"p\"));\
+         fs::write(&source, \"#include <stdio.h>\\n#include <string.h>\\nint main(int n, char **v) { printf(\\\"%zu\\\", strlen(v[0])); }\").unwrap();\
+         run(\"cc\", &[source.to_str().unwrap(), \"-o\", program.to_str().unwrap()]);\
+         leave(&run(program.to_str().unwrap(), &[]));",
+    ));
+}
+
 #[test]
 fn what_make_counts() {
     let case = project("leave(&run(\"make\", &[\"-s\"]));");

@@ -7,7 +7,7 @@
 //! |---|---|---|
 //! | a macro, or a build script's own program | its functions or sources ask for them (`names::minds`) | those that these ask for |
 //! | programs that they run whose business it is: `stat`, `tar` | they run | when files were written, their owners and links |
-//! | shells and other interpreters under them | some code of a package's own compares or names times | when files were written |
+//! | shells and other interpreters, `find` and `ls` | some code of a package's own compares or names times | when files were written |
 //!
 //! When a file was accessed changes by looking, so results of who may mind that are not stored.
 //!
@@ -42,7 +42,7 @@ pub(crate) enum Who {
     Itself,
     /// A program that tells times.
     Teller,
-    /// A program that runs what it reads.
+    /// A program that runs what it reads, or tells times if it is told to.
     Interpreter,
 }
 

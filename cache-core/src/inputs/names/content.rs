@@ -117,6 +117,24 @@ fn is_wide(start: &[u8]) -> bool {
     pairs >= 8 && even.max(odd) * 10 >= pairs * 9 && even.min(odd) * 10 <= pairs
 }
 
+/// How a shell is told to make something readable again, which may be a script.
+const DECODING: [&[u8]; 3] = [b"base64", b"openssl enc", b"xxd"];
+
+/// Where bytes tell a shell to decode something.
+pub(super) fn decodings(bytes: &[u8]) -> impl Iterator<Item = usize> {
+    let found = DECODING.iter();
+    let is_told = |rest: &[u8]| {
+        matches!(
+            rest,
+            [b' ', b'-', b'd' | b'D' | b'r', ..] | [b' ', b'-', b'-', b'd', ..]
+        )
+    };
+    found.flat_map(move |text| {
+        let found = memchr::memmem::find_iter(bytes, text);
+        found.filter(move |at| bytes.get(at + text.len()..).is_some_and(is_told))
+    })
+}
+
 /// Whether a file starts as one does that is compressed as a whole.
 fn is_hidden(start: &[u8]) -> bool {
     let starts: [&[u8]; 11] = [

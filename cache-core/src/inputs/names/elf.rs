@@ -28,7 +28,7 @@ const MAX_PLACES: usize = 100_000;
 const MIN_IN_CODE: usize = 4;
 
 /// Looks for names in a program that is in memory as a whole.
-pub(super) fn search(content: &[u8], names: &[&[u8]], found: &mut Found) {
+pub(super) fn search(content: &[u8], is_own: bool, names: &[&[u8]], found: &mut Found) {
     let patterns = Patterns::new(names, false);
     let Some(program) = Program::parse(content) else {
         found.is_opaque |= content::is_random(content);
@@ -39,6 +39,8 @@ pub(super) fn search(content: &[u8], names: &[&[u8]], found: &mut Found) {
         found.is_opaque = true;
         return;
     }
+    let is_told = |at| matches!(program.place(at), Place::Data(_));
+    found.is_opaque |= is_own && content::decodings(content).any(is_told);
     let contains = |text: &[u8]| memchr::memmem::find(content, text).is_some();
     let mut places = Places {
         is_c: is_c(&program, contains),

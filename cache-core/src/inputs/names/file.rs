@@ -14,6 +14,7 @@ use crate::os::stamp::Stamp;
 
 use super::content::{self, Content};
 use super::minds::{by_symbols, in_text};
+use super::noise::is_of_system;
 use super::program::Program;
 use super::{Found, Minds, elf, heard, libc, text};
 
@@ -57,16 +58,22 @@ pub(super) fn search(path: &Path, names: &[&[u8]]) -> Result<(Found, Option<Blob
     let (start, len) = start(path)?;
     let mut found = Found::new(names.len());
     let mut file = fs::open(path)?;
+    // What tools of the system decode is not theirs to run.
+    let is_own = !is_of_system(path);
     let searched = match content::of(&start, len) {
         Content::Opaque => {
             found.is_opaque = true;
             Ok(None)
         }
-        Content::Program if len <= MAX_PROGRAM => program(&mut file, len, names, &mut found),
+        Content::Program if len <= MAX_PROGRAM => {
+            program(&mut file, len, is_own, names, &mut found)
+        }
         Content::Program => large_program(&mut file, len, names, &mut found).map(|()| None),
         kind => text::search(&mut file, kind, names, &mut found).map(|()| None),
     };
     let searched = searched.context("read", path)?;
+    let is_text = content::of(&start, len) == Content::Text;
+    found.is_opaque |= is_own && is_text && content::decodings(&start).next().is_some();
     if is_shell_script(&start) {
         found.forget_what_shells_set(names);
     }
@@ -76,12 +83,13 @@ pub(super) fn search(path: &Path, names: &[&[u8]]) -> Result<(Found, Option<Blob
 fn program(
     file: &mut File,
     len: u64,
+    is_own: bool,
     names: &[&[u8]],
     found: &mut Found,
 ) -> io::Result<Option<BlobRef>> {
     let mut content = Vec::with_capacity(usize::try_from(len).unwrap_or(0) + 1);
     file.take(MAX_PROGRAM).read_to_end(&mut content)?;
-    elf::search(&content, names, found);
+    elf::search(&content, is_own, names, found);
     Ok(Some(BlobRef::of(&content)))
 }
 

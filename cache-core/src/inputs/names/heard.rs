@@ -3,8 +3,8 @@
 //! The preloaded object stands before that function (`preload/variables.rs`), and hears of each variable that a library asks for in
 //! the compiler. Its names then need not be inferred, if it can have no others: what it takes from other libraries is
 //! listed here, function by function, and is nothing that hands out the environment or looks into it (`environ`, `secure_getenv`,
-//! `execvp`, `setlocale`, `localtime`, `dlsym`, …). Macros that start programs, or that bring C code along which asks for
-//! more, are not among them.
+//! `execvp`, `setlocale`, `localtime`, `dlsym`, …). Macros that start programs, that bring C code along which asks for
+//! more, or whose own code the loader calls with the environment (`.init_array`), are not among them.
 
 use super::program::Program;
 
@@ -122,6 +122,10 @@ const FUNCTIONS: &[&str] = &[
     "writev",
 ];
 
+/// How many functions the loader calls of a library that has none of its own: one of the C compiler's, and the standard library's for
+/// arguments.
+const USUAL_INITIALISERS: u64 = 2;
+
 pub(super) fn is_heard(program: &Program<'_>) -> bool {
     let is_known = |name: &&[u8]| {
         name.is_empty()
@@ -134,6 +138,7 @@ pub(super) fn is_heard(program: &Program<'_>) -> bool {
     program.imports.contains(b"getenv".as_slice())
         && program.imports.iter().all(is_known)
         && program.needs.iter().all(is_plain)
+        && program.initialisers <= USUAL_INITIALISERS
 }
 
 #[cfg(test)]

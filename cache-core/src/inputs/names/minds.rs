@@ -77,7 +77,18 @@ const OF_SYSTEM: [(&str, Minds); 13] = [
 const COMPARE_NUMBERS: [&[u8]; 2] = [b"same_file", b"walkdir"];
 
 /// What scripts compare or ask for times by, in shells and other languages.
-const IN_SCRIPTS: [&str; 7] = [" -nt ", " -ot ", "mtime", ")[9]", "-M $", "-M \"", "-M '"];
+const IN_SCRIPTS: [&str; 10] = [
+    "-newer",
+    "ls -l",
+    "time-style",
+    " -nt ",
+    " -ot ",
+    "mtime",
+    ")[9]",
+    "-M $",
+    "-M \"",
+    "-M '",
+];
 
 /// Whether a script asks for times, or a program has such a text for an interpreter.
 pub(super) fn in_text(content: &[u8]) -> bool {

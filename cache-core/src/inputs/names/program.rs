@@ -60,6 +60,8 @@ pub(super) struct Program<'a> {
     pub(super) imports: BTreeSet<&'a [u8]>,
     /// What it gives to others.
     pub(super) exports: BTreeSet<&'a [u8]>,
+    /// How many functions the loader calls, each of which is handed the environment.
+    pub(super) initialisers: u64,
     /// The shared libraries that it needs.
     pub(super) needs: Vec<&'a [u8]>,
     /// Where the file ends, as far as the program goes.
@@ -85,10 +87,15 @@ impl<'a> Program<'a> {
         }
         let (mut skipped, mut relocations) = (Vec::new(), Vec::new());
         let mut end = table_end(content)?;
+        let mut initialisers = 0;
         for section in file.sections() {
             let Some((start, len)) = section.file_range() else {
                 continue;
             };
+            let name = section.name_bytes().unwrap_or_default();
+            if name.starts_with(b".init_array") || name.starts_with(b".ctors") {
+                initialisers += len / 8;
+            }
             let place = range(start, len)?;
             end = end.max(place.end);
             if is_skipped(&section) {
@@ -133,6 +140,7 @@ impl<'a> Program<'a> {
             functions,
             imports,
             exports,
+            initialisers,
             needs: needs
                 .filter_map(|library| Some(library.ok()?.name()))
                 .collect(),

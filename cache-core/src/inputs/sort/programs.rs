@@ -6,6 +6,7 @@
 use std::os::unix::ffi::OsStrExt as _;
 use std::path::Path;
 
+use crate::inputs::times::Who;
 use crate::os::fs;
 
 /// How the names of programs begin that run what they read, from archives too.
@@ -30,8 +31,11 @@ const WALKERS: &[&str] = &[
 
 /// Programs that tell the times, owners and links of files, or put them into what they make.
 const TELLERS: &[&str] = &[
-    "bsdtar", "cpio", "date", "find", "ls", "pax", "rsync", "stat", "tar", "zip",
+    "bsdtar", "cpio", "date", "pax", "rsync", "stat", "tar", "zip",
 ];
+
+/// Programs that do if they are told to.
+const TOLD_TO_TELL: &[&str] = &["find", "ls"];
 
 /// How much of a file its first line is looked for in, bytes, as the kernel does.
 const FIRST_LINE: u64 = 256;
@@ -56,9 +60,14 @@ pub(super) fn walks(program: &Path) -> bool {
 }
 
 /// Whether a program makes something of the times of files that it looks at.
-pub(super) fn tells_times(program: &Path) -> bool {
+pub(super) fn tells_times(program: &Path) -> Option<Who> {
     let name = program.file_name().unwrap_or_default();
-    TELLERS.iter().any(|teller| name == *teller)
+    let is_any_of = |known: &[&str]| known.iter().any(|teller| name == *teller);
+    if is_any_of(TELLERS) {
+        Some(Who::Teller)
+    } else {
+        is_any_of(TOLD_TO_TELL).then_some(Who::Interpreter)
+    }
 }
 
 /// Whether a program is called as an interpreter or an unpacker is, perhaps with a version.

@@ -12,6 +12,7 @@ use rustc_hash::{FxHashMap, FxHashSet};
 use crate::inputs::input::FileType;
 use crate::inputs::kernel::{self, Fact, Told};
 use crate::inputs::modes;
+use crate::inputs::times::Who;
 use crate::observe::{Access, Event, Observation, Permissions};
 
 use super::programs::{self, is_shared_library};
@@ -32,7 +33,7 @@ struct Process {
     /// Whether it runs what it reads.
     interprets: bool,
     /// Whether it makes something of the times of files.
-    tells_times: bool,
+    tells_times: Option<Who>,
     /// Whether it is known to mind no permissions.
     is_indifferent: bool,
 }
@@ -245,7 +246,7 @@ impl<'a> Sorter<'a> {
                 || parent.is_some_and(|p| p.under_compiler),
             is_script: parent.is_some_and(|p| p.is_script),
             interprets: parent.is_some_and(|p| p.interprets),
-            tells_times: parent.is_some_and(|p| p.tells_times),
+            tells_times: parent.and_then(|p| p.tells_times),
             is_indifferent: parent.is_some_and(|p| p.is_indifferent),
             ..Process::default()
         };

@@ -67,8 +67,8 @@ impl Sorter<'_> {
             Who::Itself
         } else if found.file_type == FileType::Dir || process.is_compiler {
             return;
-        } else if process.tells_times {
-            Who::Teller
+        } else if let Some(who) = process.tells_times {
+            who
         } else if process.interprets {
             Who::Interpreter
         } else {

@@ -214,12 +214,20 @@ pub(super) fn is_c(path: &Path) -> bool {
     extension.is_some_and(|e| ["c", "cc", "cpp", "cxx", "h", "hh", "hpp", "hxx"].contains(&e))
 }
 
-/// Whether code in C takes the length of the path that it was compiled by. The path itself would show.
+/// Whether code in C takes the length of the path that it was compiled or started by. The path itself would show.
 pub(super) fn measures_file(text: &[u8]) -> bool {
     let forms = ["sizeof(__FILE__)", "sizeof __FILE__", "strlen(__FILE__)"];
     forms
         .iter()
         .any(|form| memmem::find(text, form.as_bytes()).is_some())
+        || memmem::find_iter(text, "strlen(").any(|at| {
+            // `strlen(argv[0])`, whatever it is called, or `strlen(*argv)`.
+            let rest = text.get(at + "strlen(".len()..).unwrap_or_default();
+            let is_end = |b: &u8| !b.is_ascii_alphanumeric() && !b"_*".contains(b);
+            let end = rest.iter().position(is_end).unwrap_or(rest.len());
+            let (name, rest) = rest.split_at(end);
+            name == b"*argv" || rest.starts_with(b"[0])")
+        })
 }
 
 /// Whether shells and `make` treat a mark in a path as theirs, so that tools work otherwise, or not at all.
