@@ -173,6 +173,7 @@ impl Recorder<'_> {
         let target = self.scene.roots.get(Root::Target);
         target.is_some_and(|target| target.starts_with(dir) || dir.starts_with(target))
     }
+
     /// Whether code of a package's own may tell an interpreter to ask for times. What an interpreter brings along asks for those of its
     /// own files.
     fn names_times(&self, code: &[(BlobRef, PathBuf)]) -> Result<bool, Refusal> {

@@ -239,11 +239,13 @@ impl CompilerRecorder<'_> {
     }
 }
 
-/// What macros that were loaded may mind of files besides their content.
+/// What macros that were loaded may mind of files besides their content. The standard library that they share has functions
+/// for everything.
 pub(crate) fn minded_by_macros(summary: &Summary, scene: &Scene<'_>) -> Result<Minds, Refusal> {
     let mut minds = Minds::default();
     let start = scene.roots.get(Root::Workspace).unwrap_or(scene.cwd);
-    for path in summary.macro_libraries() {
+    let of_toolchain = |path: &Path| scene.roots.relativize(path).root == Some(Root::Sysroot);
+    for path in summary.macro_libraries().filter(|path| !of_toolchain(path)) {
         let (_, blob) = scene.memo.digest(path)?;
         let by_sources = |has_symbols| {
             let sources = |crates| origins::of_macro(path, start, crates);
