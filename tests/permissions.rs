@@ -8,7 +8,7 @@ use std::path::Path;
 use walkdir::WalkDir;
 
 use crate::fail_open::obey_permissions;
-use crate::harness::{Case, archive, compare, manifest, write_script};
+use crate::harness::{Case, archive, compare, follows, manifest, write_script};
 use crate::proc_macros::project;
 
 fn set(path: &Path, mode: u32) {
@@ -21,21 +21,6 @@ fn shell(script: &str) -> String {
         "let out = std::process::Command::new(\"/bin/sh\").args([\"-c\", {script:?}]).output().unwrap();\
          format!(\"{{}} {{}}\", out.status.success(), String::from_utf8(out.stdout).unwrap())"
     )
-}
-
-/// Where a path has another state, another program comes out, and where it has the old one again nothing is compiled.
-#[track_caller]
-fn follows(case: &Case, old: impl Fn(), new: impl Fn()) {
-    old();
-    compare(case, &["build"]).ok();
-    let first = case.printed("debug/app");
-    compare(case, &["build"]).ok().compiles(&[]);
-    new();
-    compare(case, &["build"]).ok().compiles(&["app"]);
-    assert_ne!(case.printed("debug/app"), first, "it should matter");
-    old();
-    compare(case, &["build"]).ok().compiles(&[]);
-    assert_eq!(case.printed("debug/app"), first);
 }
 
 #[test]

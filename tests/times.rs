@@ -5,7 +5,7 @@ use std::os::unix::fs::{MetadataExt as _, chown, lchown, symlink};
 use std::path::Path;
 use std::time::{Duration, SystemTime};
 
-use crate::harness::{Case, compare};
+use crate::harness::{Case, compare, follows};
 use crate::proc_macros::project;
 
 /// Says that a file was written so many seconds after another moment.
@@ -14,21 +14,6 @@ pub(crate) fn written_at(path: &Path, seconds: u64) {
     let file = fs::File::options().write(true).open(path);
     let set = file.and_then(|file| file.set_modified(at));
     set.expect("it should be ours");
-}
-
-/// Where a file has another state, another program comes out; where it has the old one again, nothing is compiled.
-#[track_caller]
-fn follows(case: &Case, old: impl Fn(), new: impl Fn()) {
-    old();
-    compare(case, &["build"]).ok();
-    let first = case.printed("debug/app");
-    compare(case, &["build"]).ok().compiles(&[]);
-    new();
-    compare(case, &["build"]).ok().compiles(&["app"]);
-    assert_ne!(case.printed("debug/app"), first, "it should matter");
-    old();
-    compare(case, &["build"]).ok().compiles(&[]);
-    assert_eq!(case.printed("debug/app"), first);
 }
 
 fn append(case: &Case, name: &str, text: &str) {

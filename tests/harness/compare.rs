@@ -107,6 +107,21 @@ pub(crate) fn assert_fresh(case: &Case, mode: Mode, args: &[&str]) -> Outcome {
     outcome.compiles(&[])
 }
 
+/// Where something has another state, another program comes out; where it has the old one again, nothing is compiled.
+#[track_caller]
+pub(crate) fn follows(case: &Case, old: impl Fn(), new: impl Fn()) {
+    old();
+    compare(case, &["build"]).ok();
+    let first = case.printed("debug/app");
+    compare(case, &["build"]).ok().compiles(&[]);
+    new();
+    compare(case, &["build"]).ok().compiles(&["app"]);
+    assert_ne!(case.printed("debug/app"), first, "it should matter");
+    old();
+    compare(case, &["build"]).ok().compiles(&[]);
+    assert_eq!(case.printed("debug/app"), first);
+}
+
 #[track_caller]
 fn assert_same(cached: &Observation, bare: &Observation) {
     let (ours, theirs) = (&cached.build, &bare.build);
