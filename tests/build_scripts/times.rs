@@ -3,12 +3,26 @@
 use std::fs;
 
 use super::{builds, follows, project};
-use crate::harness::{lib_manifest, manifest};
+use crate::harness::{Case, lib_manifest, manifest};
 use crate::times::written_at;
 
 const MODIFIED: &str = "let at = fs::metadata(\"looked-at\").unwrap().modified().unwrap();\
     leave(&at.duration_since(std::time::UNIX_EPOCH).unwrap().as_secs().to_string());";
 const MTIME: &str = "leave(&std::os::unix::fs::MetadataExt::mtime(&fs::metadata(\"looked-at\").unwrap()).to_string());";
+
+/// The script tells when a file was written, and is run again when that is another time.
+#[track_caller]
+fn follows_times(case: &Case) {
+    let path = case.path("looked-at");
+    written_at(&path, 1);
+    follows(
+        case,
+        "1700000001",
+        "1700000002",
+        || written_at(&path, 2),
+        || written_at(&path, 1),
+    );
+}
 
 #[test]
 fn when_a_file_was_written() {
@@ -30,15 +44,7 @@ fn when_a_file_was_written() {
         let manifest = manifest("app", &format!("[profile.dev.build-override]\n{profile}"));
         case.write("Cargo.toml", manifest)
             .write("looked-at", "the same");
-        let path = case.path("looked-at");
-        written_at(&path, 1);
-        follows(
-            &case,
-            "1700000001",
-            "1700000002",
-            || written_at(&path, 2),
-            || written_at(&path, 1),
-        );
+        follows_times(&case);
     }
 }
 
@@ -81,16 +87,8 @@ fn programs_that_tell_times() {
                 "times.py",
                 "import os\nprint(int(os.stat('looked-at').st_mtime))\n",
             );
-        let path = case.path("looked-at");
         written_at(&case.path("other"), 1);
-        written_at(&path, 1);
-        follows(
-            &case,
-            "1700000001",
-            "1700000002",
-            || written_at(&path, 2),
-            || written_at(&path, 1),
-        );
+        follows_times(&case);
     }
 }
 

@@ -5,14 +5,13 @@ branch sees its own entries and those of the default branch; the newest is found
 is uploaded goes to a blob by Azure's rules: blocks, whose names are of one length, and then their list."""
 
 import base64
-import http.server
 import json
 import secrets
 import threading
 import time
 from urllib.parse import parse_qs, urlsplit
 
-from answers import Handler
+from answers import Handler, Server
 
 SERVICE = "/twirp/github.actions.results.api.v1.CacheService/"
 MAIN = "refs/heads/main"
@@ -29,15 +28,13 @@ class Entry:
         self.reading, self.writing = secrets.token_hex(16), secrets.token_hex(16)
 
 
-class ActionsCache(http.server.ThreadingHTTPServer):
+class ActionsCache(Server):
     name = "ghac"
     is_brief = False
     lists = False
     # None can be asked for.
     keeps_conditions = None
     env_of_readers = None
-    daemon_threads = True
-    request_queue_size = 128
 
     def __init__(self, work=None, tools=None, room=10 << 30):
         self.room = room
@@ -49,17 +46,8 @@ class ActionsCache(http.server.ThreadingHTTPServer):
         self.asked, self.faults = [], {}
         self.blocks = 0
         self.lock = threading.Lock()
-        super().__init__(("127.0.0.1", 0), Cache)
-        self.port = self.server_address[1]
+        super().__init__(Cache)
         self.env = self.env_of(MAIN)
-
-    def __enter__(self):
-        threading.Thread(target=self.serve_forever, daemon=True).start()
-        return self
-
-    def __exit__(self, *_):
-        self.shutdown()
-        self.server_close()
 
     def url(self):
         return "ghac://job"

@@ -1,6 +1,7 @@
 """What stand-ins that speak HTTP have in common."""
 
 import http.server
+import threading
 
 
 class Handler(http.server.BaseHTTPRequestHandler):
@@ -18,3 +19,22 @@ class Handler(http.server.BaseHTTPRequestHandler):
         self.end_headers()
         if self.command != "HEAD":
             self.wfile.write(content)
+
+
+class Server(http.server.ThreadingHTTPServer):
+    """A stand-in on a port of its own, which answers as long as it is entered."""
+
+    daemon_threads = True
+    request_queue_size = 128
+
+    def __init__(self, handler):
+        super().__init__(("127.0.0.1", 0), handler)
+        self.port = self.server_address[1]
+
+    def __enter__(self):
+        threading.Thread(target=self.serve_forever, daemon=True).start()
+        return self
+
+    def __exit__(self, *_):
+        self.shutdown()
+        self.server_close()

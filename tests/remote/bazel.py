@@ -5,16 +5,14 @@ not known may read (`--allow_unauthenticated_reads`). Results are written anew, 
 
 import base64
 import hashlib
-import http.server
 import re
-import threading
 
-from answers import Handler
+from answers import Handler, Server
 
 PLACE = re.compile(r"/(?:.*/)?(ac|cas)/([a-f0-9]{64})")
 
 
-class BazelRemote(http.server.ThreadingHTTPServer):
+class BazelRemote(Server):
     name = "bazel"
     is_brief = False
     lists = False
@@ -22,22 +20,11 @@ class BazelRemote(http.server.ThreadingHTTPServer):
     env = {"BAZEL_CACHE_USERNAME": "writer", "BAZEL_CACHE_PASSWORD": "writers-secret"}
     # None: whoever asks.
     env_of_readers = {"BAZEL_CACHE_USERNAME": ""}
-    daemon_threads = True
-    request_queue_size = 128
 
     def __init__(self, work=None, tools=None, longest=64 << 20):
         self.objects = {}
         self.longest = longest
-        super().__init__(("127.0.0.1", 0), Cache)
-        self.port = self.server_address[1]
-
-    def __enter__(self):
-        threading.Thread(target=self.serve_forever, daemon=True).start()
-        return self
-
-    def __exit__(self, *_):
-        self.shutdown()
-        self.server_close()
+        super().__init__(Cache)
 
     def url(self):
         return f"bazel+http://127.0.0.1:{self.port}/team"

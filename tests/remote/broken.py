@@ -1,12 +1,11 @@
 """Servers that fail, each in one way. They stand in for no engine: what they do is the fault itself."""
 
 import contextlib
-import http.server
 import socket
 import ssl
 import threading
 
-from answers import Handler
+from answers import Handler, Server
 
 
 class Broken:
@@ -137,29 +136,17 @@ def tls_with(certificate, key):
     return context
 
 
-class Bucket(http.server.ThreadingHTTPServer):
+class Bucket(Server):
     """Objects in memory under S3's rule that what is missing is denied to who may not list, which no server that
     installs here enforces. Notes what is asked of it, and checks no signature."""
-
-    daemon_threads = True
-    request_queue_size = 128
 
     def __init__(self, tls=None):
         self.objects = {}
         self.methods = []
-        super().__init__(("127.0.0.1", 0), Objects)
-        self.port = self.server_address[1]
+        super().__init__(Objects)
         self.scheme = "https" if tls else "http"
         if tls:
             self.socket = tls.wrap_socket(self.socket, server_side=True)
-
-    def __enter__(self):
-        threading.Thread(target=self.serve_forever, daemon=True).start()
-        return self
-
-    def __exit__(self, *_):
-        self.shutdown()
-        self.server_close()
 
     def url(self):
         return f"s3://cache/rust?endpoint={self.scheme}://127.0.0.1:{self.port}"

@@ -206,7 +206,9 @@ impl Service {
             }
             said => {
                 succeeded(&answer)?;
-                said.map(Said).map_err(|_| nonsense("no JSON"))
+                let length = answer.content.len();
+                let what = || format!("{} with {length} bytes that are no JSON", answer.status);
+                said.map(Said).map_err(|_| nonsense(&what()))
             }
         }
     }
