@@ -1,6 +1,7 @@
 //! Runs in other checkouts and target directories.
 
 use std::fs;
+use std::path::Path;
 
 use super::{builds, counted, is_cached, project, runs_in, script};
 use crate::harness::{Case, Mode, manifest};
@@ -60,6 +61,54 @@ fn a_compressed_file_may_hide_a_path() {
     builds(&case, &[]);
     case.copy_project("other");
     builds(&case, &["app"]);
+}
+
+/// Asks whether cargo builds where the variable says, as `autocfg` does.
+const PROBES: &str = "pub fn is_told() -> bool {\
+     let told = std::env::var(\"CARGO_TARGET_DIR\");\
+     told.is_ok_and(|told| std::env::var(\"OUT_DIR\").unwrap().contains(&told)) }";
+
+#[test]
+fn the_target_directory_by_its_variable() {
+    let mut case = project("leave(&format!(\"{}\", probe::is_told()));");
+    let files = [
+        ("Cargo.toml", &*manifest("probe", "")),
+        ("src/lib.rs", PROBES),
+    ];
+    let dependency = unpacked(&mut case, "probe", &files);
+    case.write(
+        "Cargo.toml",
+        manifest("app", &format!("[build-dependencies]\n{dependency}")),
+    );
+    builds(&case, &["app"]);
+    let [one, two] = ["one", "two"].map(|name| case.root().join(name));
+    case.env("CARGO_TARGET_DIR", &one);
+    builds(&case, &["app"]);
+    assert_eq!(case.printed("debug/app"), "true");
+    // The comparison sees the same in any directory that the variable names.
+    case.env("CARGO_TARGET_DIR", &two);
+    builds(&case, &[]);
+    // Where cargo is told otherwise, the variable is only text.
+    let three = case.root().join("three");
+    for (told, target) in [
+        (&*one, &two),
+        (&one, &one),
+        (&two, &one),
+        (Path::new("relative"), &one),
+        (Path::new("relative"), &three.join("relative")),
+        (Path::new("relative"), &three),
+    ] {
+        case.env("CARGO_TARGET_DIR", told);
+        let target = target.to_str().expect("it should be text");
+        let _ = fs::remove_dir_all(target);
+        case.cargo(&["build", "--target-dir", target]).ok();
+        let text = walkdir::WalkDir::new(target).into_iter().flatten();
+        let mut texts = text.filter(|entry| entry.path().ends_with("out/text"));
+        let text = texts.next().expect("the script should leave a text");
+        let text = fs::read_to_string(text.path()).expect("it should be readable");
+        let told = told.to_str().expect("it should be text");
+        assert_eq!(text, target.contains(told).to_string(), "{told} {target}");
+    }
 }
 
 /// What a script finds above the target directory is that of its own checkout.
@@ -164,29 +213,35 @@ const COMPILES: &str = "\
 
 const VALUE: &str = "#include <value.h>\nint value(void) { return given(); }\n";
 
-/// A program and a package that it depends on, which lies where cargo unpacks those of registries.
+/// A package where cargo unpacks those of registries; returns how to depend on it.
+fn unpacked(case: &mut Case, name: &str, files: &[(&str, &str)]) -> String {
+    let home = case.root().join("home");
+    let package = home.join("registry/src/index").join(name);
+    fs::create_dir_all(package.join("src")).expect("directories should be creatable");
+    for (file, text) in files {
+        fs::write(package.join(file), text).expect("a file should be writable");
+    }
+    case.env("CARGO_HOME", home);
+    format!("{name} = {{ path = '{}' }}\n", package.display())
+}
+
+/// A program and a package with C code that it depends on.
 fn with_dependency_in_c() -> Case {
     let mut case = counted();
-    let home = case.root().join("home");
-    let package = home.join("registry/src/index/dep-1.0.0");
-    fs::create_dir_all(package.join("src")).expect("directories should be creatable");
     let library = "unsafe extern \"C\" { fn value() -> i32; }\n\
         pub fn of_c() -> i32 { unsafe { value() } }\n";
-    for (name, text) in [
+    let files = [
         ("Cargo.toml", &*manifest("dep", "")),
         ("src/lib.rs", library),
         ("build.rs", &script(COMPILES)),
         ("value.c", VALUE),
-    ] {
-        fs::write(package.join(name), text).expect("a file should be writable");
-    }
-    case.env("CARGO_HOME", home);
+    ];
+    let dependency = unpacked(&mut case, "dep", &files);
     case.env("CACHEWRAP_BUILD_SCRIPTS", "all");
-    let dependency = format!(
-        "[dependencies]\ndep = {{ path = '{}' }}\n",
-        package.display()
+    case.write(
+        "Cargo.toml",
+        manifest("app", &format!("[dependencies]\n{dependency}")),
     );
-    case.write("Cargo.toml", manifest("app", &dependency));
     case.write("src/main.rs", "fn main() { print!(\"{}\", dep::of_c()); }");
     case
 }

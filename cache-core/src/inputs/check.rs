@@ -18,7 +18,8 @@ use crate::inputs::kernel;
 use crate::inputs::libraries::{self, Libraries};
 use crate::inputs::listing;
 use crate::inputs::modes;
-use crate::inputs::names::{self, Code};
+use crate::inputs::names::{self, Code, Variable};
+use crate::inputs::places::is_exact;
 use crate::inputs::search;
 use crate::inputs::times;
 use crate::looked::Looked;
@@ -289,8 +290,9 @@ impl<'a> Checker<'a> {
         now.retain(|variable| !write_only.contains(&variable.name));
         let mut recorded = Vec::with_capacity(variables.len());
         for (name, value) in variables {
-            let is_own = now.iter().any(|v| v.is_own && v.name == *name);
-            if is_own && value.names_a_root() {
+            let (scene, in_key) = (self.world.scene, self.world.in_key);
+            let is_exact = |v: &Variable| v.name == *name && is_exact(scene, in_key, v);
+            if now.iter().any(is_exact) && value.names_a_root() {
                 // The same code was a tool of the system's where it was recorded.
                 let name = String::from_utf8_lossy(name);
                 return Err(change("code-env", &name, "of a tool", "of a package's own"));

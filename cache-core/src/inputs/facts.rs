@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 
 use crate::formats::digest::BlobRef;
 use crate::inputs::input::Input;
+use crate::inputs::places::TARGET_DIR;
 use crate::roots::{Root, RootedPath, Roots};
 
 /// The facts that an input set is made of.
@@ -34,6 +35,21 @@ impl Facts {
     /// Whether one of them is told relative to a root.
     pub(super) fn names(&self, root: Root) -> bool {
         self.0.iter().any(|sorted| sorted.0.names(root))
+    }
+
+    /// Whether code names `CARGO_TARGET_DIR`, and it is another directory than the target directory: the code may
+    /// compare them.
+    pub(crate) fn names_another_target(&self) -> bool {
+        self.0.iter().any(|input| {
+            let Input::CodeEnv { variables, .. } = &input.0 else {
+                return false;
+            };
+            let mut variables = variables.iter();
+            variables.any(|(name, value)| {
+                let begins = value.literals().next().unwrap_or_default();
+                name == TARGET_DIR && !value.names_a_root() && begins.starts_with(b"/")
+            })
+        })
     }
 
     /// Adds what is told relative to the user's home as it is told of the path itself.

@@ -3,7 +3,9 @@
 //! path but what is found by it, or a copy of it:
 //! - If a package's own code names the variable, the value is recorded as it is. Who names it may hash it,
 //!   measure it, or take it apart. (Cargo's own variables for scripts are another matter: they are in the key, with roots
-//!   left open; a script whose code may compute something from them is bound to the places, see `build_script::computes`.)
+//!   left open; a script whose code may compute something from them is bound to the places, see `build_script::computes`.
+//!   So is `CARGO_TARGET_DIR` where it is the directory that such a script's `OUT_DIR` lies in: many ask for it to tell
+//!   whether it is, and where it is another one, the script is bound to its own.)
 //! - If only tools of the system name it (a compiler, a shell, `git`), roots are left open. What they
 //!   look for below the path is an input by itself, relative to the same root. What they write of it
 //!   is found when outputs are searched for the paths of roots, and binds the result.
@@ -17,7 +19,9 @@
 //! what tools that look for settings mostly find, both hold in any home; what is there binds.
 
 use std::collections::BTreeSet;
+use std::ffi::OsStr;
 use std::os::unix::ffi::OsStrExt;
+use std::path::Path;
 
 use crate::error::PathError;
 use crate::inputs::facts::Facts;
@@ -26,16 +30,20 @@ use crate::inputs::names::{self, Variable};
 use crate::roots::{Root, RootedPath, Roots, Template};
 use crate::scene::Scene;
 
+/// Where cargo is told to build.
+pub(crate) const TARGET_DIR: &[u8] = b"CARGO_TARGET_DIR";
+
 /// The values of variables, roots left open where only tools of the system name them.
 pub(crate) fn with_open_roots(
     scene: &Scene<'_>,
+    in_key: &dyn Fn(&OsStr) -> bool,
     variables: Vec<Variable>,
     code: &[names::Code<'_>],
 ) -> Result<Vec<(Variable, Template)>, PathError> {
     let mut open = Vec::with_capacity(variables.len());
     for variable in variables {
         let exact = || Template::literal(variable.value.clone());
-        let value = if variable.is_own {
+        let value = if is_exact(scene, in_key, &variable) {
             exact()
         } else {
             let value = scene.roots.value(&variable.value);
@@ -49,6 +57,19 @@ pub(crate) fn with_open_roots(
         open.push((variable, value));
     }
     Ok(open)
+}
+
+/// Whether a variable that code names counts with its roots: others than tools of the system name it, and nobody
+/// judges what they make of it.
+pub(crate) fn is_exact(
+    scene: &Scene<'_>,
+    in_key: &dyn Fn(&OsStr) -> bool,
+    variable: &Variable,
+) -> bool {
+    // Whose places are in its key is judged.
+    let is_judged = variable.name == TARGET_DIR && in_key(OsStr::new("OUT_DIR"));
+    let value = Path::new(OsStr::from_bytes(&variable.value));
+    variable.is_own && !(is_judged && scene.roots.get(Root::Target) == Some(value))
 }
 
 /// Inputs that bind a result with some inputs to the places of some roots.

@@ -317,7 +317,8 @@ impl<'a> Asker<'a> {
         let found = names::variables(scene.store, scene.env, &named, self.world.in_key);
         let mut variables = found.ok()?;
         variables.retain(|variable| !write_only.contains(&variable.name));
-        let variables = places::with_open_roots(scene, variables, &named).ok()?;
+        let variables =
+            places::with_open_roots(scene, self.world.in_key, variables, &named).ok()?;
         let variables = variables
             .into_iter()
             .map(|(variable, open)| (variable.name, open));

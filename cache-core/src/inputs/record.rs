@@ -314,7 +314,7 @@ impl Recorder<'_> {
             .map(|(blob, path)| names::Code { blob: *blob, path })
             .collect();
         let variables = names::variables(self.scene.store, self.scene.env, &files, self.in_key)?;
-        let variables = with_open_roots(self.scene, variables, &files)?;
+        let variables = with_open_roots(self.scene, self.in_key, variables, &files)?;
         // A variable that says where a compiler wrapper writes its log.
         let is_log = |value: &[u8]| {
             let value = Path::new(OsStr::from_bytes(value));

@@ -8,6 +8,7 @@
 //! | processor | model and features: compilers are told to use what is there |
 //! | the package's directory, `OUT_DIR` | relative to their roots |
 //! | marks in these paths that shells treat as theirs, if any | which: tools work otherwise there, and scripts look for them |
+//! | `CARGO_TARGET_DIR`, if it is a relative path that the target directory does not end with | value, and that directory: a script may compare them |
 //! | umask | the permissions of what it leaves, and of copies of it |
 //! | `CARGO`, `CARGO_*`, `DEP_*`, `RUSTC*`, `TARGET`, … | name and value, roots left open |
 //! | `LD_LIBRARY_PATH`, `LD_PRELOAD`, and what else the loader reads | likewise, but for cargo's own directories: tools load what they find there |
@@ -36,7 +37,7 @@ use crate::inputs::inherited::Inherited;
 use crate::inputs::libraries::READ_BY_LOADER;
 use crate::kinds::rustc::key::says_nothing;
 use crate::os::env::Environment;
-use crate::roots::{Escaping, Roots};
+use crate::roots::{Escaping, Root, Roots};
 
 use super::computes;
 
@@ -162,6 +163,11 @@ fn hash(hasher: &mut KeyHasher, parts: &KeyParts<'_>) {
         hasher.bytes("marks", &marks);
         hasher.end_part(|| "marks in paths".to_owned());
     }
+    if let Some((told, target)) = differing_target(parts) {
+        hasher.os("target-dir", told);
+        hasher.os("target", target.as_os_str());
+        hasher.end_part(|| "CARGO_TARGET_DIR".to_owned());
+    }
     hasher.bytes("umask", &parts.umask.to_le_bytes());
     hasher.end_part(|| "the umask".to_owned());
     // A directory may have two paths.
@@ -191,6 +197,15 @@ fn hash(hasher: &mut KeyHasher, parts: &KeyParts<'_>) {
     }
     hasher.os("salt", parts.salt);
     hasher.end_part(|| "CACHEWRAP_KEY_SALT".to_owned());
+}
+
+/// A relative path that says another directory than the target directory. (Whether an absolute one does is seen where code
+/// names the variable, see [`crate::inputs::places`].)
+fn differing_target<'a>(parts: &KeyParts<'a>) -> Option<(&'a OsStr, &'a Path)> {
+    let told = parts.env.get("CARGO_TARGET_DIR")?;
+    let target = parts.roots.get(Root::Target)?;
+    let says_same = Path::new(told).is_absolute() || target.ends_with(told);
+    (!says_same).then_some((told, target))
 }
 
 /// Blanks and the like in the paths that it is told.
@@ -241,7 +256,6 @@ fn without_affixes<'a>(name: &'a [u8], env: &Environment) -> &'a [u8] {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::roots::Root;
 
     const ENV: &[(&str, &str)] = &[
         ("TARGET", "x86_64-unknown-linux-gnu"),
@@ -373,6 +387,8 @@ mod tests {
         differs(&|c| c.env.set("LD_AUDIT", "/x.so"));
         differs(&|c| c.env.set("GLIBC_TUNABLES", "glibc.malloc.check=3"));
         differs(&|c| c.extra_env.push("MINE".into()));
+        differs(&|c| c.env.set("CARGO_TARGET_DIR", "other"));
+        differs(&|c| c.env.set("CARGO_TARGET_DIR", "other/target"));
     }
 
     #[test]
@@ -386,11 +402,13 @@ mod tests {
             c.env.set("RUSTC_LOG", "");
             c.env.set("CARGO_UNSTABLE_SPARSE_REGISTRY", "true");
             c.env.set("PATH", "/somewhere");
+            c.env.set("CARGO_TARGET_DIR", "/t");
             c.env
                 .set("LD_LIBRARY_PATH", "/t/debug/build/x/1/out:/t/debug");
         });
         let here = key(|c| {
             c.env.set("LD_LIBRARY_PATH", "/ws/target/debug/deps");
+            c.env.set("CARGO_TARGET_DIR", "target");
         });
         assert_eq!(moved, here);
     }

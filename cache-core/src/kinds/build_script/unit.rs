@@ -247,7 +247,7 @@ impl Unit for ScriptRun<'_> {
             let minds = |has_symbols| origins::minds(has_symbols, sources);
             self.run.keep(ran, &in_key, minds, |recorder, inputs| {
                 self.note_directives(recorder, &ran.stdout, inputs)?;
-                if self.may_compute(inputs)? {
+                if inputs.names_another_target() || self.may_compute(inputs)? {
                     recorder.bind(self.told_roots().into_iter(), inputs);
                 }
                 Ok(())

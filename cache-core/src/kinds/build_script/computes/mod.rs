@@ -35,8 +35,9 @@ use memchr::memmem;
 pub(super) use rust::may_compute as in_rust;
 
 /// Variables that hold the paths of a script's own places.
-const VARIABLES: [&str; 4] = [
+const VARIABLES: [&str; 5] = [
     "OUT_DIR",
+    "CARGO_TARGET_DIR",
     "CARGO_MANIFEST_DIR",
     "CARGO_MANIFEST_PATH",
     "PWD",
