@@ -30,7 +30,10 @@ struct Held {
 
 impl Held {
     fn new() -> Self {
-        let case = project();
+        Self::of(project())
+    }
+
+    fn of(case: Case) -> Self {
         let held = Self {
             gate: case.root().join("gate"),
             case,
@@ -104,6 +107,16 @@ fn what_an_edit_produced_is_served_later() {
     }
     case.edit("src/main.rs", "third", "second");
     compare(&case, &["build"]).ok().compiles(&[]);
+}
+
+#[test]
+fn nor_is_it_waited_for_after_outputs_came_from_the_cache() {
+    let case = project();
+    case.wipe();
+    case.cargo(&["build"]).ok().compiles(&[]);
+    let held = Held::of(case);
+    held.let_go();
+    compare(&held.case, &["build"]).ok().compiles(&[]);
 }
 
 #[test]

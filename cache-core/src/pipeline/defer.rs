@@ -21,7 +21,8 @@
 //! The same process then keeps what the compiler left for its next time
 //! ([`Unit::keep_state`](crate::unit::Unit::keep_state)).
 //!
-//! In a fresh target directory, as in containers and CI, there are no edits, and everything is kept before
+//! In a fresh target directory, as in containers and CI, there are no edits (a unit that was compiled or served there before
+//! is one, where the compiler keeps incremental state), and everything is kept before
 //! the build goes on: nothing is at work when it has ended.
 
 use std::time::{Duration, Instant, SystemTime};

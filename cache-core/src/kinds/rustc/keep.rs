@@ -322,7 +322,7 @@ impl Compilation<'_> {
 
     /// The name rustc gives to dep-info: `-o`'s stem, or the crate's name and the extra
     /// part.
-    fn dep_info_name(&self) -> Option<String> {
+    pub(super) fn dep_info_name(&self) -> Option<String> {
         let invocation = &self.invocation;
         if let Some(output) = &invocation.output {
             return Some(format!("{}.d", output.file_stem()?.to_str()?));

@@ -59,29 +59,43 @@ enum SessionError {
 const MOST_FILES: usize = 4096;
 
 impl Compilation<'_> {
-    /// Whether there is a session from before this build. A crate of the same name may have one of this
-    /// build: what makes up the hash in their directories' names is the compiler's secret.
-    pub(super) fn has_incremental_session(&self) -> bool {
+    /// Whether the unit was compiled, or served, here before this build, so that somebody is editing: it has a session from
+    /// before, or outputs, where sessions are wanted.
+    pub(super) fn is_from_before(&self) -> bool {
+        let began = || SystemTime::now().checked_sub(proc::age(&proc::parent().id)?);
+        let Some(began) = self.invocation.incremental.as_ref().and_then(|_| began()) else {
+            return false;
+        };
+        self.has_session_from_before(began) || self.has_output_from_before(began)
+    }
+
+    /// A crate of the same name may have sessions of this build: what makes up the hash in their directories' names
+    /// is the compiler's secret.
+    fn has_session_from_before(&self, began: SystemTime) -> bool {
         let (Some(dir), Some(name)) = (self.incremental().pop(), &self.invocation.crate_name)
         else {
             return false;
         };
+        let began = began.duration_since(SystemTime::UNIX_EPOCH).ok();
         let dirs = fs::list_or_empty(&dir).unwrap_or_default();
         let mut of_crate = dirs.iter().filter(|dir| {
             let rest = dir.name.as_bytes().strip_prefix(name.as_bytes());
             rest.is_some_and(|rest| rest.starts_with(b"-"))
         });
-        let Some(first) = of_crate.next() else {
-            return false;
-        };
-        let began = || SystemTime::now().checked_sub(proc::age(&proc::parent().id)?);
-        let began = began().and_then(|time| time.duration_since(SystemTime::UNIX_EPOCH).ok());
         let is_older = |dir: &Listed| {
             let session = newest(&dir.path)?;
             Some(Duration::from_micros(session.time) < began?)
         };
-        let mut of_crate = std::iter::once(first).chain(of_crate);
         of_crate.any(|dir| is_older(dir) == Some(true))
+    }
+
+    fn has_output_from_before(&self, began: SystemTime) -> bool {
+        let Some(name) = self.dep_info_name() else {
+            return false;
+        };
+        let looked = fs::symlink_metadata(&self.out_dir.join(name));
+        let written = looked.ok().and_then(|metadata| metadata.modified().ok());
+        written.is_some_and(|time| time < began)
     }
 
     /// The directory of the crate's sessions, as the compiler was seen to use it.

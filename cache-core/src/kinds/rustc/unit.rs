@@ -84,7 +84,7 @@ pub(super) struct Compilation<'a> {
     /// What it is handed down besides its standard streams, as it was before anybody read from it.
     inherited: OnceCell<Inherited>,
     /// Whether there was incremental state before it was compiled.
-    has_session: OnceCell<bool>,
+    is_edit: OnceCell<bool>,
     /// The directory of the sessions that the compiler left.
     pub(super) sessions: OnceCell<PathBuf>,
 }
@@ -177,7 +177,7 @@ impl<'a> Compilation<'a> {
             target_spec,
             stdin,
             inherited: OnceCell::new(),
-            has_session: OnceCell::new(),
+            is_edit: OnceCell::new(),
             sessions: OnceCell::new(),
         };
         unit.scene.key = key::manifest_key(&unit.invocation, &unit.in_key());
@@ -283,9 +283,7 @@ impl Unit for Compilation<'_> {
     }
 
     fn is_edit(&self) -> bool {
-        *self
-            .has_session
-            .get_or_init(|| self.has_incremental_session())
+        *self.is_edit.get_or_init(|| self.is_from_before())
     }
 
     fn place_state(&self) {
