@@ -70,6 +70,20 @@ fn when_a_file_was_written_as_optimised_macros_ask() {
     }
 }
 
+/// `include_dir` has such code, for those who want times. When a file was read could not be cached.
+#[test]
+fn a_macro_that_could_ask_if_it_was_compiled_otherwise() {
+    let case = project(
+        "reexported",
+        "if cfg!(windows) { format!(\"{:?}\", std::fs::metadata(\"looked-at\").unwrap().accessed()) } \
+         else { std::fs::read_to_string(\"looked-at\").unwrap() }",
+    );
+    case.write("looked-at", "the same");
+    compare(&case, &["build"]).ok();
+    written_at(&case.path("looked-at"), 1);
+    compare(&case, &["build"]).ok().compiles(&[]);
+}
+
 #[test]
 fn a_crate_that_the_macro_calls_asks() {
     for profile in ["", "strip = true"] {

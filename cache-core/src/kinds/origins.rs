@@ -60,12 +60,12 @@ pub(super) fn minds(
     has_symbols: bool,
     sources: impl FnOnce(Crates) -> Option<Vec<Vec<u8>>>,
 ) -> Minds {
-    if has_symbols {
-        let sources = sources(Crates::PeoplesOwn);
-        return sources.map_or(Minds::default(), |sources| names::minds_in(&sources));
-    }
-    let sources = sources(Crates::All);
-    sources.map_or(Minds::UNKNOWN, |sources| names::minds_in(&sources))
+    let (crates, unknown) = if has_symbols {
+        (Crates::PeoplesOwn, Minds::default())
+    } else {
+        (Crates::All, Minds::UNKNOWN)
+    };
+    sources(crates).map_or(unknown, |sources| names::minds_in(&sources, has_symbols))
 }
 
 /// The sources in a list, and those of the libraries among `lists` that they name.

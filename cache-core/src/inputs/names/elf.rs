@@ -5,6 +5,7 @@
 //! | where something refers to (`program`) | as known to the program |
 //! | among the instructions, or its head does | likewise: a compiler compares short texts as numbers |
 //! | alone: what does not print is before it, and behind it or `=` | likewise: in a table, perhaps |
+//! | likewise, but is short, does not end there, and a byte beside it is none of ASCII | not: tables of numbers hold any two letters |
 //! | in other text, as a word | as known, but not if the program is one of the system's |
 //! | in other text, as part of a longer name | not |
 //! | beyond the program, in the file | as in bytecode: interpreters put scripts there |
@@ -26,6 +27,9 @@ const MAX_PLACES: usize = 100_000;
 
 /// Shorter pieces of instructions are names by chance.
 const MIN_IN_CODE: usize = 4;
+
+/// Shorter names that nothing refers to are, between bytes that are no text.
+const MIN_ALONE: usize = 4;
 
 /// Looks for names in a program that is in memory as a whole.
 pub(super) fn search(content: &[u8], is_own: bool, names: &[&[u8]], found: &mut Found) {
@@ -208,6 +212,13 @@ impl Around {
         !self.before.is_some_and(is_printed)
             && (!self.after.is_some_and(is_printed) || self.after == Some(b'='))
     }
+
+    /// Whether a name of this length stands here as it would in a table of numbers.
+    fn is_by_chance(self, len: usize) -> bool {
+        let is_number = |byte: Option<u8>| byte.is_some_and(|byte| !byte.is_ascii());
+        let ends = matches!(self.after, Some(0 | b'='));
+        len < MIN_ALONE && !ends && (is_number(self.before) || is_number(self.after))
+    }
 }
 
 fn is_printed(byte: u8) -> bool {
@@ -218,6 +229,7 @@ fn is_printed(byte: u8) -> bool {
 fn in_data(pattern: &Pattern, around: Around) -> Naming {
     let after_name = around.after.is_some_and(in_name);
     match pattern.piece {
+        Piece::Whole if around.is_by_chance(pattern.bytes.len()) => Naming::No,
         Piece::Whole if around.is_alone() => Naming::Alone,
         Piece::Whole if !around.is_name() => Naming::InText,
         Piece::Head if pattern.bytes.len() == 16 => Naming::Alone,

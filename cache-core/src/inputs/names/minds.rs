@@ -1,7 +1,8 @@
 //! What code may make something of that `stat` tells besides a file's type and length, by the functions that it has.
 //!
 //! A program says by its symbols which of the standard library's functions it may call. Those for times are functions of
-//! their own however it was compiled; those of `MetadataExt` are none where it was optimised. There, and where it has no symbols, its sources tell.
+//! their own however it was compiled; those of `MetadataExt` and for permissions are none where it was optimised. There, and where it has no
+//! symbols, its sources tell. Of times they tell too much: of calls that a feature leaves out.
 //!
 //! What can go wrong: code in other languages, the functions of `libc` and the like by themselves, and what a crate of a registry that was
 //! optimised asks by `MetadataExt` are not found. A function that is there need not be called for files that matter.
@@ -153,16 +154,18 @@ fn only_compares(program: &Program<'_>, function: u64) -> bool {
         })
 }
 
-/// What sources let their program mind. Numbers are compared nearly everywhere where they are asked for.
-pub(crate) fn in_sources(sources: &[Vec<u8>]) -> Minds {
-    let found = sources.iter().map(|source| in_source(source));
+/// What sources let their program mind, besides what the program's symbols show if it has any. Numbers are compared nearly everywhere where
+/// they are asked for.
+pub(crate) fn in_sources(sources: &[Vec<u8>], has_symbols: bool) -> Minds {
+    let found = sources.iter().map(|source| in_source(source, has_symbols));
     found.fold(Minds::default(), Minds::and)
 }
 
-fn in_source(source: &[u8]) -> Minds {
+fn in_source(source: &[u8], has_symbols: bool) -> Minds {
     let has = |text: &str| memmem::find(source, text.as_bytes()).is_some();
     let mut minds = Minds::default();
-    for (method, more) in OF_METADATA {
+    let is_shown = |minds: Minds| has_symbols && minds != Minds::PERMISSIONS;
+    for (method, more) in OF_METADATA.into_iter().filter(|(_, of)| !is_shown(*of)) {
         let calls = has(&format!(".{method}()")) || has(&format!("Metadata::{method}"));
         minds = minds.and(if calls { more } else { Minds::default() });
     }
@@ -241,11 +244,11 @@ mod tests {
                 Minds::default(),
             ),
         ] {
-            assert_eq!(
-                in_sources(&[source.clone().into_bytes()]),
-                minds,
-                "{source}"
-            );
+            let sources = [source.clone().into_bytes()];
+            assert_eq!(in_sources(&sources, false), minds, "{source}");
+            let is_shown = source.contains("fs::metadata") || source.contains("fs::Metadata::");
+            let besides = if is_shown { Minds::default() } else { minds };
+            assert_eq!(in_sources(&sources, true), besides, "{source}");
         }
     }
 }

@@ -220,6 +220,22 @@ fn programs_in_c_may_have_texts_of_any_form() {
 }
 
 #[test]
+fn short_names_stand_in_tables_of_numbers_by_chance() {
+    let scene = Scene::new();
+    let source = r#"
+        #include <stdlib.h>
+        const unsigned char numbers[] = { 0x83, 'C', 'I', 0xf1, 0x8f, 0xc0, 'T', 'Z', 0x10, 0 };
+        const char known[][4] = { "AR", "LD" };
+        int main(int c, char **v) { return numbers[c] + (getenv(known[c & 1]) != 0); }"#;
+    let Some(program) = scene.c(source, &["-O0"]) else {
+        eprintln!("skipped: no C compiler");
+        return;
+    };
+    let named = scene.named(&program, &["CI", "TZ", "AR", "LD"]);
+    assert_eq!(named, ["AR", "LD"]);
+}
+
+#[test]
 fn the_c_library_names_what_is_asked_of_it() {
     let source = |call: &str| {
         format!("#include <locale.h>\n#include <time.h>\nint main(void) {{ {call}; return 0; }}")
