@@ -209,6 +209,19 @@ pub(super) fn argument(call: &Notification, position: usize) -> u64 {
     call.args.get(position).copied().unwrap_or_default()
 }
 
+/// Whether a call gives a file times that it tells, and not those of this moment.
+pub(super) fn gives_times(call: &Notification) -> bool {
+    let position = match call.call {
+        libc::SYS_utimensat => 2,
+        #[cfg(target_arch = "x86_64")]
+        libc::SYS_futimesat => 2,
+        #[cfg(target_arch = "x86_64")]
+        libc::SYS_utime | libc::SYS_utimes => 1,
+        _ => return false,
+    };
+    argument(call, position) != 0
+}
+
 /// Whether the source of a call with two paths is followed if it is a link.
 pub(super) fn source_follows(call: &Notification) -> bool {
     call.call == libc::SYS_linkat
