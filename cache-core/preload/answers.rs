@@ -49,8 +49,10 @@ pub(crate) struct Before {
     pub(crate) is_there: bool,
 }
 
-/// What kind of look a call is: those of one kind that name the same path are alike.
-pub(crate) fn kind(call: u32, args: [u64; 3]) -> u64 {
+/// What kind of look a call is: those of one kind that name the same path are alike. Of what `stat` tells, each program makes
+/// something else, so its looks are alike only where the same program makes them.
+pub(crate) fn kind(call: u32, args: [u64; 3], program: u32) -> u64 {
+    const STATX: u32 = 332;
     const CHDIR: u32 = 80;
     const READLINKAT: u32 = 267;
     const NEWFSTATAT: u32 = 262;
@@ -62,7 +64,13 @@ pub(crate) fn kind(call: u32, args: [u64; 3]) -> u64 {
         // Flags of opening and of `statx`, permissions.
         _ => first,
     };
-    (u64::from(call) << 32) | (what & u64::from(u32::MAX))
+    let kind = (u64::from(call) << 32) | (what & u64::from(u32::MAX));
+    if !matches!(call, NEWFSTATAT | STATX) {
+        return kind;
+    }
+    // Flags of these, and numbers of calls, have less than 16 bits.
+    let [high, low] = [program >> 16, program & 0xffff].map(u64::from);
+    kind | (high << 48) | (low << 16)
 }
 
 /// Whether an answer says that something is there. `None`: it says neither.

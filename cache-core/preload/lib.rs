@@ -36,6 +36,8 @@
 //! - It is killed in the middle of a note: the call is taken as made.
 //! - A signal interrupts an announced call: signals are held back meanwhile where the call could not
 //!   wait for anything else.
+//! - It forbids itself calls that it does not need (seccomp): before that it gains the right to by `prctl`, and from then on no other
+//!   calls are made than its own, which are announced.
 //! - A thread that is waiting to open a pipe is cancelled: that goes by the C library's own function.
 //! - A process that has no descriptor left opens what is not there: it is told that it is not there,
 //!   since that is looked at first, where the kernel would have said `EMFILE`.

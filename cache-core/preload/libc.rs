@@ -1,6 +1,6 @@
 //! What the program's C library is asked for, and its strings.
 
-use core::ffi::{c_char, c_int, c_void};
+use core::ffi::{c_char, c_int, c_ulong, c_void};
 
 #[repr(C)]
 pub(crate) struct Timespec {
@@ -44,6 +44,7 @@ unsafe extern "C" {
     ) -> c_int;
     pub(crate) fn fdopen(fd: c_int, mode: *const c_char) -> *mut c_void;
     pub(crate) fn fdopendir(fd: c_int) -> *mut c_void;
+    pub(crate) fn getauxval(kind: c_ulong) -> c_ulong;
     pub(crate) fn malloc(size: usize) -> *mut c_void;
 }
 

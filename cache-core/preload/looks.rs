@@ -11,18 +11,42 @@ use crate::next;
 use crate::real_path::{name_of_open, real_path};
 use crate::ring::{self, Ring};
 use crate::sys::{self, HERE, plain, quietly, trusted};
+use crate::variables;
 
 static RING: AtomicPtr<Ring> = AtomicPtr::new(ptr::null_mut());
 
 /// The process that the observer knows of. A child of it has the same memory, or a copy.
 static KNOWN: AtomicU32 = AtomicU32::new(0);
 
+/// Which program this is, as a hash of the path that it was executed by. A copy of the process is the same.
+static PROGRAM: AtomicU32 = AtomicU32::new(0);
+
 pub(crate) const NOT_FOUND: isize = -2;
 
 /// From now on calls are noted.
 pub(crate) unsafe fn begin(ring: *mut Ring) {
+    /// `AT_EXECFN`.
+    const EXECUTED_BY: core::ffi::c_ulong = 31;
+    // SAFETY: the kernel gives a string, or nothing.
+    let path = unsafe {
+        let path = libc::getauxval(EXECUTED_BY) as *const c_char;
+        if path.is_null() { &[] } else { bytes(path, 4096) }
+    };
+    // FNV-1a.
+    let hash = path
+        .iter()
+        .fold(0x811c_9dc5_u32, |hash, byte| (hash ^ u32::from(*byte)).wrapping_mul(0x0100_0193));
+    PROGRAM.store(hash, Ordering::Relaxed);
     KNOWN.store(pid(), Ordering::Relaxed);
     RING.store(ring, Ordering::Release);
+}
+
+/// From now on all calls are announced, and no others are made than the program's own: it may be about to forbid itself all that it
+/// does not need.
+fn end() {
+    variables::end();
+    RING.store(ptr::null_mut(), Ordering::Release);
+    sys::IS_RESTRICTED.store(true, Ordering::Release);
 }
 
 pub(crate) fn ring() -> Option<&'static Ring> {
@@ -105,7 +129,8 @@ impl Look {
         let mut room = [0; ring::PATH];
         let path = spell(self.directory, path, &mut room)?;
         let rest = self.rest.map(|value| value as u64);
-        let kind = answers::kind(self.amounts_to as u32, rest);
+        let program = PROGRAM.load(Ordering::Relaxed);
+        let kind = answers::kind(self.amounts_to as u32, rest, program);
         // SAFETY: the program's call.
         unsafe {
             if let Some(before) = ring.answers.before(kind, path) {
@@ -177,7 +202,8 @@ impl Look {
         call.length = path.len() as u32;
         call.at = now();
         let [c, d, e] = self.rest.map(|value| value as u64);
-        call.args = [HERE as u64, 0, c, d, e, 0];
+        let program = PROGRAM.load(Ordering::Relaxed);
+        call.args = [HERE as u64, 0, c, d, e, program.into()];
         note.is_called();
         let answer = make();
         match answer {
@@ -415,7 +441,16 @@ fn tell_done() {
     }
 }
 
+/// `PR_SET_SECCOMP`, and `PR_SET_NO_NEW_PRIVS`, which comes before that.
+const RESTRICTS: [c_int; 2] = [22, 38];
+
 functions! {
+    fn [prctl](option: c_int, a: usize, b: usize, c: usize, d: usize) -> c_int {
+        if ring().is_some() && RESTRICTS.contains(&option) {
+            end();
+        }
+        returned(plain(sys::PRCTL, [option as usize, a, b, c, d])) as c_int
+    }
     fn [open open64 __open __open64](path: Path, flags: c_int, mode: c_uint) -> c_int {
         open_any(CURRENT, path, flags, mode)
     }

@@ -63,7 +63,7 @@ pub(crate) struct Taker {
 /// line. Small, since who executes something may have little stack left.
 const START: usize = 1024;
 
-/// Whether a program is a known one, one that handles signals, or a script that a known one runs, and
+/// Whether a program is a known one, one that handles signals (`env` is such a one), or a script that one of these runs, and
 /// takes the object.
 pub(crate) unsafe fn is_of_use(file: Text, by_path: bool) -> Option<Taker> {
     let mut start = [0; START];
@@ -84,13 +84,11 @@ pub(crate) unsafe fn is_of_use(file: Text, by_path: bool) -> Option<Taker> {
         let word = start.get_mut(from..)?;
         let end = word.iter().position(u8::is_ascii_whitespace)?;
         *word.get_mut(end)? = 0;
-        if !is_known(word.get(..end)?) {
-            return None;
-        }
+        let is_known = is_known(word.get(..end)?);
         let program = open_at(word.as_ptr().cast())?;
         let length = program.start(&mut start)?;
-        let (taker, _) = program.takes_object(start.get(..length)?)?;
-        Some(taker)
+        let (taker, names) = program.takes_object(start.get(..length)?)?;
+        (is_known || program.imports(&names, HANDLES_SIGNALS)).then_some(taker)
     }
 }
 

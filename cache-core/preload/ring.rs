@@ -74,7 +74,7 @@ pub(crate) struct Call {
     pub(crate) mode: u32,
     /// When, nanoseconds since the epoch.
     pub(crate) at: i64,
-    /// Its arguments, all but the path.
+    /// Its arguments, all but the path; the last is which program calls.
     pub(crate) args: [u64; 6],
     /// The paths, absolute.
     pub(crate) path: [u8; PATH],

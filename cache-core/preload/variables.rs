@@ -68,6 +68,14 @@ pub(crate) fn begin(ring: &Ring) {
     }
 }
 
+/// Says that this process is not heard any more, if it was.
+pub(crate) fn end() {
+    let whose = looks::ring().and_then(Ring::hears);
+    if whose == Some(Hears::Libraries) || (whose.is_some() && IS_FIRST.load(Ordering::Relaxed)) {
+        looks::tell(ring::UNHEARD);
+    }
+}
+
 /// Notes that a place asks for a variable. `None`: it cannot be noted.
 fn hear(ring: &Ring, whose: Hears, name: &[u8], by: usize) -> Option<()> {
     if whose == Hears::First && !IS_FIRST.load(Ordering::Relaxed) {

@@ -56,6 +56,24 @@ fn a_directory_that_was_handed_down_open() {
     is_cached(&case, "new");
 }
 
+/// Without a path, by the descriptor alone.
+#[test]
+fn a_directory_that_was_handed_down_open_is_listed() {
+    let mut case = project(
+        "use std::ffi::{c_int, c_long}; unsafe extern \"C\" { fn syscall(number: c_long, ...) -> c_long; }\
+         const GETDENTS64: c_long = if cfg!(target_arch = \"x86_64\") { 217 } else { 61 };\
+         let mut room = [0_u8; 4096];\
+         let n = unsafe { syscall(GETDENTS64, 5 as c_int, room.as_mut_ptr(), 4096_usize) };\
+         let has = |name: &[u8]| room[..n as usize].windows(name.len()).any(|part| part == name);\
+         leave(if has(b\"second\") { \"two\" } else { \"one\" });",
+    );
+    case.write("near/first", "");
+    behind(&mut case, "exec 5<near; exec");
+    is_cached(&case, "one");
+    case.write("near/second", "");
+    is_cached(&case, "two");
+}
+
 #[test]
 fn what_the_kernel_calls_itself_for_who_asks() {
     let mut case = project("leave(&run(\"uname\", &[\"-rm\"]));");

@@ -1,6 +1,7 @@
 //! Scripts that look at times, owners and numbers of links.
 
 use std::fs;
+use std::process::Command;
 
 use super::{builds, follows, project};
 use crate::harness::{Case, lib_manifest, manifest};
@@ -79,6 +80,8 @@ fn programs_that_tell_times() {
          leave(&u64::from_str_radix(octal, 8).unwrap().to_string());",
         "leave(&run(\"sh\", &[\"-c\", \"[ looked-at -nt other ] && echo 1700000002 || echo 1700000001\"]));",
         "leave(&run(\"python3\", &[\"times.py\"]));",
+        "let newest = run(\"ls\", &[\"-t\", \"looked-at\", \"other\"]);\
+         leave(if newest.starts_with(\"looked\") { \"1700000002\" } else { \"1700000001\" });",
     ] {
         let case = project(body);
         case.write("looked-at", "the same")
@@ -88,8 +91,102 @@ fn programs_that_tell_times() {
                 "import os\nprint(int(os.stat('looked-at').st_mtime))\n",
             );
         written_at(&case.path("other"), 1);
+        fs::File::options()
+            .write(true)
+            .open(case.path("other"))
+            .unwrap()
+            .set_modified(
+                std::time::UNIX_EPOCH + std::time::Duration::from_millis(1_700_000_001_500),
+            )
+            .unwrap();
         follows_times(&case);
     }
+}
+
+/// A look at the same file before, by a program that makes nothing of times, is another's.
+#[test]
+fn who_looks_after_others_did() {
+    let case = project(&format!(
+        "run(\"sh\", &[\"-c\", \"[ -f looked-at ]\"]); {MODIFIED}"
+    ));
+    case.write("looked-at", "the same");
+    follows_times(&case);
+}
+
+/// Copies have the times of what they were made from, `make` finds that there is nothing to do, and `git` that a file may be
+/// another one.
+#[test]
+fn programs_that_pass_times_on_or_compare_them() {
+    let script = "cp -p looked-at \"$OUT_DIR/copy\"; stat -c %Y \"$OUT_DIR/copy\"";
+    let case = project(&format!("leave(&run(\"sh\", &[\"-c\", {script:?}]));"));
+    case.write("looked-at", "the same");
+    follows_times(&case);
+    let told = "let fresh = Command::new(\"make\").args([\"-q\", \"looked-at\"]).status().unwrap();\
+         leave(if fresh.success() { \"1700000002\" } else { \"1700000001\" });";
+    let case = project(told);
+    case.write("looked-at", "the same")
+        .write("other", "")
+        .write("Makefile", "looked-at: other\n\tfalse\n");
+    written_at(&case.path("other"), 1);
+    let path = case.path("other");
+    let source = |seconds| written_at(&path, seconds);
+    source(3);
+    written_at(&case.path("looked-at"), 2);
+    follows(
+        &case,
+        "1700000001",
+        "1700000002",
+        || source(1),
+        || source(3),
+    );
+}
+
+#[test]
+fn git_minds_times_of_its_tree() {
+    let case = project(
+        "let same = Command::new(\"git\").args([\"diff-index\", \"--quiet\", \"HEAD\", \"--\", \"looked-at\"]).status().unwrap();\
+         leave(if same.success() { \"clean\" } else { \"touched\" });",
+    );
+    case.write("looked-at", "the same");
+    let path = case.path("looked-at");
+    written_at(&path, 1);
+    let git = |args: &[&str]| {
+        let mut git = Command::new("git");
+        git.arg("-C")
+            .arg(case.path("."))
+            .args(["-c", "user.name=a", "-c", "user.email=a@b"]);
+        git.args(args)
+            .output()
+            .is_ok_and(|output| output.status.success())
+    };
+    if !git(&["init"]) {
+        eprintln!("skipped: git is not installed");
+        return;
+    }
+    assert!(git(&["config", "core.trustctime", "false"]));
+    assert!(git(&["add", "looked-at"]) && git(&["commit", "-m", "all"]));
+    follows(
+        &case,
+        "clean",
+        "touched",
+        || written_at(&path, 2),
+        || written_at(&path, 1),
+    );
+}
+
+/// What an archive holds has its own times.
+#[test]
+fn archives_that_are_unpacked_share() {
+    let case = project(
+        "run(\"tar\", &[\"-xf\", \"all.tar\", \"-C\", out.to_str().unwrap()]); leave(\"unpacked\");",
+    );
+    let mut tar = Command::new("tar");
+    tar.current_dir(case.path("."))
+        .args(["-cf", "all.tar", "build.rs"]);
+    assert!(tar.status().is_ok_and(|status| status.success()));
+    builds(&case, &["app"]);
+    written_at(&case.path("all.tar"), 1);
+    builds(&case, &[]);
 }
 
 /// What it wrote itself has other times in each run.

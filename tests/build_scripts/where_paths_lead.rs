@@ -321,3 +321,39 @@ fn what_was_resolved_is_gone_or_something_else() {
     case.copy_project("again/project");
     builds(&case, &[]);
 }
+
+/// Who follows no link at the end of a path, or none at all, is told whether there is one, without another question.
+#[test]
+fn whether_links_are_on_the_way_decides() {
+    let case = project(
+        "use std::ffi::{c_char, c_int, c_long}; use std::os::unix::fs::OpenOptionsExt as _;\
+         unsafe extern \"C\" { fn syscall(number: c_long, ...) -> c_long; }\
+         const NOFOLLOW: i32 = if cfg!(target_arch = \"x86_64\") { 0o400000 } else { 0o100000 };\
+         let last = fs::OpenOptions::new().read(true).custom_flags(NOFOLLOW).open(\"file\").is_ok();\
+         let mut how = [0_u64, 0, 4];\
+         let any = unsafe { syscall(437, -100 as c_int, c\"dir/file\".as_ptr(), how.as_mut_ptr(), 24_usize) } >= 0;\
+         leave(&format!(\"{last} {any}\"));",
+    );
+    case.write("file", "the same")
+        .write("others/file", "the same")
+        .write("dir/file", "the same");
+    is_cached(&case, "true true");
+    let become_link = |name: &str, to: &str| {
+        fs::rename(case.path(name), case.path("aside")).expect("it should move");
+        symlink(to, case.path(name)).expect("the link should be creatable");
+    };
+    let become_itself = |name: &str| {
+        fs::remove_file(case.path(name)).expect("it should be removable");
+        fs::rename(case.path("aside"), case.path(name)).expect("it should move back");
+    };
+    become_link("file", "others/file");
+    is_cached(&case, "false true");
+    become_itself("file");
+    become_link("dir", "others");
+    // Where the links lead, nobody can tell who was not to follow them.
+    builds(&case, &["app"]);
+    assert_eq!(case.printed("debug/app"), "true false");
+    become_itself("dir");
+    builds(&case, &[]);
+    assert_eq!(case.printed("debug/app"), "true true");
+}

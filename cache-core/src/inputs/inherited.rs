@@ -4,7 +4,7 @@
 //! (`exec 5<words; cargo build`) means it to be read; so which of the descriptors that a shell can
 //! name with one digit are open for reading enters the key, with what files hold and from where on
 //! they are read next (the file may have no name any more), and with the paths of directories,
-//! by which others begin. That is none in nearly every build. What is read from an inherited
+//! by which others begin, and what they list. That is none in nearly every build. What is read from an inherited
 //! pipe or socket is not known. Of compilations it is no part of the key but an input, where code that is not the compiler's
 //! own ran in them.
 //!
@@ -14,9 +14,10 @@
 
 use std::path::{Path, PathBuf};
 
-use crate::formats::digest::BlobRef;
+use crate::formats::digest::{BlobRef, Digest};
 use crate::formats::key::KeyHasher;
 use crate::inputs::input::FileType;
+use crate::inputs::listing;
 use crate::os::env::Environment;
 use crate::os::fs;
 use crate::os::stamp::Stamp;
@@ -43,7 +44,8 @@ enum Kind {
         /// Where the next byte is read from, as `/proc/self/fdinfo` has it.
         position: String,
     },
-    Directory(PathBuf),
+    /// `None`: it cannot be listed.
+    Directory(PathBuf, Option<Digest>),
     Stream,
 }
 
@@ -95,7 +97,10 @@ impl Inherited {
                     }
                     hasher.str("position", position);
                 }
-                Kind::Directory(path) => hasher.os("directory", path.as_os_str()),
+                Kind::Directory(path, listing) => {
+                    hasher.os("directory", path.as_os_str());
+                    hasher.optional("listing", listing.as_ref().map(|d| d.as_bytes().as_slice()));
+                }
                 Kind::Stream => hasher.str("open-for", "stream"),
             }
             hasher.end_part(|| format!("descriptor {number}"));
@@ -113,7 +118,7 @@ impl Inherited {
     pub(crate) fn files(&self) -> impl Iterator<Item = &Path> {
         self.0.iter().filter_map(|(_, kind)| match kind {
             Kind::File { path, .. } => Some(path.as_path()),
-            Kind::Directory(_) | Kind::Stream => None,
+            Kind::Directory(..) | Kind::Stream => None,
         })
     }
 }
@@ -134,7 +139,7 @@ fn kind(link: &Path, info: &str) -> Option<Kind> {
             })
         }
         FileType::File => Some(Kind::Stream),
-        FileType::Dir => Some(Kind::Directory(target)),
+        FileType::Dir => Some(Kind::Directory(target, listing::digest(link).ok())),
         // Devices have paths, pipes and sockets do not.
         FileType::Other if !target.is_absolute() => Some(Kind::Stream),
         FileType::Other | FileType::Link => None,

@@ -25,9 +25,9 @@
 //!
 //! What can go wrong:
 //! - Permissions are changed while the process runs: not stored.
-//! - A look is not noted since it repeats another program's, who does not mind. In a tree of any programs nobody is
-//!   told apart, but for looks at directories, so there all are taken to mind; elsewhere those of each program are noted, and those of the compiler anew when it
-//!   has loaded a library.
+//! - A look is not noted since it repeats another program's, who does not mind. Where something is there, `stat` by each program is
+//!   noted, and by the compiler anew when it has loaded a library; of other looks in a tree of any programs nobody is told apart, so
+//!   there all are taken to mind.
 //! - A directory above a root is a link elsewhere: roots are where they are, so nothing is recorded of what holds one.
 
 use std::collections::BTreeMap;

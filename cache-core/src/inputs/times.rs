@@ -3,11 +3,15 @@
 //! Everybody who looks whether there is a file, or how long it is, is told these too. A fresh checkout has other times, so
 //! they are inputs only of code that may make something of them:
 //!
-//! | who | if | of what it looked at or opened |
+//! | who | if | of what it looked at |
 //! |---|---|---|
-//! | a macro, or a build script's own program | its functions or sources ask for them (`names::minds`) | those that these ask for |
+//! | a macro, or a build script's own program | its functions or sources ask for them (`names::minds`) | those that these ask for, of what it opened too |
 //! | programs that they run whose business it is: `stat`, `tar` | they run | when files were written, their owners and links |
-//! | shells and other interpreters, `find` and `ls` | some code of a package's own compares or names times | when files were written |
+//! | others that may do that, `ls`, `find` | the unit's own code runs them | the same |
+//! | these under others, shells and other interpreters | some code of a package's own compares or names them (`names::minds`) | those that it names |
+//! | those that copy, and the like: `cp`, `touch` | they give some file times, which others then look at | as `tar` |
+//! | `make`, `ninja` | nobody reads one of the files that they looked at: it was older than what was made from it | when files were written |
+//! | `git` | it looks at a file of its tree itself: unchanged is what has the times that it remembers | as `tar` |
 //!
 //! When a file was accessed changes by looking, so results of who may mind that are not stored.
 //!
@@ -44,6 +48,8 @@ pub(crate) enum Who {
     Teller,
     /// A program that runs what it reads, or tells times if it is told to.
     Interpreter,
+    /// A program that compares times.
+    Comparer,
 }
 
 /// Who looked at what, whether as what has this name itself, and what was there first.
@@ -116,9 +122,11 @@ impl Recorder<'_> {
     ) -> Result<(), Refusal> {
         let told = Minds::MODIFIED.and(Minds::OWNERS).and(Minds::LINKS);
         self.note_times_for(Who::Teller, summary, told, inputs)?;
+        self.note_times_for(Who::Comparer, summary, Minds::MODIFIED, inputs)?;
         let mut looks = summary.looks_at_times.keys();
-        if looks.any(|(who, ..)| *who == Who::Interpreter) && self.names_times(code)? {
-            self.note_times_for(Who::Interpreter, summary, Minds::MODIFIED, inputs)?;
+        if looks.any(|(who, ..)| *who == Who::Interpreter) {
+            let told = self.told_to_tell(code)?;
+            self.note_times_for(Who::Interpreter, summary, told, inputs)?;
         }
         Ok(())
     }
@@ -174,16 +182,17 @@ impl Recorder<'_> {
         target.is_some_and(|target| target.starts_with(dir) || dir.starts_with(target))
     }
 
-    /// Whether code of a package's own may tell an interpreter to ask for times. What an interpreter brings along asks for those of its
+    /// What code of a package's own may tell an interpreter to ask for. What an interpreter brings along asks for the times of its
     /// own files.
-    fn names_times(&self, code: &[(BlobRef, PathBuf)]) -> Result<bool, Refusal> {
+    fn told_to_tell(&self, code: &[(BlobRef, PathBuf)]) -> Result<Minds, Refusal> {
+        let mut told = Minds::default();
         for (_, path) in code {
             let root = self.scene.roots.relativize(path).root;
             let is_own = !matches!(root, None | Some(Root::Home | Root::Sysroot));
-            if is_own && names::names_times(path)? {
-                return Ok(true);
+            if is_own {
+                told = told.and(names::told_to_tell(path)?);
             }
         }
-        Ok(false)
+        Ok(told)
     }
 }

@@ -77,6 +77,8 @@ pub(crate) enum Access {
         /// Whether `realpath` seems to ask, for a relative path.
         resolving: bool,
     },
+    /// Give some file times that are told. There is no path.
+    GiveTimes,
     /// Talk to another process that was there before: a socket. There is no path.
     Talk,
 }

@@ -13,10 +13,10 @@ use crate::os::fs;
 use crate::os::stamp::Stamp;
 
 use super::content::{self, Content};
-use super::minds::{by_symbols, in_text};
+use super::minds::by_symbols;
 use super::noise::is_of_system;
 use super::program::Program;
-use super::{Found, Minds, elf, heard, libc, text};
+use super::{Found, Minds, elf, heard, libc, tells, text};
 
 /// Programs beyond this length are not looked at as a whole, bytes.
 const MAX_PROGRAM: u64 = 64 << 20;
@@ -141,10 +141,13 @@ pub(super) fn minds(path: &Path) -> Result<Option<Minds>, PathError> {
     Ok(in_program(path, |program| by_symbols(program))?.flatten())
 }
 
-/// Whether code of any kind may tell an interpreter to ask for times.
-pub(super) fn names_times(path: &Path) -> Result<bool, PathError> {
+/// What code of any kind may tell an interpreter to ask for.
+pub(super) fn told_to_tell(path: &Path) -> Result<Minds, PathError> {
     let (_, len) = start(path)?;
-    Ok(len > MAX_PROGRAM || in_text(&fs::read(path)?))
+    if len > MAX_PROGRAM {
+        return Ok(Minds::UNKNOWN);
+    }
+    Ok(tells::in_text(&fs::read(path)?))
 }
 
 /// What is so of a program. `None`: it is none, or too large to tell.

@@ -12,7 +12,7 @@ use std::collections::BTreeSet;
 use memchr::memmem;
 use serde::{Deserialize, Serialize};
 
-use super::program::{Place, Program};
+use super::program::Program;
 
 /// What may be minded, bit by bit.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -36,7 +36,12 @@ impl Minds {
         self.0 & of.0 != 0
     }
 
-    pub(crate) fn and(self, more: Self) -> Self {
+    /// Whether all of those are minded.
+    pub(super) fn all(self, of: Self) -> bool {
+        self.0 & of.0 == of.0
+    }
+
+    pub(crate) const fn and(self, more: Self) -> Self {
         Self(self.0 | more.0)
     }
 
@@ -76,33 +81,6 @@ const OF_SYSTEM: [(&str, Minds); 13] = [
 
 /// Crates that compare the numbers of files only to know whether two are the same.
 const COMPARE_NUMBERS: [&[u8]; 2] = [b"same_file", b"walkdir"];
-
-/// What scripts compare or ask for times by, in shells and other languages.
-const IN_SCRIPTS: [&str; 10] = [
-    "-newer",
-    "ls -l",
-    "time-style",
-    " -nt ",
-    " -ot ",
-    "mtime",
-    ")[9]",
-    "-M $",
-    "-M \"",
-    "-M '",
-];
-
-/// Whether a script asks for times, or a program has such a text for an interpreter.
-pub(super) fn in_text(content: &[u8]) -> bool {
-    // What debug information names is nothing that anybody is told.
-    let program = Program::parse(content);
-    let is_told = |at| {
-        program
-            .as_ref()
-            .is_none_or(|p| p.place(at) != Place::Skipped)
-    };
-    let mut words = IN_SCRIPTS.iter();
-    words.any(|word| memmem::find_iter(content, word).any(is_told))
-}
 
 /// What a program's functions let it mind. `None`: its symbols do not tell.
 pub(super) fn by_symbols(program: &Program<'_>) -> Option<Minds> {

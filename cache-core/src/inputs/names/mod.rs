@@ -30,6 +30,7 @@ mod minds;
 mod noise;
 mod patterns;
 mod program;
+mod tells;
 #[cfg(test)]
 mod tests;
 mod text;
@@ -232,7 +233,7 @@ pub(crate) fn minds(
     memo::minds(store, code, by_sources)
 }
 
-/// Whether code may tell an interpreter to ask for the times of files.
-pub(crate) fn names_times(path: &Path) -> Result<bool, PathError> {
-    file::names_times(path)
+/// What code may tell an interpreter to ask for of files.
+pub(crate) fn told_to_tell(path: &Path) -> Result<Minds, PathError> {
+    file::told_to_tell(path)
 }

@@ -6,7 +6,6 @@
 use std::os::unix::ffi::OsStrExt as _;
 use std::path::Path;
 
-use crate::inputs::times::Who;
 use crate::os::fs;
 
 /// How the names of programs begin that run what they read, from archives too.
@@ -29,13 +28,48 @@ const WALKERS: &[&str] = &[
     "chgrp", "chmod", "chown", "cp", "du", "find", "grep", "install", "ls", "mv", "rm",
 ];
 
-/// Programs that tell the times, owners and links of files, or put them into what they make.
-const TELLERS: &[&str] = &[
-    "bsdtar", "cpio", "date", "pax", "rsync", "stat", "tar", "zip",
+/// Programs that make something of the times, owners and links of files.
+const TELLERS: &[(&str, Tells)] = &[
+    ("[", Tells::IfTold),
+    ("bsdtar", Tells::Always),
+    ("cp", Tells::IfPassedOn),
+    ("cpio", Tells::Always),
+    ("date", Tells::Always),
+    ("diff", Tells::IfTold),
+    ("du", Tells::IfTold),
+    ("find", Tells::IfTold),
+    ("git", Tells::OfItsTree),
+    ("gmake", Tells::IfUnread),
+    ("gzip", Tells::IfTold),
+    ("install", Tells::IfPassedOn),
+    ("ls", Tells::IfTold),
+    ("make", Tells::IfUnread),
+    ("mv", Tells::IfPassedOn),
+    ("ninja", Tells::IfUnread),
+    ("pax", Tells::Always),
+    ("rsync", Tells::Always),
+    ("samu", Tells::IfUnread),
+    ("stat", Tells::Always),
+    ("tar", Tells::Always),
+    ("test", Tells::IfTold),
+    ("touch", Tells::IfPassedOn),
+    ("zip", Tells::Always),
 ];
 
-/// Programs that do if they are told to.
-const TOLD_TO_TELL: &[&str] = &["find", "ls"];
+/// What a program makes of the times, owners and links of files.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Tells {
+    /// It tells those of what it names, or puts them into what it makes. An archive that it opens is none of these.
+    Always,
+    /// So it does if its arguments say so.
+    IfTold,
+    /// It takes a file of its tree, which it looks at itself, for unchanged if they are as it remembers.
+    OfItsTree,
+    /// It compares them, which matters where nobody reads the file then: it was found to be older than what was made from it.
+    IfUnread,
+    /// It gives what it makes the times of what it looked at, if it is seen to give any.
+    IfPassedOn,
+}
 
 /// How much of a file its first line is looked for in, bytes, as the kernel does.
 const FIRST_LINE: u64 = 256;
@@ -59,15 +93,11 @@ pub(super) fn walks(program: &Path) -> bool {
     WALKERS.iter().any(|walker| name == *walker)
 }
 
-/// Whether a program makes something of the times of files that it looks at.
-pub(super) fn tells_times(program: &Path) -> Option<Who> {
+/// What a program makes of the times of files that it looks at, by its name.
+pub(super) fn tells_times(program: &Path) -> Option<Tells> {
     let name = program.file_name().unwrap_or_default();
-    let is_any_of = |known: &[&str]| known.iter().any(|teller| name == *teller);
-    if is_any_of(TELLERS) {
-        Some(Who::Teller)
-    } else {
-        is_any_of(TOLD_TO_TELL).then_some(Who::Interpreter)
-    }
+    let known = TELLERS.iter().find(|(known, _)| name == *known);
+    known.map(|(_, tells)| *tells)
 }
 
 /// Whether a program is called as an interpreter or an unpacker is, perhaps with a version.

@@ -1,6 +1,7 @@
 //! Taking events one after the other, and sorting them out.
 
 mod minded;
+mod times;
 
 use std::collections::BTreeSet;
 use std::os::unix::ffi::OsStrExt as _;
@@ -12,12 +13,12 @@ use rustc_hash::{FxHashMap, FxHashSet};
 use crate::inputs::input::FileType;
 use crate::inputs::kernel::{self, Fact, Told};
 use crate::inputs::modes;
-use crate::inputs::times::Who;
 use crate::observe::{Access, Event, Observation, Permissions};
 
-use super::programs::{self, is_shared_library};
+use super::programs::{self, Tells, is_shared_library};
 use super::{Code, Program, Seen, Subject, Summary, Use};
 use crate::outcome::{NotStored, Refusal};
+use times::Times;
 
 #[derive(Clone, Copy, Debug, Default)]
 struct Process {
@@ -32,8 +33,10 @@ struct Process {
     walks: bool,
     /// Whether it runs what it reads.
     interprets: bool,
-    /// Whether it makes something of the times of files.
-    tells_times: Option<Who>,
+    /// What it makes of the times of files.
+    tells: Option<Tells>,
+    /// Whether the code of the unit itself told it what to do.
+    is_told_by_unit: bool,
     /// Whether it is known to mind no permissions.
     is_indifferent: bool,
 }
@@ -65,6 +68,7 @@ pub(crate) struct Sorter<'a> {
     running: FxHashMap<u32, Arc<Path>>,
     /// Processes that have just moved a directory of their own away.
     moved: FxHashSet<u32>,
+    times: Times,
     /// Processes of which it is known what their libraries ask for.
     heard: &'a BTreeSet<u32>,
     pub(crate) summary: Summary,
@@ -94,6 +98,7 @@ impl<'a> Sorter<'a> {
             before: FxHashMap::default(),
             running: FxHashMap::default(),
             moved: FxHashSet::default(),
+            times: Times::default(),
             heard: &observation.heard,
             summary: Summary {
                 variables: observation.asked.clone(),
@@ -174,6 +179,7 @@ impl<'a> Sorter<'a> {
                 }
                 self.look(event, process);
             }
+            Access::GiveTimes => self.note_times_given(event.pid),
             Access::Talk => return Err(NotStored::Network.at(&event.path)),
             Access::AskMachine => {
                 self.summary.facts.insert(Fact::Kernel);
@@ -216,6 +222,7 @@ impl<'a> Sorter<'a> {
         if self.resolving.is_some() && self.loaded_macro && !self.subject.starts_at_once() {
             self.summary.asked_directory = true;
         }
+        self.note_times_compared();
         self.summary.made = self.written;
         self.summary.forget_implied();
         self.summary
@@ -229,6 +236,13 @@ impl<'a> Sorter<'a> {
     /// Whether the code of the unit itself, or a macro, runs in a process, and not a tool.
     fn asks_for_unit(&self, process: Process) -> bool {
         process.is_script || (process.is_compiler && self.loaded_macro)
+    }
+
+    /// The same of a process that is about to run a program: it may be a copy of the compiler's.
+    fn is_of_unit(&self, pid: u32, process: Process) -> bool {
+        let parent = self.parents.get(&pid);
+        let parent = parent.and_then(|parent| self.processes.get(parent));
+        process.is_script || parent.is_some_and(|p| p.is_compiler && self.loaded_macro)
     }
 
     fn process(&mut self, pid: u32) -> Process {
@@ -246,7 +260,8 @@ impl<'a> Sorter<'a> {
                 || parent.is_some_and(|p| p.under_compiler),
             is_script: parent.is_some_and(|p| p.is_script),
             interprets: parent.is_some_and(|p| p.interprets),
-            tells_times: parent.and_then(|p| p.tells_times),
+            tells: parent.and_then(|p| p.tells),
+            is_told_by_unit: parent.is_some_and(|p| p.is_told_by_unit),
             is_indifferent: parent.is_some_and(|p| p.is_indifferent),
             ..Process::default()
         };
@@ -282,7 +297,8 @@ impl<'a> Sorter<'a> {
             loading: true,
             walks: programs::walks(&event.real),
             interprets: self.interprets(&event.real),
-            tells_times: programs::tells_times(&event.real),
+            tells: programs::tells_times(&event.real),
+            is_told_by_unit: self.is_of_unit(event.pid, before),
             is_indifferent: match program {
                 Program::Compiler | Program::Script => false,
                 Program::OfToolchain | Program::Ourselves => true,
@@ -296,6 +312,7 @@ impl<'a> Sorter<'a> {
             Program::Foreign | Program::Script => Code::Yes,
         };
         self.note_executed(event);
+        self.times.is_used(event);
         self.summary.executed.push(event.path.to_path_buf());
         if code == Code::Yes && self.is_made_here(event) {
             self.summary.own_code.push((event.real.to_path_buf(), code));
@@ -436,6 +453,7 @@ impl<'a> Sorter<'a> {
         if code != Code::No && usage == Use::Read && self.is_made_here(event) {
             self.summary.own_code.push((event.real.to_path_buf(), code));
         }
+        self.times.is_used(event);
         if !library {
             self.note_opened(event, process);
         }

@@ -122,11 +122,20 @@ pub(super) struct Intent {
     /// Whether the path begins at the directory that the descriptor names even if it
     /// is absolute, and cannot leave it.
     pub(super) in_root: bool,
+    /// Whether it matters how the path leads to where it does.
+    pub(super) minds_links: bool,
 }
+
+/// Ways of resolving a path by which links and mounts make it fail, or lead elsewhere.
+const MINDS_LINKS: u64 = libc::RESOLVE_BENEATH
+    | libc::RESOLVE_IN_ROOT
+    | libc::RESOLVE_NO_MAGICLINKS
+    | libc::RESOLVE_NO_SYMLINKS
+    | libc::RESOLVE_NO_XDEV;
 
 /// Reads what a call is about to do. `None` if its flags cannot be read.
 pub(super) fn intent(call: &Notification, last: Last, doing: Doing) -> Option<Intent> {
-    let mut in_root = false;
+    let mut resolve = 0;
     let flags = match doing {
         Doing::Flags(position) => argument(call, position),
         Doing::OpenHow(position) => {
@@ -134,13 +143,13 @@ pub(super) fn intent(call: &Notification, last: Last, doing: Doing) -> Option<In
             let mut bytes = [0; 24];
             let n = sys::read_memory(call.tid, argument(call, position), &mut bytes).ok()?;
             let (words, _) = bytes.as_chunks::<8>();
-            let [flags, _, resolve] = words else {
+            let [flags, _, how] = words else {
                 return None;
             };
             if n != bytes.len() {
                 return None;
             }
-            in_root = u64::from_ne_bytes(*resolve) & libc::RESOLVE_IN_ROOT != 0;
+            resolve = u64::from_ne_bytes(*how);
             u64::from_ne_bytes(*flags)
         }
         Doing::Known(_) | Doing::Ask(_) => 0,
@@ -190,13 +199,27 @@ pub(super) fn intent(call: &Notification, last: Last, doing: Doing) -> Option<In
             access
         },
         follows,
-        in_root,
+        in_root: resolve & libc::RESOLVE_IN_ROOT != 0,
+        minds_links: resolve & MINDS_LINKS != 0,
     })
 }
 
 /// The value of an argument.
 pub(super) fn argument(call: &Notification, position: usize) -> u64 {
     call.args.get(position).copied().unwrap_or_default()
+}
+
+/// Whether a call gives a file times that it tells, and not those of this moment.
+pub(super) fn gives_times(call: &Notification) -> bool {
+    let position = match call.call {
+        libc::SYS_utimensat => 2,
+        #[cfg(target_arch = "x86_64")]
+        libc::SYS_futimesat => 2,
+        #[cfg(target_arch = "x86_64")]
+        libc::SYS_utime | libc::SYS_utimes => 1,
+        _ => return false,
+    };
+    argument(call, position) != 0
 }
 
 /// Whether the source of a call with two paths is followed if it is a link.

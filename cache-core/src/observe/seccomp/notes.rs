@@ -46,8 +46,9 @@ impl Noted {
 
     /// What kind of look it is: those of one kind are answered alike.
     fn kind(&self) -> u64 {
-        let [_, _, first, second, third, _] = self.call.args;
-        answers::kind(self.call.number, [first, second, third])
+        let [_, _, first, second, third, program] = self.call.args;
+        let program = u32::try_from(program).unwrap_or(0);
+        answers::kind(self.call.number, [first, second, third], program)
     }
 
     /// When it was made, nanoseconds since the epoch.
@@ -365,7 +366,7 @@ mod tests {
     fn what_is_known_holds_until_something_changes() {
         let notes = Notes::new().unwrap();
         let answers = &notes.ring.ring().answers;
-        let kind = answers::kind(0, [0; 3]);
+        let kind = answers::kind(0, [0; 3], 0);
         assert!(answers.before(kind, b"/a").is_none());
         told(&notes, "/a", true);
         told(&notes, "/b", false);
@@ -397,7 +398,7 @@ mod tests {
     fn more_may_be_known_than_there_is_room_for() {
         let notes = Notes::new().unwrap();
         let answers = &notes.ring.ring().answers;
-        let kind = answers::kind(0, [0; 3]);
+        let kind = answers::kind(0, [0; 3], 0);
         let paths: Vec<String> = (0..40_000).map(|i| format!("/{i}/{i}/{i}")).collect();
         for (i, path) in paths.iter().enumerate() {
             told(&notes, path, i % 2 == 0);
@@ -413,22 +414,27 @@ mod tests {
     #[test]
     fn kinds_of_looks_differ_by_what_they_ask() {
         let kinds = [
-            answers::kind(262, [1, 0x100, 0]),
-            answers::kind(262, [1, 0, 0]),
-            answers::kind(332, [0x100, 1, 1]),
-            answers::kind(332, [0, 1, 1]),
-            answers::kind(269, [4, 0, 0]),
-            answers::kind(269, [1, 0, 0]),
-            answers::kind(257, [0, 0, 0]),
-            answers::kind(257, [0x2_0000, 0, 0]),
-            answers::kind(267, [0, 0, 0]),
-            answers::kind(80, [0, 0, 0]),
+            answers::kind(262, [1, 0x100, 0], 0),
+            answers::kind(262, [1, 0, 0], 0),
+            answers::kind(332, [0x100, 1, 1], 0),
+            answers::kind(332, [0, 1, 1], 0),
+            answers::kind(269, [4, 0, 0], 0),
+            answers::kind(269, [1, 0, 0], 0),
+            answers::kind(257, [0, 0, 0], 0),
+            answers::kind(257, [0x2_0000, 0, 0], 0),
+            answers::kind(267, [0, 0, 0], 0),
+            answers::kind(80, [0, 0, 0], 0),
         ];
         let different: std::collections::BTreeSet<u64> = kinds.into();
         assert_eq!(different.len(), kinds.len());
-        assert_eq!(answers::kind(262, [2, 0, 7]), kinds[1]);
-        assert_eq!(answers::kind(332, [0, 9, 9]), kinds[3]);
-        assert_eq!(answers::kind(267, [5, 6, 0]), kinds[8]);
+        assert_eq!(answers::kind(262, [2, 0, 7], 0), kinds[1]);
+        assert_eq!(answers::kind(332, [0, 9, 9], 0), kinds[3]);
+        assert_eq!(answers::kind(267, [5, 6, 0], 0), kinds[8]);
+        // `stat` tells more than that something is there.
+        for program in [1, 1 << 16] {
+            assert_ne!(answers::kind(262, [1, 0, 0], program), kinds[1]);
+            assert_eq!(answers::kind(257, [0, 0, 0], program), kinds[6]);
+        }
     }
 
     #[test]

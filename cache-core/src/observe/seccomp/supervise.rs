@@ -31,6 +31,7 @@ use std::time::{Duration, Instant};
 
 use rustc_hash::{FxHashMap, FxHashSet};
 
+use super::calls::Intent;
 use super::events::{Access, Depth, Event, Observation};
 use super::notes::{Noted, Notes};
 use super::paths::{Paths, address};
@@ -41,7 +42,6 @@ use super::watchdog::Watchdog;
 use crate::inputs::input::FileType;
 use crate::os::fs;
 use crate::os::proc::{Process, has_thread};
-use crate::os::stamp::Stamp;
 use settle::Pending;
 use shorten::SearchPath;
 use turns::Turns;
@@ -270,10 +270,11 @@ impl<'a> Supervisor<'a> {
         }
     }
 
-    /// The program that a call is told apart by. In a tree of any programs it does not matter who looks,
-    /// or who would have read what is not there.
+    /// The program that a call is told apart by. In a tree of any programs it does not matter who asks whether something is there,
+    /// or would have read what is not. But `stat` tells times besides, which some mind.
     fn who(&mut self, pid: u32, access: Access, is_there: bool) -> u32 {
-        let is_same_for_all = access.is_look() || (access == Access::Read && !is_there);
+        let is_same_for_all =
+            (access.is_look() && !access.is_stat()) || (access == Access::Read && !is_there);
         if self.depth == Depth::Tree && is_same_for_all {
             return Programs::NONE;
         }
@@ -319,11 +320,7 @@ impl<'a> Supervisor<'a> {
         }
         let (path, real) = self.intern(path, &real);
         if access.is_look() || matches!(access, Access::Read | Access::FindLibraries) {
-            let who = if is_look_at_directory(access, found) {
-                self.programs.of(eyes.pid)
-            } else {
-                self.who(eyes.pid, access, found.is_some())
-            };
+            let who = self.who(eyes.pid, access, found.is_some());
             let key = (who, access, address(&path), address(&real));
             let before = self
                 .latest
@@ -357,6 +354,22 @@ impl<'a> Supervisor<'a> {
             failed: false,
             at,
         })
+    }
+
+    /// The same for what may have been opened. Who will not follow a link is told that there is none.
+    fn push_opened(
+        &mut self,
+        eyes: Eyes,
+        access: Access,
+        intent: Intent,
+        path: &Path,
+        resolved: Resolved,
+        at: i128,
+    ) -> Result<(), Unclear> {
+        if access == Access::Read && !intent.follows && resolved.found.is_some() {
+            self.push(eyes, Access::ReadLink, path, resolved.clone(), at)?;
+        }
+        self.push(eyes, access, path, resolved, at)
     }
 
     /// The same for a change of a plain file that has happened already.
@@ -431,11 +444,6 @@ impl<'a> Supervisor<'a> {
 
 /// Why an observation is not complete that met signals.
 const INTERRUPTED: &str = "a call was interrupted before it was taken";
-
-/// Whether somebody looks at a directory, as shells do to see what the one that they are in is called.
-fn is_look_at_directory(access: Access, found: Option<Stamp>) -> bool {
-    access.is_stat() && found.is_some_and(|found| found.file_type == FileType::Dir)
-}
 
 /// Whether a file has the name of a library that a compiler loads.
 fn is_loadable(path: &Path) -> bool {

@@ -576,6 +576,39 @@ fn functions_fail_as_they_would() {
     prints_the_same(cleared, "", "1\n0");
 }
 
+/// Who forbids itself calls that its own functions do not make is not ended for those that the object would make.
+#[cfg(preload)]
+#[test]
+fn a_program_may_restrict_itself() {
+    let restrict = "#include <linux/filter.h>\n#include <linux/seccomp.h>\n#include <stddef.h>\n\
+        #include <sys/prctl.h>\n#include <sys/syscall.h>\nstatic void forbid(int number) { struct sock_filter f[] = {\
+        BPF_STMT(BPF_LD | BPF_W | BPF_ABS, offsetof(struct seccomp_data, nr)),\
+        BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, number, 0, 1), BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_KILL_PROCESS),\
+        BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ALLOW)}; struct sock_fprog p = {4, f}; prctl(PR_SET_SECCOMP, 2, &p); }";
+    let main = "prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0); forbid(SYS_getpid); forbid(SYS_gettid); forbid(SYS_getcwd); \
+        forbid(SYS_rt_sigprocmask); forbid(SYS_faccessat); int fd = open(\"/etc/passwd\", O_RDONLY); struct stat s; \
+        printf(\"%d %d\", fd >= 0, stat(\"none\", &s))";
+    prints_the_same(main, restrict, "1 -1");
+}
+
+/// A script says by way of `env` which program runs it.
+#[cfg(preload)]
+#[test]
+fn the_object_is_passed_on_by_way_of_env() {
+    let directory = tempfile::tempdir().unwrap();
+    let dir = directory.path().canonicalize().unwrap();
+    let elsewhere = tempfile::tempdir().unwrap();
+    let object = object(elsewhere.path());
+    let script = elsewhere.path().join("script");
+    let text = "#!/usr/bin/env perl\nfor (1 .. 3000) { -e qq(none$_) and die }";
+    std::fs::write(&script, text).unwrap();
+    std::fs::set_permissions(&script, std::os::unix::fs::PermissionsExt::from_mode(0o755)).unwrap();
+    let mut command = Command::new("/bin/bash");
+    command.arg("-c").arg(format!("{}; true", script.display()));
+    let observation = observe_with(&mut command, &dir, &object);
+    assert!(observation.noted >= 3000, "{}", observation.noted);
+}
+
 #[cfg(preload)]
 #[test]
 fn a_thread_that_waits_for_a_pipe_can_be_cancelled() {

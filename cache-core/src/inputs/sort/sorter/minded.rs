@@ -2,12 +2,12 @@
 
 use std::os::unix::ffi::OsStrExt as _;
 
+use super::times::How;
 use super::{Process, Sorter};
 use crate::inputs::input::FileType;
 use crate::inputs::kernel;
 use crate::inputs::modes::{self, Look};
 use crate::inputs::sort::{is_library_path, is_look_at_pwd};
-use crate::inputs::times::Who;
 use crate::observe::{Access, Event, Permissions};
 
 impl Sorter<'_> {
@@ -28,7 +28,8 @@ impl Sorter<'_> {
         if !event.access.is_stat() || !self.is_minded(event, process) {
             return;
         }
-        self.note_look_at_times(event, process, itself);
+        let how = if itself { How::Itself } else { How::Followed };
+        self.note_look_at_times(event, process, how);
         let env = self.subject.env();
         let is_dir = event.found.is_some_and(|f| f.file_type == FileType::Dir);
         let is_loaders = process.loading && is_library_path(&event.path, env);
@@ -51,32 +52,11 @@ impl Sorter<'_> {
             return;
         }
         if event.found.is_some_and(|f| f.file_type != FileType::Dir) {
-            self.note_look_at_times(event, process, false);
+            self.note_look_at_times(event, process, How::Opened);
         }
         if !self.has_all_modes(event) {
             self.add_look(event, process, false, modes::OWNERS);
         }
-    }
-
-    /// Somebody looked at something who may mind times, or may have when it was opened.
-    fn note_look_at_times(&mut self, event: &Event, process: Process, itself: bool) {
-        let Some(found) = event.found else {
-            return;
-        };
-        let who = if self.asks_for_unit(process) {
-            Who::Itself
-        } else if found.file_type == FileType::Dir || process.is_compiler {
-            return;
-        } else if let Some(who) = process.tells_times {
-            who
-        } else if process.interprets {
-            Who::Interpreter
-        } else {
-            return;
-        };
-        let path = self.recorded(event).to_path_buf();
-        let looks = &mut self.summary.looks_at_times;
-        looks.entry((who, path, itself)).or_insert(found);
     }
 
     /// A program was executed, or was not, which its permissions allowed or did not.

@@ -197,7 +197,7 @@ pub(super) const ROWS: &[Row] = &[
     ),
     row(
         libc::SYS_utimensat,
-        Tree,
+        Usual,
         known(at(0, 1), FollowedUnless(3, NOFOLLOW), Alter),
     ),
     row(libc::SYS_fchmod, Tree, Descriptor(0, Alter)),
@@ -402,9 +402,9 @@ pub(super) const OLD_ROWS: &[Row] = &[
     row(libc::SYS_chmod, Usual, path_first(Followed, Alter)),
     row(libc::SYS_chown, Tree, path_first(Followed, Alter)),
     row(libc::SYS_lchown, Tree, path_first(Itself, Alter)),
-    row(libc::SYS_utime, Tree, path_first(Followed, Alter)),
-    row(libc::SYS_utimes, Tree, path_first(Followed, Alter)),
-    row(libc::SYS_futimesat, Tree, known(at(0, 1), Followed, Alter)),
+    row(libc::SYS_utime, Usual, path_first(Followed, Alter)),
+    row(libc::SYS_utimes, Usual, path_first(Followed, Alter)),
+    row(libc::SYS_futimesat, Usual, known(at(0, 1), Followed, Alter)),
     row(libc::SYS_uselib, Usual, path_first(Followed, Access::Read)),
     row(libc::SYS_ustat, Usual, Leaves(BY_DEVICE)),
 ];

@@ -41,6 +41,10 @@ impl Supervisor<'_> {
             self.forget();
         }
         let eyes = Eyes { pid, tid: call.tid };
+        if calls::gives_times(call) {
+            let (access, path) = (Access::GiveTimes, Path::new(""));
+            self.push(eyes, access, path, Resolved::nowhere(), stamp::now())?;
+        }
         let ask = |access| (access, Path::new(""));
         let (access, path) = match calls::meaning(call.call) {
             None => return Err(format!("an unknown call: {}", call.call)),
@@ -115,8 +119,11 @@ impl Supervisor<'_> {
             let access = Access::FindLibraries;
             return self.push(eyes, access, &path, resolved, stamp::now());
         }
-        if intent.in_root && resolved.real != path {
-            return Err(format!("a root of its own: {}", path.display()));
+        if intent.minds_links {
+            if resolved.real != path {
+                return Err(format!("links or mounts decide: {}", path.display()));
+            }
+            self.push(eyes, Access::Enter, &path, resolved.clone(), stamp::now())?;
         }
         if matches!(access, Access::Write { .. })
             && let Some(descriptor) = resolved.descriptor.take()
@@ -125,7 +132,7 @@ impl Supervisor<'_> {
             // Writing to what was handed down is not seen where it needs no path either.
             resolved.real = descriptor;
         }
-        self.push(eyes, access, &path, resolved, stamp::now())
+        self.push_opened(eyes, access, intent, &path, resolved, stamp::now())
     }
 
     pub(super) fn note_pair(

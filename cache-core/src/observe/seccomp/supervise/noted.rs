@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-use super::{Asked, Supervisor, is_look_at_directory, unreadable};
+use super::{Asked, Supervisor, unreadable};
 use crate::observe::seccomp::calls::{self, Meaning};
 use crate::observe::seccomp::events::{Access, Event};
 use crate::observe::seccomp::notes::Noted;
@@ -93,9 +93,8 @@ impl Supervisor<'_> {
         if is_other || self.resolver.led_elsewhere(noted.at()) {
             return Err(changed_meanwhile(&path));
         }
-        let is_about_directory =
-            resolved.is_listing(access) || is_look_at_directory(access, resolved.found);
-        if let Some(is_there) = settled.filter(|_| !is_about_directory) {
+        let is_listing = resolved.is_listing(access);
+        if let Some(is_there) = settled.filter(|_| !is_listing) {
             self.answered.insert(asked, is_there);
             self.tell_known(noted, &asked, settled);
         }
@@ -111,7 +110,7 @@ impl Supervisor<'_> {
                 at: noted.at(),
             });
         }
-        self.push(eyes, access, &path, resolved, noted.at())
+        self.push_opened(eyes, access, intent, &path, resolved, noted.at())
     }
 
     /// A plain file has got a name or lost one. What it was before was noted too.
@@ -138,9 +137,15 @@ impl Supervisor<'_> {
             .ok_or_else(|| changed_meanwhile(path))
     }
 
-    /// Tells processes what need not be noted again, whoever asks.
-    pub(super) fn tell_known(&self, noted: &Noted, (who, ..): &Asked, is_there: Option<bool>) {
-        if let (Some(notes), &Programs::NONE, Some(is_there)) = (&self.notes, who, is_there) {
+    /// Tells processes what need not be noted again, whoever asks, or by the same program.
+    pub(super) fn tell_known(
+        &self,
+        noted: &Noted,
+        (who, access, ..): &Asked,
+        is_there: Option<bool>,
+    ) {
+        let is_told_apart = *who != Programs::NONE && !access.is_stat();
+        if let (Some(notes), false, Some(is_there)) = (&self.notes, is_told_apart, is_there) {
             notes.is_known(noted, is_there);
         }
     }
