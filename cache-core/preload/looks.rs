@@ -30,12 +30,16 @@ pub(crate) unsafe fn begin(ring: *mut Ring) {
     // SAFETY: the kernel gives a string, or nothing.
     let path = unsafe {
         let path = libc::getauxval(EXECUTED_BY) as *const c_char;
-        if path.is_null() { &[] } else { bytes(path, 4096) }
+        if path.is_null() {
+            &[]
+        } else {
+            bytes(path, 4096)
+        }
     };
     // FNV-1a.
-    let hash = path
-        .iter()
-        .fold(0x811c_9dc5_u32, |hash, byte| (hash ^ u32::from(*byte)).wrapping_mul(0x0100_0193));
+    let hash = path.iter().fold(0x811c_9dc5_u32, |hash, byte| {
+        (hash ^ u32::from(*byte)).wrapping_mul(0x0100_0193)
+    });
     PROGRAM.store(hash, Ordering::Relaxed);
     KNOWN.store(pid(), Ordering::Relaxed);
     RING.store(ring, Ordering::Release);
