@@ -177,9 +177,12 @@ impl Recorder<'_> {
         }
     }
 
+    /// By where it leads: `ls -la` looks at `there/..`.
     fn builds_write_to(&self, dir: &Path) -> bool {
-        let target = self.scene.roots.get(Root::Target);
-        target.is_some_and(|target| target.starts_with(dir) || dir.starts_with(target))
+        let real = |path: &Path| fs::canonicalize(path).unwrap_or_else(|_| path.to_owned());
+        let dir = real(dir);
+        let target = self.scene.roots.get(Root::Target).map(real);
+        target.is_some_and(|target| target.starts_with(&dir) || dir.starts_with(&target))
     }
 
     /// What code of a package's own may tell an interpreter to ask for. What an interpreter brings along asks for the times of its

@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 
 use super::{Asked, Supervisor, unreadable};
 use crate::observe::seccomp::calls::{self, Meaning};
-use crate::observe::seccomp::events::{Access, Event};
+use crate::observe::seccomp::events::{Access, Depth, Event};
 use crate::observe::seccomp::notes::Noted;
 use crate::observe::seccomp::paths::address;
 use crate::observe::seccomp::programs::Programs;
@@ -144,7 +144,9 @@ impl Supervisor<'_> {
         (who, access, ..): &Asked,
         is_there: Option<bool>,
     ) {
-        let is_told_apart = *who != Programs::NONE && !access.is_stat();
+        // In a compiler, a macro may look for itself at what the compiler has looked at.
+        let is_by_program = self.depth == Depth::Tree && access.is_stat();
+        let is_told_apart = *who != Programs::NONE && !is_by_program;
         if let (Some(notes), false, Some(is_there)) = (&self.notes, is_told_apart, is_there) {
             notes.is_known(noted, is_there);
         }
