@@ -12,9 +12,8 @@
 
 use std::sync::LazyLock;
 
-use memchr::memmem::{self, Finder};
-
 use super::Minds;
+use super::patterns::{Patterns, Piece};
 use super::program::{Place, Program};
 
 const MODIFIED: Minds = Minds::MODIFIED;
@@ -98,9 +97,25 @@ const WITHOUT_TIME: (&[u8], [&str; 5]) = (
     ],
 );
 
-static FINDERS: LazyLock<Vec<Finder<'static>>> = LazyLock::new(|| {
-    let words = WORDS.iter().map(|(word, _)| Finder::new(word));
-    words.collect()
+/// Whether a word is meant that stands in a content at a place.
+type IsMeant = fn(&[u8], usize) -> bool;
+
+/// Words that say something by what is around them.
+const BY_CONTEXT: [(&str, IsMeant, Minds); 5] = [
+    ("gzip", writes_time, MODIFIED),
+    ("stat", is_perls_stat, ALL),
+    ("-M", is_age, MODIFIED),
+    ("-nt", is_word, MODIFIED),
+    ("-ot", is_word, MODIFIED),
+];
+
+/// All of these, in the order of the tables.
+static PATTERNS: LazyLock<Patterns> = LazyLock::new(|| {
+    let words = WORDS.iter().map(|(word, _)| word.as_bytes());
+    let programs = BY_OPTIONS.iter().map(|(program, ..)| program.as_bytes());
+    let others = BY_CONTEXT.iter().map(|(word, ..)| word.as_bytes());
+    let all: Vec<&[u8]> = words.chain(programs).chain(others).collect();
+    Patterns::new(&all, false)
 });
 
 /// What a script, or a text that a program has for an interpreter, has somebody make something of.
@@ -112,57 +127,53 @@ pub(super) fn in_text(content: &[u8]) -> Minds {
         program.is_none_or(|p| p.place(at) != Place::Skipped)
     };
     let mut minds = Minds::default();
-    for (finder, (_, more)) in FINDERS.iter().zip(WORDS) {
-        if !minds.all(more) && finder.find_iter(content).any(is_told) {
+    PATTERNS.find(content, |pattern, place| {
+        let is_whole = pattern.piece == Piece::Whole;
+        let said = is_whole.then(|| said_by(pattern.name, content, place.start));
+        let more = said.flatten().unwrap_or_default();
+        if !minds.all(more) && is_told(place.start) {
             minds = minds.and(more);
         }
-    }
-    for (program, letters, long, more) in BY_OPTIONS {
-        let tells = |at: &usize| {
-            options(content, at + program.len())
-                .any(|option| asks(option, letters.as_bytes(), long))
-        };
-        if !minds.all(more)
-            && memmem::find_iter(content, program)
-                .filter(tells)
-                .any(is_told)
-        {
-            minds = minds.and(more);
-        }
-    }
-    let (letters, long) = WITHOUT_TIME;
-    let writes_time = |at: &usize| {
-        let mut options = options(content, at + 4).peekable();
-        options.peek().is_some() && !options.any(|option| asks(option, letters, &long))
-    };
-    let stats = |at: &usize| is_perls_stat(content, *at);
-    let is_age = |at: &usize| {
-        let rest = content.get(at + 2..).unwrap_or_default().trim_ascii_start();
-        rest.first().is_some_and(|first| b"$\"'(_;".contains(first))
-    };
-    let is_word = |at: &usize| {
-        let is_end = |at: Option<usize>| {
-            let byte = at.and_then(|at| content.get(at));
-            byte.is_none_or(|byte| byte.is_ascii_whitespace() || b"\"'=;]".contains(byte))
-        };
-        is_end(at.checked_sub(1)) && is_end(Some(at + 3))
-    };
-    for (word, is_meant, more) in [
-        ("gzip", &writes_time as &dyn Fn(&usize) -> bool, MODIFIED),
-        ("stat", &stats, ALL),
-        ("-M", &is_age, MODIFIED),
-        ("-nt", &is_word, MODIFIED),
-        ("-ot", &is_word, MODIFIED),
-    ] {
-        if !minds.all(more)
-            && memmem::find_iter(content, word)
-                .filter(is_meant)
-                .any(is_told)
-        {
-            minds = minds.and(more);
-        }
-    }
+    });
     minds
+}
+
+/// What a word that stands somewhere says there, by its number in the tables.
+fn said_by(number: usize, content: &[u8], at: usize) -> Option<Minds> {
+    if let Some((_, minds)) = WORDS.get(number) {
+        return Some(*minds);
+    }
+    let number = number - WORDS.len();
+    if let Some((program, letters, long, minds)) = BY_OPTIONS.get(number) {
+        let mut options = options(content, at + program.len());
+        return options
+            .any(|option| asks(option, letters.as_bytes(), long))
+            .then_some(*minds);
+    }
+    let (_, is_meant, minds) = BY_CONTEXT.get(number - BY_OPTIONS.len())?;
+    is_meant(content, at).then_some(*minds)
+}
+
+/// Whether `gzip` is given options, and none by which it writes no time.
+fn writes_time(content: &[u8], at: usize) -> bool {
+    let (letters, long) = WITHOUT_TIME;
+    let mut options = options(content, at + 4).peekable();
+    options.peek().is_some() && !options.any(|option| asks(option, letters, &long))
+}
+
+/// Whether Perl's `-M` is asked of a file.
+fn is_age(content: &[u8], at: usize) -> bool {
+    let rest = content.get(at + 2..).unwrap_or_default().trim_ascii_start();
+    rest.first().is_some_and(|first| b"$\"'(_;".contains(first))
+}
+
+/// Whether an operator of three letters stands alone.
+fn is_word(content: &[u8], at: usize) -> bool {
+    let is_end = |at: Option<usize>| {
+        let byte = at.and_then(|at| content.get(at));
+        byte.is_none_or(|byte| byte.is_ascii_whitespace() || b"\"'=;]".contains(byte))
+    };
+    is_end(at.checked_sub(1)) && is_end(Some(at + 3))
 }
 
 /// The options that follow a program's name, which ends here: in a line of a shell, or in a list of texts.
