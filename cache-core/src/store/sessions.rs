@@ -10,11 +10,13 @@
 //! They take a tenth of the store's bound at most, and the one that was used longest ago goes first; a
 //! collection removes them by age, as it does what is memoised. One that is damaged is none.
 
-use std::io::Read as _;
+use std::fs::File;
+use std::io::{self, Read};
 
 use serde::{Deserialize, Serialize};
 
 use super::{Store, StoreError};
+use crate::error::PathError;
 use crate::formats::codec::{self, Kind};
 use crate::formats::digest::Digest;
 
@@ -30,39 +32,59 @@ const KIND: Kind = Kind {
 const MOST: usize = 256;
 
 /// A larger one is not kept, bytes.
-pub(crate) const LARGEST: usize = 256 << 20;
+const LARGEST: u64 = 256 << 20;
 
 const LEVEL: i32 = 1;
 
-/// The files of a directory.
-#[derive(Clone, Debug, PartialEq, Eq)]
+/// The files of a directory, packed: it is large, so that nobody holds more of it than that.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Session {
     /// What it is called, for whoever stored it.
     pub(crate) name: String,
     /// The names of its files, and how long they are, bytes.
     pub(crate) files: Vec<(String, u64)>,
-    /// Their contents, one after the other.
-    pub(crate) content: Vec<u8>,
-}
-
-#[derive(Serialize, Deserialize)]
-struct Packed {
-    name: String,
-    files: Vec<(String, u64)>,
+    /// Their contents, one after the other, compressed.
     #[serde(with = "codec::bytes")]
     content: Vec<u8>,
 }
 
 impl Session {
-    /// Each file with its content. `None` where one is not whole.
-    pub(crate) fn contents(&self) -> Option<Vec<(&str, &[u8])>> {
-        let mut rest = &*self.content;
-        let contents = self.files.iter().map(|(name, length)| {
-            let (content, after) = rest.split_at_checked(usize::try_from(*length).ok()?)?;
-            rest = after;
-            Some((name.as_str(), content))
-        });
-        contents.collect()
+    /// Packs files: their names, and what is to be read of them.
+    ///
+    /// `None` if they are very large.
+    pub(crate) fn pack(
+        name: String,
+        files: impl IntoIterator<Item = Result<(String, File), PathError>>,
+    ) -> Result<Option<Self>, PathError> {
+        let failed = |e| PathError::new("compress", &name, e);
+        let mut encoder = zstd::Encoder::new(Vec::new(), LEVEL).map_err(failed)?;
+        let (mut packed, mut total) = (Vec::new(), 0);
+        for file in files {
+            let (name, file) = file?;
+            let left = LARGEST - total;
+            let length = io::copy(&mut file.take(left + 1), &mut encoder).map_err(failed)?;
+            if length > left {
+                return Ok(None);
+            }
+            total += length;
+            packed.push((name, length));
+        }
+        let content = encoder.finish().map_err(failed)?;
+        Ok(Some(Self {
+            name,
+            files: packed,
+            content,
+        }))
+    }
+
+    /// Gives out each file: its name, how long it is, and a reader from which that many bytes are to be taken.
+    pub(crate) fn unpack<E: From<io::Error>>(
+        &self,
+        mut file: impl FnMut(&str, u64, &mut dyn Read) -> Result<(), E>,
+    ) -> Result<(), E> {
+        let mut content = zstd::Decoder::with_buffer(&*self.content)?;
+        let mut files = self.files.iter();
+        files.try_for_each(|(name, length)| file(name, *length, &mut content))
     }
 }
 
@@ -83,35 +105,22 @@ impl Store {
     pub(crate) fn session(&self, key: Digest) -> Option<Session> {
         let path = self.layout.part(DIR).join(key.to_hex());
         let frame = self.read_plain(&path).ok()?;
-        let packed: Packed = codec::decode(KIND, &frame).ok()?;
-        let content = zstd::bulk::decompress(&packed.content, LARGEST).ok()?;
+        let session = codec::decode(KIND, &frame).ok()?;
         let _ = self.touch(&path);
-        Some(Session {
-            name: packed.name,
-            files: packed.files,
-            content,
-        })
+        Some(session)
     }
 
     /// Keeps a session instead of the one that there was; `bound` is that of the store, bytes.
     pub(crate) fn put_session(
         &self,
         key: Digest,
-        session: Session,
+        session: &Session,
         bound: u64,
     ) -> Result<(), StoreError> {
         let dir = self.layout.part(DIR);
-        let path = dir.join(key.to_hex());
-        let failed = |e| crate::error::PathError::new("compress", &path, e);
-        let content = zstd::bulk::compress(&session.content, LEVEL).map_err(failed)?;
-        let packed = Packed {
-            name: session.name,
-            files: session.files,
-            content,
-        };
-        let frame = codec::encode(KIND, &packed)?;
+        let frame = codec::encode(KIND, session)?;
         self.make_dir(&dir)?;
-        self.replace_own(&path, "session", &frame)?;
+        self.replace_own(&dir.join(key.to_hex()), "session", &frame)?;
         self.keep_newest(&dir, MOST, bound / 10);
         Ok(())
     }
@@ -121,47 +130,63 @@ impl Store {
 mod tests {
     use super::*;
 
+    /// A session of two files, the first of two bytes.
+    fn session(text: &[u8]) -> Session {
+        let dir = tempfile::tempdir().unwrap();
+        let (one, two) = text.split_at(2);
+        let files = [("one", one), ("two", two)].map(|(name, content)| {
+            let path = dir.path().join(name);
+            std::fs::write(&path, content).unwrap();
+            Ok((name.to_owned(), File::open(path).unwrap()))
+        });
+        Session::pack("a-1/s-1-2-3".to_owned(), files)
+            .unwrap()
+            .unwrap()
+    }
+
     #[test]
     fn the_newest_is_kept() {
         let dir = tempfile::tempdir().unwrap();
         let store = Store::new(dir.path(), false);
         store.prepare().unwrap();
-        let session = |text: &[u8]| Session {
-            name: "a-1/s-1-2-3".to_owned(),
-            files: vec![
-                ("one".to_owned(), 2),
-                ("two".to_owned(), text.len() as u64 - 2),
-            ],
-            content: text.to_vec(),
-        };
         let [key, other] = [b"a", b"b"].map(|text| Digest::of(text));
         assert_eq!(store.session(key), None);
         for text in [b"first", b"later"] {
-            store.put_session(key, session(text), 1 << 20).unwrap();
+            store.put_session(key, &session(text), 1 << 20).unwrap();
             assert_eq!(store.session(key), Some(session(text)));
         }
         assert_eq!(store.session_name(key).as_deref(), Some("a-1/s-1-2-3"));
         assert_eq!(store.session_name(other), None);
+        let mut found = Vec::new();
         let kept = store.session(key).unwrap();
-        let expected: [(&str, &[u8]); 2] = [("one", b"la"), ("two", b"ter")];
-        assert_eq!(kept.contents().unwrap(), expected);
+        kept.unpack(|name, length, content| {
+            let mut text = String::new();
+            content.take(length).read_to_string(&mut text)?;
+            found.push((name.to_owned(), text));
+            io::Result::Ok(())
+        })
+        .unwrap();
+        let expected = [("one", "la"), ("two", "ter")].map(|(a, b)| (a.to_owned(), b.to_owned()));
+        assert_eq!(found, expected);
         assert_eq!(store.session(other), None);
         // The bound holds for all but the one that has just been written, by the file system's clock.
         let file = store.layout().part(DIR).join(key.to_hex());
-        let file = std::fs::File::options().write(true).open(file).unwrap();
+        let file = File::options().write(true).open(file).unwrap();
         file.set_modified(std::time::UNIX_EPOCH).unwrap();
-        store.put_session(other, session(b"other"), 0).unwrap();
+        store.put_session(other, &session(b"other"), 0).unwrap();
         assert_eq!(store.session(key), None);
         assert!(store.session(other).is_some());
     }
 
     #[test]
-    fn files_that_are_not_whole_are_none() {
-        let session = Session {
-            name: String::new(),
-            files: vec![("one".to_owned(), 2), ("two".to_owned(), 2)],
-            content: b"123".to_vec(),
-        };
-        assert_eq!(session.contents(), None);
+    fn a_very_large_one_is_none() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("sparse");
+        let file = File::create(&path).unwrap();
+        file.set_len(LARGEST).unwrap();
+        let whole = || Ok(("a".to_owned(), File::open(&path).unwrap()));
+        assert!(Session::pack(String::new(), [whole()]).unwrap().is_some());
+        file.set_len(LARGEST + 1).unwrap();
+        assert!(Session::pack(String::new(), [whole()]).unwrap().is_none());
     }
 }

@@ -25,13 +25,13 @@
 //! | it has been kept of a state that was never stored, or of a later one | it is taken for what it is, a state of the unit |
 
 use std::ffi::OsStr;
-use std::io::Write as _;
+use std::io::{self, BufWriter, Read as _, Write as _};
 use std::os::unix::ffi::OsStrExt as _;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
 
 use crate::config::LogLevel;
-use crate::error::PathContext as _;
+use crate::error::{PathContext as _, PathError};
 use crate::formats::digest::Digest;
 use crate::formats::key::KeyHasher;
 use crate::observe::Observation;
@@ -39,7 +39,7 @@ use crate::os::dir::{Dir, Listed};
 use crate::os::{fs, proc};
 use crate::outputs::result::Role;
 use crate::store::StoreError;
-use crate::store::sessions::{self, Session as StoredSession};
+use crate::store::sessions::Session as StoredSession;
 
 use super::remap;
 use super::unit::Compilation;
@@ -50,13 +50,18 @@ enum SessionError {
     #[error(transparent)]
     Store(#[from] StoreError),
     #[error(transparent)]
-    Path(#[from] crate::error::PathError),
+    Path(#[from] PathError),
+    #[error("cannot be unpacked: {0}")]
+    Content(#[from] io::Error),
     #[error("{0}")]
     Shape(&'static str),
 }
 
 /// More files than a session has.
 const MOST_FILES: usize = 4096;
+
+/// How much of a file is written at a time, bytes.
+const BUFFER: usize = 64 << 10;
 
 impl Compilation<'_> {
     /// Whether the unit was compiled, or served, here before this build, so that somebody is editing: it has a session from
@@ -141,28 +146,20 @@ impl Compilation<'_> {
         if names.is_empty() || names.len() > MOST_FILES {
             return Err(SessionError::Shape("it has no files, or very many"));
         }
-        let (mut files, mut content) = (Vec::new(), Vec::new());
-        for file in names {
-            let odd = SessionError::Shape("odd names");
-            let name = file.name.into_string().map_err(|_| odd)?;
-            let bytes = fs::read(&file.path)?;
-            files.push((name, bytes.len() as u64));
-            content.extend_from_slice(&bytes);
-            if content.len() > sessions::LARGEST {
-                return Err(SessionError::Shape("it is very large"));
-            }
+        if names.iter().any(|file| file.name.to_str().is_none()) {
+            return Err(SessionError::Shape("odd names"));
         }
         let dir = sessions.file_name().unwrap_or_default();
-        let session = StoredSession {
-            name: format!("{}/{}", dir.to_string_lossy(), newest.name),
-            files,
-            content,
-        };
+        let name = format!("{}/{}", dir.to_string_lossy(), newest.name);
+        let files = names.into_iter().map(|file| {
+            let name = file.name.to_string_lossy().into_owned();
+            Ok((name, fs::open_file(&file.path)?))
+        });
+        let session =
+            StoredSession::pack(name, files)?.ok_or(SessionError::Shape("it is very large"))?;
         let bound = *self.config.max_size;
-        Ok(self
-            .scene
-            .store
-            .put_session(self.session_key(), session, bound)?)
+        let store = self.scene.store;
+        Ok(store.put_session(self.session_key(), &session, bound)?)
     }
 
     /// Places the session that is stored, where there is none.
@@ -239,8 +236,8 @@ fn place(session: &StoredSession, dir: &Path) -> Result<bool, SessionError> {
     const SHAPE: SessionError = SessionError::Shape("it is no session");
     let (crate_dir, known) = session.name.split_once('/').ok_or(SHAPE)?;
     let known = Session::parse(known).ok_or(SHAPE)?;
-    let contents = session.contents().ok_or(SHAPE)?;
-    let mut parts = contents.iter().map(|(name, _)| *name).chain([crate_dir]);
+    let files = session.files.iter().map(|(name, _)| name.as_str());
+    let mut parts = files.chain([crate_dir]);
     if !parts.all(is_name) {
         return Err(SHAPE);
     }
@@ -252,20 +249,31 @@ fn place(session: &StoredSession, dir: &Path) -> Result<bool, SessionError> {
     let working = crate_dir.join(format!("{}-working", known.stem));
     fs::create_dir_with_mode(&working, 0o777)?;
     // Under their own names at once: the compiler takes what is not finished for nothing.
-    let placed = Dir::open(&working).and_then(|into| {
-        contents.iter().try_for_each(|(name, content)| {
-            let mut file = into.create_new(OsStr::new(name), 0o666)?;
-            file.write_all(content).context("write", working.join(name))
-        })
-    });
+    let placed = Dir::open(&working)
+        .map_err(Into::into)
+        .and_then(|into| unpack(session, &into));
     let named = placed.and_then(|()| {
         fs::create_new(&crate_dir.join(format!("{}.lock", known.stem)));
-        fs::rename(&working, &crate_dir.join(&known.name))
+        Ok(fs::rename(&working, &crate_dir.join(&known.name))?)
     });
     if named.is_err() {
         let _ = fs::remove_any(&crate_dir);
     }
-    Ok(named.map(|()| true)?)
+    named.map(|()| true)
+}
+
+/// Writes the files of a session into a directory.
+fn unpack(session: &StoredSession, into: &Dir) -> Result<(), SessionError> {
+    session.unpack(|name, length, content| {
+        let file = into.create_new(OsStr::new(name), 0o666)?;
+        let mut file = BufWriter::with_capacity(BUFFER, file);
+        let written = io::copy(&mut content.take(length), &mut file);
+        let written = written.and_then(|written| file.flush().map(|()| written));
+        match written.context("write", into.path().join(name))? {
+            written if written == length => Ok(()),
+            _ => Err(SessionError::Shape("it is not whole")),
+        }
+    })
 }
 
 #[cfg(test)]
@@ -299,5 +307,27 @@ mod tests {
             std::fs::create_dir(dir.path().join(name)).unwrap();
         }
         assert_eq!(newest(dir.path()).unwrap().name, "s-b0-x-y");
+    }
+
+    #[test]
+    fn one_is_placed_whole_or_not_at_all() {
+        let dir = tempfile::tempdir().unwrap();
+        let file = dir.path().join("file");
+        std::fs::write(&file, "content").unwrap();
+        let files = [Ok(("a.o".to_owned(), std::fs::File::open(&file).unwrap()))];
+        let name = "x-1/s-a1-b-c".to_owned();
+        let mut session = StoredSession::pack(name, files).unwrap().unwrap();
+        let into = dir.path().join("incremental");
+        let kept = session.files.clone();
+        for (name, length) in [("a.o", 8), ("../a.o", 7), ("a/../../a.o", 7)] {
+            session.files = vec![(name.to_owned(), length)];
+            assert!(place(&session, &into).is_err(), "{name} {length}");
+            assert!(!into.join("x-1").exists(), "{name} {length}");
+        }
+        session.files = kept;
+        assert!(place(&session, &into).unwrap());
+        let placed = std::fs::read(into.join("x-1/s-a1-b-c/a.o")).unwrap();
+        assert_eq!(placed, b"content");
+        assert!(!place(&session, &into).unwrap());
     }
 }
