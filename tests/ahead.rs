@@ -12,7 +12,7 @@ use cache_core::Store;
 
 use crate::harness::{
     Case, Mode, Outcome, Toolchain, assert_fresh, bin_manifest, compare, compare_in_place,
-    lib_manifest,
+    compare_twice, lib_manifest,
 };
 
 /// A program, its library, a member with a warning, a macro that reads a file, and a build script.
@@ -150,8 +150,7 @@ fn every_kind_of_package_agrees_with_plain_cargo() {
     let case = Case::fixture("kinds");
     settle();
     let args = ["build", "--workspace", "--all-targets"];
-    compare(&case, &args).ok();
-    compare(&case, &args).ok().compiles(&[]);
+    compare_twice(&case, &args);
     compare(&case, &args).ok().compiles(&[]);
     assert!(count(&case, "seed.units") > 0);
 }
@@ -520,8 +519,7 @@ fn explain_tells_what_was_served_ahead() {
 #[test]
 fn nothing_is_placed_that_is_not_wanted_any_more() {
     let case = project();
-    compare(&case, &["build"]).ok();
-    compare(&case, &["build"]).ok().compiles(&[]);
+    compare_twice(&case, &["build"]);
     case.edit("Cargo.toml", "words = { path = \"words\" }\n", "");
     case.edit("src/main.rs", "words::word!()", "\"none\"");
     compare(&case, &["build"]).ok();

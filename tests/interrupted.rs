@@ -7,7 +7,7 @@ use std::process::{Child, Command, Stdio};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use crate::harness::{Case, Mode, bin_manifest, compare, lib_manifest};
+use crate::harness::{Case, Mode, bin_manifest, compare, compare_twice, lib_manifest};
 
 const MACRO: &str = "use proc_macro::TokenStream;\n#[proc_macro]\n\
     pub fn wait(_: TokenStream) -> TokenStream {\n\
@@ -109,8 +109,7 @@ fn has_ended(pid: u32) -> bool {
 fn builds_afterwards(case: &mut Case) {
     let _ = fs::remove_dir_all(hold(case));
     case.unset("HOLD_DIR");
-    compare(case, &["build"]).ok();
-    compare(case, &["build"]).ok().compiles(&[]);
+    compare_twice(case, &["build"]);
     assert_eq!(case.printed("debug/app"), "done");
     let left: Vec<_> = walkdir::WalkDir::new(case.cache().join("v1/tmp"))
         .into_iter()

@@ -4,14 +4,13 @@ use std::fs;
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 
-use crate::harness::{Case, compare};
+use crate::harness::{Case, compare, compare_twice};
 
 /// Cold, warm and in a second checkout: the last two must compile nothing.
 #[track_caller]
 fn works_and_hits(case: &mut Case, args: &[&str]) {
     case.env("RUSTC_BOOTSTRAP", "1");
-    compare(case, args).ok();
-    compare(case, args).ok().compiles(&[]);
+    compare_twice(case, args);
     case.copy_project("somewhere/else");
     compare(case, args).ok().compiles(&[]);
 }

@@ -3,7 +3,7 @@
 use std::fs;
 use std::process::Command;
 
-use crate::harness::{Case, Mode, assert_fresh, compare, manifest};
+use crate::harness::{Case, Mode, assert_fresh, compare, compare_twice, manifest};
 
 /// Links a C program against a library of the project and returns what it prints.
 #[track_caller]
@@ -59,8 +59,7 @@ fn a_program_with_a_dylib_dependency_follows_it() {
          [lib]\ncrate-type = [\"dylib\"]\n",
     )
     .write("shared/src/lib.rs", "pub fn answer() -> u8 { 1 }");
-    compare(&case, &["build"]).ok();
-    compare(&case, &["build"]).ok().compiles(&[]);
+    compare_twice(&case, &["build"]);
     case.edit("shared/src/lib.rs", "1", "2");
     compare(&case, &["build"]).ok().compiles(&["app", "shared"]);
     case.edit("shared/src/lib.rs", "2", "1");
@@ -88,8 +87,7 @@ fn split_debug_info_comes_back() {
         case.env("RUSTFLAGS", format!("-Csplit-debuginfo={kind}"));
         for incremental in ["0", "1"] {
             case.env("CARGO_INCREMENTAL", incremental);
-            compare(&case, &["build"]).ok();
-            compare(&case, &["build"]).ok().compiles(&[]);
+            compare_twice(&case, &["build"]);
         }
     }
 }

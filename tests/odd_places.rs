@@ -5,15 +5,14 @@ use std::fs;
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::symlink;
 
-use crate::harness::{Case, Mode, compare};
+use crate::harness::{Case, Mode, compare, compare_twice};
 
 #[track_caller]
 fn works_in(name: &str) {
     let case = Case::inside(name);
     copy_kinds(&case);
     let args = ["build", "--all-targets"];
-    compare(&case, &args).ok();
-    compare(&case, &args).ok().compiles(&[]);
+    compare_twice(&case, &args);
     case.write("src/words.txt", "just two\n");
     compare(&case, &["build"])
         .ok()
@@ -98,8 +97,7 @@ fn a_cache_directory_behind_a_link() {
     let real = case.root().join("real cache");
     fs::create_dir(&real).expect("the directory should be creatable");
     symlink(&real, case.cache()).expect("the link should be creatable");
-    compare(&case, &["build"]).ok();
-    compare(&case, &["build"]).ok().compiles(&[]);
+    compare_twice(&case, &["build"]);
 }
 
 #[test]

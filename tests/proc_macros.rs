@@ -9,7 +9,8 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Mutex};
 
 use crate::harness::{
-    Case, bin_manifest, compare, lib_manifest, macro_manifest, manifest, write_script,
+    Case, bin_manifest, compare, compare_twice, lib_manifest, macro_manifest, manifest,
+    write_script,
 };
 
 /// How the program gets at the macro.
@@ -49,8 +50,7 @@ fn a_macro_reads_a_file() {
             "std::fs::read_to_string(\"note.txt\").unwrap_or_default()",
         );
         case.write("note.txt", "one");
-        compare(&case, &["build"]).ok();
-        compare(&case, &["build"]).ok().compiles(&[]);
+        compare_twice(&case, &["build"]);
         case.write("note.txt", "two");
         compare(&case, &["build"]).ok().compiles(&["app"]);
         case.remove("note.txt");
@@ -294,8 +294,7 @@ fn a_macro_reads_what_the_build_script_declared() {
          let out = std::env::var(\"OUT_DIR\").unwrap();\n\
          std::fs::copy(\"schema.txt\", out + \"/schema\").unwrap(); }",
     );
-    compare(&case, &["build"]).ok();
-    compare(&case, &["build"]).ok().compiles(&[]);
+    compare_twice(&case, &["build"]);
     case.write("schema.txt", "two");
     compare(&case, &["build"]).ok().compiles(&["app"]);
     case.write("schema.txt", "one");
@@ -311,8 +310,7 @@ fn a_macro_runs_a_program() {
     case.write("tool.sh", "#!/bin/sh\ncat data.txt\n")
         .write("data.txt", "one");
     make_executable(&case, "tool.sh");
-    compare(&case, &["build"]).ok();
-    compare(&case, &["build"]).ok().compiles(&[]);
+    compare_twice(&case, &["build"]);
     case.write("data.txt", "two");
     compare(&case, &["build"]).ok().compiles(&["app"]);
     case.write("tool.sh", "#!/bin/sh\necho changed\n");
@@ -338,8 +336,7 @@ fn a_macro_computes_something_from_the_current_directory() {
             route,
             "std::env::current_dir().unwrap().as_os_str().len().to_string()",
         );
-        compare(&case, &["build"]).ok();
-        compare(&case, &["build"]).ok().compiles(&[]);
+        compare_twice(&case, &["build"]);
         case.copy_project("a/longer/place");
         compare(&case, &["build"]).ok().compiles(&["app"]);
         case.use_compiler_itself();
@@ -391,8 +388,7 @@ fn a_macro_in_a_test_crate_of_the_same_package() {
             "#[test]\nfn reads() { assert_eq!(mac::text!(), \"one\"); }",
         );
     let args = ["test", "--no-run", "--test", "reads"];
-    compare(&case, &args).ok();
-    compare(&case, &args).ok().compiles(&[]);
+    compare_twice(&case, &args);
     case.write("note.txt", "two");
     compare(&case, &args).ok().compiles(&["reads[test]"]);
 }
@@ -435,8 +431,7 @@ fn what_a_macro_resolves_goes() {
         let case = project("direct", body);
         case.write("there/below", "one");
         symlink("there", case.path("link")).expect("the link should be creatable");
-        compare(&case, &["build"]).ok();
-        compare(&case, &["build"]).ok().compiles(&[]);
+        compare_twice(&case, &["build"]);
         std::fs::remove_dir_all(case.path("there")).expect("it should be removable");
         compare(&case, &["build"]).ok().compiles(&["app"]);
         case.write("there/below", "another");
@@ -559,8 +554,7 @@ fn a_program_that_a_macro_tried_to_run_appears() {
                 "PATH",
                 format!("{}:{path}", case.root().join("tools").display()),
             );
-            compare(&case, &["build"]).ok();
-            compare(&case, &["build"]).ok().compiles(&[]);
+            compare_twice(&case, &["build"]);
             write_script(&tool, "echo found\n");
             compare(&case, &["build"]).ok().compiles(&["app"]);
             fs::remove_file(&tool).unwrap();
@@ -577,8 +571,7 @@ fn a_macro_computes_from_the_directory_that_it_resolved() {
         "std::fs::canonicalize(\"mac\").unwrap().ancestors().count().to_string()",
     ] {
         let mut case = project("direct", body);
-        compare(&case, &["build"]).ok();
-        compare(&case, &["build"]).ok().compiles(&[]);
+        compare_twice(&case, &["build"]);
         case.copy_project("another/longer/name");
         compare(&case, &["build"]).ok().compiles(&["app"]);
     }
@@ -607,8 +600,7 @@ fn a_macro_reads_by_the_number_of_an_open_directory() {
              std::fs::read_to_string(format!(\"/proc/self/fd/{}/note\", dir.as_raw_fd())).unwrap()",
         );
         case.write("notes/note", "one");
-        compare(&case, &["build"]).ok();
-        compare(&case, &["build"]).ok().compiles(&[]);
+        compare_twice(&case, &["build"]);
         case.write("notes/note", "two");
         compare(&case, &["build"]).ok().compiles(&["app"]);
         case.write("notes/note", "one");

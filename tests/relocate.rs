@@ -5,7 +5,9 @@ use std::fs;
 use std::os::unix::fs::symlink;
 use std::path::PathBuf;
 
-use crate::harness::{Case, Mode, bin_manifest, compare, lib_manifest, manifest, tree_contains};
+use crate::harness::{
+    Case, Mode, bin_manifest, compare, compare_twice, lib_manifest, manifest, tree_contains,
+};
 
 const EVERYTHING: [&str; 3] = ["build", "--workspace", "--all-targets"];
 
@@ -368,8 +370,7 @@ fn a_users_own_remapping_is_kept() {
     let mut case = value_of(Package::Library, "file!().into()");
     let flags = |case: &Case| format!("--remap-path-prefix={}=/src", case.path("").display());
     case.env("RUSTFLAGS", flags(&case));
-    compare(&case, &["build"]).ok();
-    compare(&case, &["build"]).ok().compiles(&[]);
+    compare_twice(&case, &["build"]);
 }
 
 #[test]
@@ -382,8 +383,7 @@ fn a_users_remapping_of_a_directory_above_leaves_the_name_of_the_checkout() {
     );
     let flag = format!("--remap-path-prefix={}=/src", case.root().display());
     case.env("RUSTFLAGS", flag);
-    compare(&case, &["build"]).ok();
-    compare(&case, &["build"]).ok().compiles(&[]);
+    compare_twice(&case, &["build"]);
     let first = case.printed("debug/app");
     case.copy_project("elsewhere");
     compare(&case, &["build"]).ok();
@@ -517,7 +517,6 @@ fn a_dependency_beside_the_workspace_is_called_what_plain_cargo_calls_it() {
         }
         let own = case.path("own");
         case.enter(own);
-        compare(&case, &["build"]).ok();
-        compare(&case, &["build"]).ok().compiles(&[]);
+        compare_twice(&case, &["build"]);
     }
 }

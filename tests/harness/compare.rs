@@ -27,6 +27,14 @@ pub(crate) fn compare(case: &Case, args: &[&str]) -> Outcome {
     compare_with(case, args, &bare(case, args))
 }
 
+/// The same state twice with the cache, which serves all of it the second time.
+#[track_caller]
+pub(crate) fn compare_twice(case: &Case, args: &[&str]) {
+    let bare = bare(case, args);
+    compare_with(case, args, &bare).ok();
+    compare_with(case, args, &bare).ok().compiles(&[]);
+}
+
 #[track_caller]
 fn bare(case: &Case, args: &[&str]) -> Observation {
     case.wipe();

@@ -11,7 +11,9 @@ mod snapshot;
 mod toolchain;
 
 pub(crate) use case::{Case, Mode, copy_tree, wrapper};
-pub(crate) use compare::{assert_fresh, compare, compare_in_place, follows, wipe_both};
+pub(crate) use compare::{
+    assert_fresh, compare, compare_in_place, compare_twice, follows, wipe_both,
+};
 pub(crate) use crates::{bin_manifest, lib_manifest, macro_manifest, manifest};
 pub(crate) use direct::Direct;
 pub(crate) use native::{archive, object};
