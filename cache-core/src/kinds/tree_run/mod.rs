@@ -179,6 +179,7 @@ impl TreeRun<'_> {
             toolchain: self.identity,
             inputs: inputs.into_inputs(),
             outputs: captured.outputs,
+            included: Vec::new(),
             stdout,
             stderr,
             stored: captured.size,
