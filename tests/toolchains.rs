@@ -415,3 +415,50 @@ fn what_else_lies_in_the_prefix_of_the_compiler_counts() {
     fs::write(prefix.join("include/x.h"), "").expect("the header should be writable");
     is(&case, "sweet true true");
 }
+
+/// Debian has the compiler's libraries where all others are.
+#[test]
+fn the_libraries_of_the_compiler_lie_among_others() {
+    let mut case = Case::new();
+    let toolchain = own_toolchain(&case.root().join("usr"));
+    let dir = toolchain
+        .lib_dir()
+        .join(format!("{}-linux-gnu", std::env::consts::ARCH));
+    fs::create_dir(&dir).expect("the directory should be creatable");
+    let mut driver = None;
+    for entry in fs::read_dir(toolchain.lib_dir())
+        .expect("it should be readable")
+        .flatten()
+        .filter(|entry| entry.path().is_file())
+    {
+        let moved = dir.join(entry.file_name());
+        fs::rename(entry.path(), &moved).expect("the library should be movable");
+        let name = entry.file_name();
+        let is_driver = name.to_string_lossy().starts_with("librustc_driver");
+        driver = driver.or(is_driver.then_some(moved));
+    }
+    let driver = driver.expect("a compiler has a library");
+    let log = case.root().join("outcomes");
+    case.use_toolchain(toolchain)
+        .use_compiler_itself()
+        .env("LD_LIBRARY_PATH", &dir)
+        .env("CACHEWRAP_LOG", format!("info:{}", log.display()));
+    case.write("Cargo.toml", manifest("app", ""))
+        .write("src/main.rs", "fn main() {}");
+    let is_hit = || {
+        let _ = fs::remove_file(&log);
+        compare(&case, &["build"]).ok();
+        let log = fs::read_to_string(&log).unwrap_or_default();
+        log.contains("hit: app (bin)")
+    };
+    assert!(!is_hit());
+    assert!(is_hit());
+    fs::write(dir.join("libother.so"), "x").expect("the library should be writable");
+    assert!(is_hit(), "another library");
+    let mut bytes = fs::read(&driver).expect("the library should be readable");
+    bytes.push(0);
+    let fresh = dir.join("fresh");
+    fs::write(&fresh, bytes).expect("the library should be writable");
+    fs::rename(&fresh, &driver).expect("the library should be replaceable");
+    assert!(!is_hit(), "the compiler's own");
+}
