@@ -330,6 +330,30 @@ fn assert_of_this_checkout(package: Package, expression: &str) {
     assert_ne!(case.printed("debug/app"), first, "{expression}");
 }
 
+/// Who compiles against a library has what was noted of it, or what is in the result.
+#[test]
+fn what_a_library_includes_is_known_of_it_wherever_it_is_served() {
+    let included = "include!(concat!(env!(\"OUT_DIR\"), \"/generated.rs\"));\n";
+    let mut case = value_of(Package::Library, "INCLUDED G.to_string()");
+    // Its metadata name the variable.
+    let text = "#[macro_export]\nmacro_rules! text { () => { \
+                include_str!(concat!(env!(\"OUT_DIR\"), \"/generated.rs\")) } }\npub fn";
+    case.write("build.rs", BUILD_SCRIPT)
+        .edit(
+            "src/main.rs",
+            "fn main() {",
+            &format!("{included}fn main() {{"),
+        )
+        .edit("base/src/lib.rs", "pub fn", text);
+    compare(&case, &["build"]).ok();
+    // Lost, or never noted on this machine.
+    fs::remove_dir_all(case.cache().join("v1/names")).expect("notes should be there");
+    case.edit("src/main.rs", "fn main() {", "fn main() { print!(\"{G}\");");
+    compare(&case, &["build"]).ok().compiles(&["app"]);
+    case.copy_project("a/much/longer/place");
+    compare(&case, &["build"]).ok().compiles(&[]);
+}
+
 #[test]
 fn included_output_directories_hit_everywhere_with_all_that_depends_on_them() {
     for expression in [

@@ -367,3 +367,98 @@ fn what_a_compiler_behind_another_program_loads_are_macros() {
         assert!(is_hit(&case), "{launcher:?}: the second checkout");
     }
 }
+
+/// Distributions install the compiler into a prefix with everything else: tools, headers, directories of other packages.
+#[test]
+fn what_else_lies_in_the_prefix_of_the_compiler_counts() {
+    let mut case = Case::new();
+    let prefix = case.root().join("usr");
+    let toolchain = own_toolchain(&prefix);
+    case.use_toolchain(toolchain)
+        .env("CACHEWRAP_BUILD_SCRIPTS", "all")
+        .env("PREFIX", &prefix);
+    write_script(&prefix.join("bin/tool"), "echo \"$MY_FLAVOUR\"");
+    let look = "let prefix = std::path::PathBuf::from(std::env::var_os(\"PREFIX\").unwrap());\n\
+                let tool = std::process::Command::new(prefix.join(\"bin/tool\")).output().unwrap();\n\
+                let tool = String::from_utf8(tool.stdout).unwrap();\n\
+                let is_there = |name: &str| prefix.join(name).exists();\n\
+                let text = format!(\"{} {} {}\", tool.trim(), is_there(\"include/x.h\"), is_there(\"lib/x\"));\n";
+    case.write("Cargo.toml", bin_manifest("app", &["mac"]))
+        .write("mac/Cargo.toml", macro_manifest("mac"))
+        .write(
+            "mac/src/lib.rs",
+            format!(
+                "use proc_macro::*;\n#[proc_macro]\npub fn look(_: TokenStream) -> TokenStream {{\n\
+                 {look}TokenTree::from(Literal::string(&text)).into()\n}}\n"
+            ),
+        )
+        .write(
+            "build.rs",
+            format!("fn main() {{\n{look}println!(\"cargo::rustc-env=SEEN={{text}}\");\n}}\n"),
+        )
+        .write(
+            "src/main.rs",
+            "fn main() { println!(\"{} {}\", env!(\"SEEN\"), mac::look!()); }\n",
+        );
+    let is = |case: &Case, text: &str| {
+        compare(case, &["build"]).ok();
+        assert_eq!(case.printed("debug/app"), format!("{text} {text}"));
+        compare(case, &["build"]).ok().compiles(&[]);
+    };
+    case.env("MY_FLAVOUR", "plain");
+    is(&case, "plain false false");
+    case.env("MY_FLAVOUR", "sweet");
+    is(&case, "sweet false false");
+    fs::create_dir(prefix.join("lib/x")).expect("the directory should be creatable");
+    is(&case, "sweet false true");
+    fs::create_dir(prefix.join("include")).expect("the directory should be creatable");
+    fs::write(prefix.join("include/x.h"), "").expect("the header should be writable");
+    is(&case, "sweet true true");
+}
+
+/// Debian has the compiler's libraries where all others are.
+#[test]
+fn the_libraries_of_the_compiler_lie_among_others() {
+    let mut case = Case::new();
+    let toolchain = own_toolchain(&case.root().join("usr"));
+    let dir = toolchain
+        .lib_dir()
+        .join(format!("{}-linux-gnu", std::env::consts::ARCH));
+    fs::create_dir(&dir).expect("the directory should be creatable");
+    let mut driver = None;
+    for entry in fs::read_dir(toolchain.lib_dir())
+        .expect("it should be readable")
+        .flatten()
+        .filter(|entry| entry.path().is_file())
+    {
+        let moved = dir.join(entry.file_name());
+        fs::rename(entry.path(), &moved).expect("the library should be movable");
+        let name = entry.file_name();
+        let is_driver = name.to_string_lossy().starts_with("librustc_driver");
+        driver = driver.or(is_driver.then_some(moved));
+    }
+    let driver = driver.expect("a compiler has a library");
+    let log = case.root().join("outcomes");
+    case.use_toolchain(toolchain)
+        .use_compiler_itself()
+        .env("LD_LIBRARY_PATH", &dir)
+        .env("CACHEWRAP_LOG", format!("info:{}", log.display()));
+    case.write("Cargo.toml", manifest("app", ""))
+        .write("src/main.rs", "fn main() {}");
+    let is_hit = || {
+        let _ = fs::remove_file(&log);
+        compare(&case, &["build"]).ok();
+        let log = fs::read_to_string(&log).unwrap_or_default();
+        log.contains("hit: app (bin)")
+    };
+    assert!(!is_hit());
+    assert!(is_hit());
+    fs::write(dir.join("libother.so"), "x").expect("the library should be writable");
+    assert!(is_hit(), "another library");
+    let mut bytes = fs::read(&driver).expect("the library should be readable");
+    bytes.push(0);
+    let fresh = dir.join("fresh");
+    fs::write(&fresh, bytes).expect("the library should be writable");
+    fs::rename(&fresh, &driver).expect("the library should be replaceable");
+    assert!(!is_hit(), "the compiler's own");
+}

@@ -50,6 +50,7 @@ fn main() -> Result<(), Box<dyn Error>> {
                 executable: false,
                 content: Content::Blob(blob),
             }],
+            included: Vec::new(),
             stdout: Template::default(),
             stderr: Template::literal("warning: hello is not a word\n"),
             status: 0,

@@ -144,6 +144,8 @@ pub(crate) struct Kept {
     pub(crate) toolchain: Digest,
     pub(crate) inputs: Vec<Input>,
     pub(crate) outputs: Vec<Output>,
+    /// Variables that libraries among them only include files by.
+    pub(crate) included: Vec<Vec<u8>>,
     pub(crate) stdout: Template,
     pub(crate) stderr: Template,
     /// What its outputs took in the store that were not there, bytes on disk.

@@ -4,6 +4,7 @@
 //! started cargo. So the runs are counted by the scripts themselves, and without a path that an
 //! observer could take for an input or an output.
 
+mod cargo_below;
 mod handed_down;
 mod inputs;
 mod languages;

@@ -106,6 +106,7 @@ impl Synthetic {
             unit: unit.name.clone(),
             toolchain: unit.toolchain,
             outputs: outputs.collect(),
+            included: Vec::new(),
             stdout: Template::literal(""),
             stderr: Template::literal(""),
             status: 0,

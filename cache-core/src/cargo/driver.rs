@@ -23,6 +23,12 @@ pub(crate) fn is_compiler(program: &Path) -> bool {
     needs.is_some_and(|needs| needs.libraries.iter().any(|name| name.starts_with(LIBRARY)))
 }
 
+/// Whether the compiler's library is in a directory.
+pub(crate) fn has_library(dir: &Path) -> bool {
+    let entries = fs::read_dir(dir);
+    entries.is_ok_and(|mut entries| entries.any(|e| e.is_ok_and(|e| is_library(&e.path()))))
+}
+
 /// The programs that opened the compiler's library, and where it was; canonical paths.
 pub(crate) fn compilers(observation: &Observation) -> Vec<(PathBuf, PathBuf)> {
     let parents: HashMap<u32, u32> = observation.parents.iter().copied().collect();

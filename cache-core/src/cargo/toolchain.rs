@@ -17,9 +17,13 @@
 //!   that it executed is still the same file behind the same links; where it cannot be
 //!   observed, it is asked every time.
 //! - A symlinked toolchain is repointed: the path is canonicalised on every use.
+//! - A distribution installs the compiler among everything else, so that its sysroot is `/usr`. Of a sysroot that is no directory
+//!   of the toolchain's own ([`place`]), only what is known to be the toolchain's is taken for it. The rest are tools, headers and
+//!   libraries like any others; so is what is not there.
 
 mod examine;
 pub(crate) mod memo;
+mod place;
 mod proxy;
 
 use std::ffi::{OsStr, OsString};
@@ -114,9 +118,15 @@ impl Toolchain {
         is_known || (program.starts_with(&self.sysroot) && driver::is_compiler(program))
     }
 
+    /// Whether a path is the toolchain's, and not that of something else in the same prefix.
+    pub(crate) fn holds(&self, path: &Path) -> bool {
+        let below = path.strip_prefix(&self.sysroot);
+        below.is_ok_and(|below| place::is_own(&self.sysroot) || place::is_of_toolchain(below))
+    }
+
     /// Whether what an event tells is the same wherever the identity is.
     ///
-    /// Of the rest of the sysroot, files that are read count (linkers, sources of the
+    /// Of the rest of what is the toolchain's, files that are read count (linkers, sources of the
     /// standard library), and nothing else: what is looked for there is the same for the
     /// same toolchain.
     pub(crate) fn settles(&self, event: &Event) -> bool {
@@ -125,7 +135,7 @@ impl Toolchain {
         (is_direct || event.path == event.real)
             && (self.covers(&event.real)
                 || (is_direct
-                    && event.real.starts_with(&self.sysroot)
+                    && self.holds(&event.real)
                     && event.found.is_none_or(|f| f.file_type != FileType::File)))
     }
 }

@@ -9,6 +9,7 @@
 //! |---|---|---|
 //! | `locale` | the locale of each category that is other than `C` | programs that take `setlocale` from the C library, but for those below |
 //! | `language` | the locale of messages, if it may be other than English | compilers, linkers and their like: with the rest of the locale, only the marks around words in their messages change |
+//! | `cargo` | the variables that configure cargo, but for those of how much it does and tells | `cargo` |
 //! | `make-flags` | `MAKEFLAGS` and `MFLAGS` without how much to do at a time | `make`, and a build script that names one of them |
 //!
 //! A locale that is not installed is `C`, as the C library has it.
@@ -33,6 +34,39 @@ use crate::store::memo::Memo;
 const LOCALE: &str = "locale";
 const LANGUAGE: &str = "language";
 const MAKE_FLAGS: &str = "make-flags";
+const CARGO: &str = "cargo";
+
+/// How variables begin that say how cargo works, not what is built. It makes their names of those in its configuration.
+pub(crate) const ADDRESSED_TO_CARGO: &[&str] = &[
+    "CARGO_TERM_",
+    "CARGO_NET_",
+    "CARGO_HTTP_",
+    "CARGO_REGISTR",
+    "CARGO_BUILD_",
+    "CARGO_CACHE_",
+    "CARGO_ALIAS_",
+    "CARGO_MAKEFLAGS",
+    "CARGO_LOG",
+    "CARGO_PROFILE_",
+    "CARGO_UNSTABLE_",
+    "CARGO_HOME",
+    "CARGO_TARGET_DIR",
+    "CARGO_INCREMENTAL",
+];
+
+/// Those of them that change nothing of what it says on its standard output: how many jobs there are, what it tells on the
+/// way, and where its home is, which is a place like others.
+const OF_ITS_WORK: &[&str] = &[
+    "CARGO_BUILD_JOBS",
+    "CARGO_HOME",
+    "CARGO_LOG",
+    "CARGO_MAKEFLAGS",
+    "CARGO_NET_",
+    "CARGO_TERM_PROGRESS",
+];
+
+/// Variables that cargo has other names for in its configuration.
+const FLAGS: &[&str] = &["RUSTFLAGS", "RUSTDOCFLAGS"];
 
 /// Functions that read the environment for the locale: C's, and the constructor of C++'s
 /// `std::locale` that takes a name.
@@ -72,6 +106,7 @@ pub(crate) fn value(name: &str, env: &Environment) -> Option<Vec<u8>> {
         LOCALE => locale(env),
         LANGUAGE => language(env),
         MAKE_FLAGS => make_flags(env),
+        CARGO => cargo(env),
         _ => None,
     }
 }
@@ -89,6 +124,9 @@ pub(crate) fn facts(
     let named = names::named(store, &script, &[b"MAKEFLAGS", b"MFLAGS"])?;
     if named.contains(&true) || executed.iter().any(|path| is_one_of(path, MAKES)) {
         asked.push(MAKE_FLAGS);
+    }
+    if executed.iter().any(|path| is_one_of(path, &["cargo"])) {
+        asked.push(CARGO);
     }
     for program in executed {
         // One that is gone again was made to see whether it runs.
@@ -213,6 +251,25 @@ fn make_flags(env: &Environment) -> Option<Vec<u8>> {
     (flags != b"\0").then_some(flags)
 }
 
+/// What configures cargo.
+fn cargo(env: &Environment) -> Option<Vec<u8>> {
+    let mut text = Vec::new();
+    for (name, value) in env.iter() {
+        let begins = |list: &[&str]| {
+            let mut list = list.iter();
+            list.any(|start| name.as_bytes().starts_with(start.as_bytes()))
+        };
+        let configures = begins(ADDRESSED_TO_CARGO) && !begins(OF_ITS_WORK);
+        if configures || FLAGS.iter().any(|flags| name == *flags) {
+            text.extend_from_slice(name.as_bytes());
+            text.push(b'=');
+            text.extend_from_slice(value.as_bytes());
+            text.push(0);
+        }
+    }
+    (!text.is_empty()).then_some(text)
+}
+
 fn without_jobs(value: &OsStr) -> Vec<u8> {
     let words = value.as_bytes().split(|&b| b == b' ');
     let says_more = |word: &&[u8]| !word.starts_with(b"-j") && !word.starts_with(b"--jobserver");
@@ -282,6 +339,21 @@ mod tests {
         }
         assert_ne!(text(MAKE_FLAGS, &[("MAKEFLAGS", "n -j4")]), "");
         assert_ne!(text(MAKE_FLAGS, &[("MAKEFLAGS", "CC=clang")]), "");
+    }
+
+    #[test]
+    fn what_configures_cargo_counts_and_what_it_tells_does_not() {
+        for name in [
+            "CARGO_NET_OFFLINE",
+            "CARGO_BUILD_JOBS",
+            "CARGO_PKG_NAME",
+            "CC",
+        ] {
+            assert_eq!(text(CARGO, &[(name, "x")]), "", "{name}");
+        }
+        for name in ["CARGO_BUILD_TARGET", "CARGO_ALIAS_B", "RUSTFLAGS"] {
+            assert_eq!(text(CARGO, &[(name, "x")]), format!("{name}=x\0"));
+        }
     }
 
     #[test]

@@ -182,7 +182,7 @@ impl Unit for Tool<'_> {
     ) -> Result<Box<dyn Rest + 'a>, Refusal> {
         // It is taken to mind what its symbols say, and nothing else.
         let by_sources = |_| Minds::default();
-        let keep = move || self.run.keep(ran, &|_| false, by_sources, |_, _| Ok(()));
+        let keep = move || self.run.keep(ran, &|_| false, by_sources, |_, _, _| Ok(()));
         Ok(Box::new(keep))
     }
 }

@@ -1,10 +1,10 @@
 //! The compile result: what a compilation produced.
 //!
 //! ```text
-//! file = frame 'R' version 2 (see codec), body = CompileResult
+//! file = frame 'R' version 3 (see codec), body = CompileResult
 //! ```
 //! Version history: 1, the first; 2 knows files with holes and several names of one file
-//! (`Content::Sparse`, `Content::SameAs`).
+//! (`Content::Sparse`, `Content::SameAs`); 3, which variables its libraries only include files by.
 //!
 //! A result never says *where* its outputs go: an output is named relative to the
 //! output directory of the invocation that restores it, or by the kind of `--emit`
@@ -24,7 +24,7 @@ use crate::roots::Template;
 
 pub(crate) const KIND: Kind = Kind {
     tag: b'R',
-    version: 2,
+    version: 3,
 };
 
 /// Where an output belongs, in terms of the invocation.
@@ -107,6 +107,9 @@ pub struct CompileResult {
     pub toolchain: Digest,
     /// The files written.
     pub outputs: Vec<Output>,
+    /// Variables that the sources of the libraries among these only include files by: that such a library names
+    /// one says nothing. Who compiles against it has only the library.
+    pub included: Vec<Vec<u8>>,
     /// What went to standard output.
     pub stdout: Template,
     /// What went to standard error.
@@ -225,6 +228,7 @@ mod tests {
                     Content::Text(Template::literal(b"x.d: x.rs\n")),
                 ),
             ],
+            included: vec![b"OUT_DIR".to_vec()],
             stdout: Template::default(),
             stderr: Template::literal(b"warning\n"),
             status: 0,
@@ -240,7 +244,7 @@ mod tests {
         // Other bytes mean another layout: raise the version of KIND.
         assert_eq!(
             Digest::of(&bytes).to_hex(),
-            "eb8c4c671f35204f12b060ece8c02c35e11e5b43683ad9cf1e3988e2e28b173f"
+            "4867e8433bd7a6d1d058a0d5e124dea93586a4679bc7042846c7434bafcec164"
         );
     }
 

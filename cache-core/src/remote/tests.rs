@@ -113,6 +113,7 @@ fn result_of(blob: BlobRef) -> CompileResult {
             executable: false,
             content: Content::Blob(blob),
         }],
+        included: Vec::new(),
         stdout: Template::default(),
         stderr: Template::literal("warning\n"),
         status: 0,

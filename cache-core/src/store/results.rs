@@ -98,6 +98,7 @@ mod tests {
             unit: unit.to_owned(),
             toolchain: Digest::of(b"toolchain"),
             outputs: outputs.collect(),
+            included: Vec::new(),
             stdout: Template::literal(""),
             stderr: Template::literal(""),
             status: 0,

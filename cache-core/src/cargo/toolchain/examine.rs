@@ -5,7 +5,7 @@ use std::os::unix::ffi::{OsStrExt as _, OsStringExt as _};
 use std::path::{Path, PathBuf};
 
 use super::memo::{Memoised, Seen, toolchain};
-use super::{Surroundings, Toolchain, ToolchainError, Wanted, ask};
+use super::{Surroundings, Toolchain, ToolchainError, Wanted, ask, place};
 use crate::cargo::driver;
 use crate::error::PathError;
 use crate::formats::digest::BlobRef;
@@ -21,14 +21,16 @@ pub(super) fn examine(
     wanted: Wanted<'_>,
     around: &Surroundings<'_>,
 ) -> Result<(Toolchain, Memoised, bool), ToolchainError> {
-    let depth = (!driver::is_compiler(driver)).then_some(Depth::Usual);
     let mut command = around.command(driver);
-    command.args = vec!["-vV".into()];
-    let (verbose, observation) = ask(&command, driver, "-vV", depth, around)?;
     // Where the compiler comes from, not where `--sysroot` says its libraries are.
     command.args = vec!["--print".into(), "sysroot".into()];
     let (answer, _) = ask(&command, driver, "--print sysroot", None, around)?;
     let own = fs::canonicalize(Path::new(answer.trim_end()))?;
+    // Distributions may have its libraries where all others are.
+    let is_known = driver::is_compiler(driver) && driver::has_library(&own.join("lib"));
+    let depth = (!is_known).then_some(Depth::Usual);
+    command.args = vec!["-vV".into()];
+    let (verbose, observation) = ask(&command, driver, "-vV", depth, around)?;
     let sysroot = match wanted.sysroot {
         Some(given) => fs::canonicalize(&around.request.cwd.join(given))?,
         None => own.clone(),
@@ -48,6 +50,10 @@ pub(super) fn examine(
             dirs.push(libraries.clone());
         }
     }
+    // Where others put files too, those of the compiler are part of it, and not the directory.
+    let (mut dirs, shared): (Vec<_>, Vec<_>) = dirs
+        .into_iter()
+        .partition(|dir| dir.parent().is_some_and(place::is_own));
     let triples = [host.map(OsStr::new), target];
     for triple in triples.into_iter().flatten() {
         let rustlib = sysroot.join("lib/rustlib").join(triple);
@@ -67,6 +73,10 @@ pub(super) fn examine(
     }
     for dir in &dirs {
         files.extend(files_in(dir));
+    }
+    for dir in &shared {
+        let libraries = files_in(dir).into_iter();
+        files.extend(libraries.filter(|file| place::is_library(file)));
     }
     let sources = sysroot.join("lib/rustlib/src/rust/library");
     let installed = fs::exists(&sources);

@@ -1,11 +1,12 @@
 //! Identities that were found earlier, kept in the store.
 //!
 //! ```text
-//! file = frame 'T' version 2 (see codec), body = Memoised
+//! file = frame 'T' version 3 (see codec), body = Memoised
 //! name = hash of the driver's path and stamp, the target, `--sysroot`, and of what
 //!        a driver that is a script could decide by
 //! ```
-//! Version history: 1, the first; 2, the compilers themselves. A memoised identity holds while every file of it has
+//! Version history: 1, the first; 2, the compilers themselves; 3, of directories with other files too, the compiler's
+//! only. A memoised identity holds while every file of it has
 //! the stamp it had (see `stamp`) and every directory the same entries, so a hit pays
 //! one `stat` a file and runs nothing.
 
@@ -27,7 +28,7 @@ use crate::store::Store;
 
 pub(crate) const KIND: Kind = Kind {
     tag: b'T',
-    version: 2,
+    version: 3,
 };
 
 /// How a file of the toolchain looked when it was hashed.

@@ -190,8 +190,10 @@ fn found_once<A: Copy>(
 /// Notes that a file's naming a variable says nothing.
 pub(super) fn note_excused(store: &Store, code: &Code<'_>, name: &[u8]) -> Result<(), PathError> {
     let mut known = recall(store, code);
-    known.named.insert(name.to_vec(), Naming::No);
-    remember(store, code, &known, None)
+    match known.named.insert(name.to_vec(), Naming::No) {
+        Some(Naming::No) => Ok(()),
+        _ => remember(store, code, &known, None),
+    }
 }
 
 fn recall(store: &Store, code: &Code<'_>) -> Known {

@@ -3,6 +3,7 @@
 //! A script runs in its interpreter, which the kernel opens without a call that names it: what the process reads is
 //! read by the interpreter. What is gone by the time that this is asked may have been a script of any kind.
 
+use std::ffi::OsStr;
 use std::os::unix::ffi::OsStrExt as _;
 use std::path::Path;
 
@@ -91,6 +92,17 @@ pub(super) fn interprets(program: &Path) -> bool {
 pub(super) fn walks(program: &Path) -> bool {
     let name = program.file_name().unwrap_or_default();
     WALKERS.iter().any(|walker| name == *walker)
+}
+
+/// Whether a program of a toolchain is cargo.
+pub(super) fn is_cargo(program: &Path) -> bool {
+    program.file_name() == Some(OsStr::new("cargo"))
+}
+
+/// Whether cargo keeps in a file what the compiler said of itself, so that it need not ask again. It asks if the file
+/// is not there, or speaks of another compiler; which one this is, is known.
+pub(super) fn is_kept_by_cargo(path: &Path) -> bool {
+    path.file_name() == Some(OsStr::new(".rustc_info.json"))
 }
 
 /// What a program makes of the times of files that it looks at, by its name.

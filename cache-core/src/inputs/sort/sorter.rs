@@ -31,6 +31,8 @@ struct Process {
     loading: bool,
     /// Whether it looks at the kind of file system only to walk directories faster.
     walks: bool,
+    /// Whether it is the toolchain's cargo.
+    is_cargo: bool,
     /// Whether it runs what it reads.
     interprets: bool,
     /// What it makes of the times of files.
@@ -141,6 +143,9 @@ impl<'a> Sorter<'a> {
                 Told::Ordinary => {}
             }
         }
+        if process.is_cargo && programs::is_kept_by_cargo(&event.real) {
+            return Ok(());
+        }
         match event.access {
             Access::Write { .. } | Access::Create | Access::Symlink | Access::MakeDir => {
                 self.wrote(event, process)?;
@@ -170,7 +175,9 @@ impl<'a> Sorter<'a> {
                 self.look(event, process);
             }
             Access::FileSystem => {
-                let matters = self.is_foreign(process) && !process.walks;
+                // Cargo looks whether it can lock a file there, and does without if not.
+                let is_idle = process.walks || process.is_cargo;
+                let matters = self.is_foreign(process) && !is_idle;
                 // How much room there is where outputs go, is nothing of theirs; but tools look there whether
                 // files can be locked or mapped.
                 let asks = process.interprets || self.asks_for_unit(process);
@@ -296,6 +303,7 @@ impl<'a> Sorter<'a> {
             under_compiler: before.under_compiler || is_compiler,
             loading: true,
             walks: programs::walks(&event.real),
+            is_cargo: program == Program::OfToolchain && programs::is_cargo(&event.real),
             interprets: self.interprets(&event.real),
             tells: programs::tells_times(&event.real),
             is_told_by_unit: self.is_of_unit(event.pid, before),

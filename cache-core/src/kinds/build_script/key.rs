@@ -22,7 +22,7 @@
 //! | `NUM_JOBS`, the jobserver | how much is done at a time changes no result |
 //! | `LANG`, `LC_*`, `MAKEFLAGS` | they are inputs where something asks for them (see `asks`) |
 //! | `RUSTC_WRAPPER` | it is this program |
-//! | `CARGO_TERM_*`, `CARGO_NET_*` and the like | they are addressed to cargo; if the script names one, it is an input |
+//! | `CARGO_TERM_*`, `CARGO_NET_*` and the like | they are addressed to cargo; if the script names one, or runs cargo, it is an input |
 //! | `PATH` | searches are inputs |
 //! | all other variables | those that the script and its tools name are inputs |
 
@@ -33,6 +33,7 @@ use std::path::Path;
 
 use crate::formats::digest::{Digest, ManifestKey};
 use crate::formats::key::KeyHasher;
+use crate::inputs::asks::ADDRESSED_TO_CARGO;
 use crate::inputs::inherited::Inherited;
 use crate::inputs::libraries::READ_BY_LOADER;
 use crate::kinds::rustc::key::says_nothing;
@@ -40,24 +41,6 @@ use crate::os::env::Environment;
 use crate::roots::{Escaping, Root, Roots};
 
 use super::computes;
-
-/// Variables of cargo's that say how it works, not what is built.
-const ADDRESSED_TO_CARGO: &[&str] = &[
-    "CARGO_TERM_",
-    "CARGO_NET_",
-    "CARGO_HTTP_",
-    "CARGO_REGISTR",
-    "CARGO_BUILD_",
-    "CARGO_CACHE_",
-    "CARGO_ALIAS_",
-    "CARGO_MAKEFLAGS",
-    "CARGO_LOG",
-    "CARGO_PROFILE_",
-    "CARGO_UNSTABLE_",
-    "CARGO_HOME",
-    "CARGO_TARGET_DIR",
-    "CARGO_INCREMENTAL",
-];
 
 /// Variables that say what is built.
 const SAYS_WHAT: &[&str] = &[

@@ -17,9 +17,11 @@ use crate::formats::key::KeyHasher;
 use crate::inputs::facts::Facts;
 use crate::inputs::inherited::Inherited;
 use crate::inputs::input::{EnvValue, Input};
+use crate::inputs::names;
 use crate::inputs::processor;
 use crate::inputs::record::Recorder;
 use crate::inputs::search;
+use crate::inputs::sort::{Code, Summary};
 use crate::kinds::origins::{self, Crates};
 use crate::kinds::tree_run::{OutDir, TreeRun};
 use crate::log::Log;
@@ -190,6 +192,12 @@ impl<'a> ScriptRun<'a> {
     }
 }
 
+/// Whether a run has executed something that it made, or may have. What compilers and linkers read is none of it.
+fn ran_what_it_made(summary: &Summary) -> bool {
+    let mut own = summary.own_code.iter();
+    own.any(|(path, code)| *code == Code::Yes || names::is_program(path).unwrap_or(true))
+}
+
 /// What a run is called in messages.
 fn name_of(env: &Environment) -> String {
     let package = env.get("CARGO_PKG_NAME").unwrap_or(OsStr::new("?"));
@@ -245,13 +253,14 @@ impl Unit for ScriptRun<'_> {
             let in_key = |name: &OsStr| self.is_in_key(name);
             let sources = |crates| self.sources(crates);
             let minds = |has_symbols| origins::minds(has_symbols, sources);
-            self.run.keep(ran, &in_key, minds, |recorder, inputs| {
-                self.note_directives(recorder, &ran.stdout, inputs)?;
-                if inputs.names_another_target() || self.may_compute(inputs)? {
-                    recorder.bind(self.told_roots().into_iter(), inputs);
-                }
-                Ok(())
-            })
+            self.run
+                .keep(ran, &in_key, minds, |recorder, summary, inputs| {
+                    self.note_directives(recorder, &ran.stdout, inputs)?;
+                    if inputs.names_another_target() || self.may_compute(summary, inputs)? {
+                        recorder.bind(self.told_roots().into_iter(), inputs);
+                    }
+                    Ok(())
+                })
         }))
     }
 }
@@ -287,17 +296,19 @@ impl ScriptRun<'_> {
     }
 
     /// Whether code of the package that ran may have computed something from the paths that it was told.
-    fn may_compute(&self, inputs: &Facts) -> Result<bool, Refusal> {
+    fn may_compute(&self, summary: &Summary, inputs: &Facts) -> Result<bool, Refusal> {
         let variables = self.variables_with_paths();
         let Some(sources) = self.sources(Crates::PeoplesOwn) else {
             return Ok(true);
         };
         // What it makes and compiles stands in its own sources.
-        let measures = |source: &Vec<u8>| computes::measures_file(source);
+        let measures = |source: &Vec<u8>| {
+            computes::measures_file(source) || computes::measures_argument(source)
+        };
         if computes::in_rust(&sources, &variables) || sources.iter().any(measures) {
             return Ok(true);
         }
-        if self.measures_file(inputs)? {
+        if self.measures_path(ran_what_it_made(summary), inputs)? {
             return Ok(true);
         }
         // What is only declared ran nowhere.
@@ -331,14 +342,16 @@ impl ScriptRun<'_> {
         origins::of_script(&self.run.executable, start, package, crates)
     }
 
-    /// Whether C code of the package takes the length of the path that it is compiled by.
-    fn measures_file(&self, inputs: &Facts) -> Result<bool, Refusal> {
+    /// Whether C code of the package takes the length of the path that it is compiled by, or started by.
+    fn measures_path(&self, has_run: bool, inputs: &Facts) -> Result<bool, Refusal> {
         for (path, _) in inputs.files() {
             let path = self.run.scene.roots.resolve(path);
             let path = path.filter(|path| path.starts_with(self.request.cwd));
-            if let Some(path) = path.filter(|path| computes::is_c(path))
-                && computes::measures_file(&fs::read(&path)?)
-            {
+            let Some(path) = path.filter(|path| computes::is_c(path)) else {
+                continue;
+            };
+            let text = fs::read(&path)?;
+            if computes::measures_file(&text) || (has_run && computes::measures_argument(&text)) {
                 return Ok(true);
             }
         }

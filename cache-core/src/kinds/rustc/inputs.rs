@@ -83,7 +83,7 @@ impl Subject for Known<'_> {
     fn program(&self, path: &Path) -> Program {
         if self.toolchain.is_compiler(path) {
             Program::Compiler
-        } else if path.starts_with(&self.toolchain.sysroot) {
+        } else if self.toolchain.holds(path) {
             Program::OfToolchain
         } else {
             Program::Foreign
@@ -137,7 +137,7 @@ impl Subject for Known<'_> {
     }
 
     fn is_fixed(&self, path: &Path) -> bool {
-        path.starts_with(&self.toolchain.sysroot)
+        self.toolchain.holds(path)
     }
 
     fn is_searched(&self, path: &Path) -> bool {
@@ -180,7 +180,7 @@ mod tests {
     type Call = (u32, Access, &'static str, bool);
 
     fn summary(calls: &[Call]) -> Result<Summary, NotStored> {
-        let toolchain = Toolchain::for_tests(Digest::of(b""), Path::new("/tc"));
+        let toolchain = Toolchain::for_tests(Digest::of(b""), Path::new("/toolchains/tc"));
         let search_dirs = [PathBuf::from("/t/deps")];
         let known = Known {
             env: &Environment::default(),
@@ -195,7 +195,7 @@ mod tests {
             macros: false,
             links: true,
         };
-        let exec = (1, Access::Execute, "/tc/bin/rustc", true);
+        let exec = (1, Access::Execute, "/toolchains/tc/bin/rustc", true);
         let events = std::iter::once(&exec).chain(calls);
         let events = events.map(|&(pid, access, path, there)| Event {
             pid,
@@ -326,7 +326,7 @@ mod tests {
         let look = (2, Access::Stat, "/ws/src/a.rs", true);
         let by = |program| [(2, Access::Execute, program, true), look];
         assert_eq!(minded(&by("/usr/bin/x86_64-linux-gnu-gcc-13")), []);
-        assert_eq!(minded(&by("/tc/bin/rust-lld")), []);
+        assert_eq!(minded(&by("/toolchains/tc/bin/rust-lld")), []);
         let expected = [("/ws/src/a.rs", false, modes::ALL)];
         assert_eq!(minded(&by("/usr/bin/ls")), expected);
         assert_eq!(minded(&by("/ws/gcc")), expected);
@@ -343,7 +343,7 @@ mod tests {
     #[test]
     fn an_observation_without_a_compiler_is_useless() {
         let observation = Observation::default();
-        let toolchain = Toolchain::for_tests(Digest::of(b""), Path::new("/tc"));
+        let toolchain = Toolchain::for_tests(Digest::of(b""), Path::new("/toolchains/tc"));
         let known = Known {
             env: &Environment::default(),
             toolchain: &toolchain,

@@ -11,6 +11,7 @@ use std::path::{Path, PathBuf};
 use rustc_hash::FxHashSet;
 
 use crate::config::LogLevel;
+use crate::error::PathError;
 use crate::inputs::asks;
 use crate::inputs::inherited;
 use crate::inputs::input::Input;
@@ -82,6 +83,7 @@ impl Rest for Recorded<'_> {
             toolchain: self.unit.toolchain.digest,
             inputs,
             outputs: captured.outputs,
+            included: self.included,
             stdout: self.stdout,
             stderr: self.stderr,
             stored: captured.size,
@@ -238,7 +240,11 @@ impl Compilation<'_> {
     }
 
     /// Remembers of the libraries among the outputs which variables they only include files by.
-    fn note_included(&self, outputs: &[Output], included: &[Vec<u8>]) -> Result<(), Refusal> {
+    pub(super) fn note_included(
+        &self,
+        outputs: &[Output],
+        included: &[Vec<u8>],
+    ) -> Result<(), PathError> {
         let places = self.places();
         for output in outputs {
             let (Content::Blob(blob), Some(path)) = (&output.content, places.path(&output.role))

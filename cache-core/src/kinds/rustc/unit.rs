@@ -303,7 +303,14 @@ impl Unit for Compilation<'_> {
     fn restore(&self, result: &CompileResult) -> Result<Messages, RestoreError> {
         let (scene, places) = (&self.scene, self.places());
         let path_of = |role: &_| places.path(role);
-        restore::prepare(scene.store, result, &scene.roots, path_of)?.commit(&scene.memo)
+        let restored = restore::prepare(scene.store, result, &scene.roots, path_of)?;
+        let messages = restored.commit(&scene.memo)?;
+        // What was noted when the library was made, may have been noted on another machine. Without it, crates that use
+        // the library are bound to this place.
+        if let Err(e) = self.note_included(&result.outputs, &result.included) {
+            self.log.say(LogLevel::Debug, || e.to_string());
+        }
+        Ok(messages)
     }
 
     fn process(&self, is_observed: bool) -> Process<'_> {

@@ -133,7 +133,7 @@ impl TreeRun<'_> {
         ran: &Ran,
         in_key: &dyn Fn(&OsStr) -> bool,
         minds: impl FnOnce(bool) -> Minds,
-        declare: impl FnOnce(&Recorder<'_>, &mut Facts) -> Result<(), Refusal>,
+        declare: impl FnOnce(&Recorder<'_>, &Summary, &mut Facts) -> Result<(), Refusal>,
     ) -> Result<Kept, Refusal> {
         let scene = &self.scene;
         let summary = self.summary(ran)?;
@@ -147,7 +147,7 @@ impl TreeRun<'_> {
         let mut inputs = recorder.observed(&summary)?;
         self.note_searches(&recorder, &summary, &mut inputs);
         self.note_heard(&recorder, &summary, &mut inputs)?;
-        declare(&recorder, &mut inputs)?;
+        declare(&recorder, &summary, &mut inputs)?;
         for path in self.inherited.files() {
             inputs.insert(recorder.declared(path)?);
         }
@@ -179,6 +179,7 @@ impl TreeRun<'_> {
             toolchain: self.identity,
             inputs: inputs.into_inputs(),
             outputs: captured.outputs,
+            included: Vec::new(),
             stdout,
             stderr,
             stored: captured.size,

@@ -58,7 +58,7 @@ pub(super) fn summarise(observation: &Observation, known: &Known<'_>) -> Result<
 impl Known<'_> {
     fn is_of_toolchain(&self, path: &Path) -> bool {
         let toolchain = self.toolchain;
-        toolchain.is_some_and(|toolchain| path.starts_with(&toolchain.sysroot))
+        toolchain.is_some_and(|toolchain| toolchain.holds(path))
     }
 
     fn is_in_out_dir(&self, path: &Path) -> bool {
@@ -162,7 +162,7 @@ mod tests {
         std::fs::create_dir(&out).unwrap();
         std::fs::write(root.join("there"), "").unwrap();
         std::os::unix::fs::symlink(&root, out.join("away")).unwrap();
-        let toolchain = Toolchain::for_tests(Digest::of(b""), Path::new("/tc"));
+        let toolchain = Toolchain::for_tests(Digest::of(b""), Path::new("/toolchains/tc"));
         let known = Known {
             env: &Environment::default(),
             toolchain: Some(&toolchain),

@@ -38,6 +38,7 @@ impl Place {
             unit: "x".into(),
             toolchain: Digest::of(b""),
             outputs: captured.outputs,
+            included: Vec::new(),
             stdout: Template::default(),
             stderr: Template::default(),
             status: 0,

@@ -12,7 +12,7 @@
 //! | texts for other programs in them (`sh -c "…"`), if they name an interpreter | such a text names a path, and something that takes it apart |
 //! | files of the package in languages of scripts that ran, or that a program read which may run them | likewise |
 //! | makefiles among them | a line names a path, and something that takes it apart |
-//! | C code that was read | it takes the length of `__FILE__` |
+//! | C code that was read | it takes the length of `__FILE__`; or of `argv[0]`, and something ran that the script made |
 //!
 //! It is a judgement of names, not of types, made to be right about code as people write it. Where it errs, a script runs once more
 //! in each target directory (of 257 scripts of crates.io, it binds those of three packages, of which one does hash something), or the
@@ -20,6 +20,7 @@
 //! (those of the workspace and beside it are), and what tools of the system make of a path that they are given. A script whose sources are not known, or cannot be read, may compute anything.
 
 mod found;
+mod hashing;
 mod plain;
 mod rust;
 #[cfg(test)]
@@ -215,20 +216,24 @@ pub(super) fn is_c(path: &Path) -> bool {
     extension.is_some_and(|e| ["c", "cc", "cpp", "cxx", "h", "hh", "hpp", "hxx"].contains(&e))
 }
 
-/// Whether code in C takes the length of the path that it was compiled or started by. The path itself would show.
+/// Whether code in C takes the length of the path that it was compiled by. The path itself would show.
 pub(super) fn measures_file(text: &[u8]) -> bool {
     let forms = ["sizeof(__FILE__)", "sizeof __FILE__", "strlen(__FILE__)"];
     forms
         .iter()
         .any(|form| memmem::find(text, form.as_bytes()).is_some())
-        || memmem::find_iter(text, "strlen(").any(|at| {
-            // `strlen(argv[0])`, whatever it is called, or `strlen(*argv)`.
-            let rest = text.get(at + "strlen(".len()..).unwrap_or_default();
-            let is_end = |b: &u8| !b.is_ascii_alphanumeric() && !b"_*".contains(b);
-            let end = rest.iter().position(is_end).unwrap_or(rest.len());
-            let (name, rest) = rest.split_at(end);
-            name == b"*argv" || rest.starts_with(b"[0])")
-        })
+}
+
+/// Whether code in C takes the length of something as if of the path that it was started by, if it is: `strlen(argv[0])`,
+/// whatever that is called, or `strlen(*argv)`.
+pub(super) fn measures_argument(text: &[u8]) -> bool {
+    memmem::find_iter(text, "strlen(").any(|at| {
+        let rest = text.get(at + "strlen(".len()..).unwrap_or_default();
+        let is_end = |b: &u8| !b.is_ascii_alphanumeric() && !b"_*".contains(b);
+        let end = rest.iter().position(is_end).unwrap_or(rest.len());
+        let (name, rest) = rest.split_at(end);
+        name == b"*argv" || rest.starts_with(b"[0])")
+    })
 }
 
 /// Whether shells and `make` treat a mark in a path as theirs, so that tools work otherwise, or not at all.

@@ -24,13 +24,14 @@ use std::collections::BTreeMap;
 use proc_macro2::{Delimiter, TokenStream, TokenTree};
 
 use super::found;
+use super::hashing;
 use super::plain::{self, In};
 use super::tokens::{
     Token, arguments, at_commas, bound, captured, declared, is_called_on, is_loop, is_of_value,
     names_any, names_before, patterns_of_arms, receiver, replaces_parts, single_equals,
 };
-use super::words::{ADDS, CHOOSES, ENDS, FUNCTIONS, GIVES_PARTS, HASHES, READS, TAKES_APART};
-use super::{INTERPRETERS, PROGRAMS, VARIABLES, in_text, measures_file};
+use super::words::{ADDS, CHOOSES, ENDS, FUNCTIONS, GIVES_PARTS, READS, TAKES_APART};
+use super::{INTERPRETERS, PROGRAMS, VARIABLES, in_text, measures_argument, measures_file};
 
 /// In so many statements, by names alone, nearly everything comes from something that was given a path. There
 /// only what is a path counts.
@@ -229,7 +230,8 @@ impl Code {
         if tells_others && texts.any(|text| in_text(text, &self.variables)) {
             return true;
         }
-        if literals().any(|text| measures_file(text.as_bytes())) {
+        let measures = |text: &[u8]| measures_file(text) || measures_argument(text);
+        if literals().any(|text| measures(text.as_bytes())) {
             return true;
         }
         let mut all = self.statements.iter();
@@ -249,15 +251,7 @@ impl Code {
         if self.statements.iter().any(|s| runs(&s.tokens)) {
             return true;
         }
-        let hashes = |tokens: &[Token]| {
-            tokens.windows(2).any(|pair| match pair {
-                [Token::Name(name), next] => {
-                    HASHES.contains(&name.as_str()) || (name == "hash" && next.is('('))
-                }
-                _ => false,
-            })
-        };
-        if self.statements.iter().any(|s| hashes(&s.tokens)) {
+        if hashing::may_hash(&self.statements) {
             return true;
         }
         if self.statements.len() < MANY {

@@ -59,6 +59,7 @@ fn finding_files_and_writing_paths_down_is_no_computing() {
         r#"fn main() { let d = env::current_dir().unwrap(); for e in fs::read_dir(d.join("src")).unwrap() { e.unwrap().file_name(); } }"#,
         r#"fn main() { let d = env::var("CARGO_MANIFEST_DIR").unwrap().replace('\\', "/"); println!("cargo:root={d}"); }"#,
         r#"fn main() { let mut h = DefaultHasher::new(); h.write(b"x"); }"#,
+        r#"use core::hash::{Hash, Hasher}; impl Hash for A { fn hash<H: Hasher>(&self, state: &mut H) { self.0.hash(state) } } fn main() { let o = env::var("OUT_DIR").unwrap(); writeln!(File::create(o + "/x").unwrap(), "x"); }"#,
         r#"fn name(d: &Path, s: &Path) -> PathBuf { d.join(s.file_name().unwrap()) } fn main() { let d = PathBuf::from(env::var("OUT_DIR").unwrap()); cc.file(name(&d, Path::new("a.c"))); }"#,
         r#"fn get(name: &str) -> String { env::var(name).unwrap() } fn main() { let o = get("OUT_DIR"); let t = get("TARGET").to_uppercase(); }"#,
         r#"fn main() { let d = env::var("DEP_Z_VERSION").unwrap(); leave(d.len()); }"#,
@@ -139,6 +140,10 @@ fn measuring_hashing_and_taking_apart_is() {
         r#"fn main() { let o = PathBuf::from(env::var("OUT_DIR").unwrap()); leave(o.iter().count()); }"#,
         r#"fn main() { let o = PathBuf::from(env::var("OUT_DIR").unwrap()); leave(o.parent().unwrap().file_name()); }"#,
         r#"fn main() { let o = PathBuf::from(env::var("OUT_DIR").unwrap()); leave(o.components().count()); }"#,
+        r#"use std::hash::{Hash, Hasher}; impl Hash for A { fn hash<H: Hasher>(&self, state: &mut H) { self.0.hash(state) } } fn main() { let a = A(env::var("OUT_DIR").unwrap()); let mut h = Sum(0); a.hash(&mut h); leave(h.0); }"#,
+        r#"use std::hash::{Hash, Hasher}; impl Hash for A { fn hash<H: Hasher>(&self, state: &mut H) { let mut sum = Sum(0); env::var("OUT_DIR").unwrap().hash(&mut sum); leave(sum.0); } } fn main() {}"#,
+        r#"use std::hash::Hasher; fn main() { let b = env::var("OUT_DIR").unwrap().into_bytes(); let mut h = Of::default(); h.write(&b); leave(h.value()); }"#,
+        r#"use std::hash::Hasher; impl Hasher for Sum { fn write(&mut self, bytes: &[u8]) { self.0 += bytes[0]; } } fn main() { let o = env::var("OUT_DIR").unwrap(); give(&o, Sum(0)); }"#,
         "no tokens ' \"",
     ] {
         assert!(computes(source), "{source}");
