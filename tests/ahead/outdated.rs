@@ -74,3 +74,47 @@ fn a_script_that_cargo_will_run_again_finds_nothing_of_the_last_run() {
     settle();
     compare(&case, &["build"]).ok().compiles(&[]);
 }
+
+#[test]
+fn nothing_is_placed_where_cargo_does_not_build() {
+    let case = project();
+    case.write(
+        ".cargo/config.toml",
+        "[alias]\nours = \"build --config more.toml\"\n",
+    );
+    case.edit(
+        "words/src/lib.rs",
+        "std::fs::read_to_string(\"word.txt\").unwrap()",
+        "std::env::var(\"FLAVOUR\").unwrap_or_default()",
+    );
+    case.write("more.toml", "env.FLAVOUR = \"sweet\"\n");
+    settle();
+    let ours = |printed: &str| {
+        case.wipe().cargo(&["ours"]).ok();
+        assert_eq!(case.printed("debug/app"), printed);
+    };
+    ours("5 10 sweet .");
+    ours("5 10 sweet .");
+    case.write("more.toml", "env.FLAVOUR = \"sour\"\n");
+    ours("5 10 sour .");
+    case.write("more.toml", "build.target-dir = \"other\"\n");
+    case.wipe().cargo(&["ours"]).ok();
+    assert!(case.path("../other/debug/app").exists() && !case.target().exists());
+    // A workspace that claims the package.
+    case.remove(".cargo/config.toml");
+    case.edit(
+        "Cargo.toml",
+        "[workspace]\nmembers = [\"base\", \"words\"]\n",
+        "",
+    );
+    settle();
+    compare(&case, &["build"]).ok();
+    compare(&case, &["build"]).ok().compiles(&[]);
+    case.wipe();
+    case.write(
+        "../Cargo.toml",
+        "[workspace]\nmembers = [\"project\"]\nresolver = \"2\"\n",
+    );
+    case.cargo(&["build"]).ok();
+    assert!(case.path("../target/debug/app").exists() && !case.target().exists());
+}

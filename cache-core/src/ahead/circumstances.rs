@@ -5,7 +5,7 @@
 //! | cargo's arguments, without the target directory and the manifest | what is built, and how |
 //! | cargo's program, by path, size and time | how it computes fingerprints |
 //! | the directory of cargo, or of the manifest that it is told, relative to the workspace | which package is meant |
-//! | the manifest of the workspace and that of the directory | members, profiles, features |
+//! | the manifest of the workspace, and those of the directory and all above it | members, profiles, features; whose the workspace is |
 //! | `Cargo.lock` | the packages; it is the part in which a *similar* seed may differ |
 //! | every configuration file above the directory and in cargo's home | flags, `[env]`, profiles, sources |
 //! | the variables of cargo's environment that begin with `CARGO` or `RUST` | likewise |
@@ -43,14 +43,21 @@ const NOT_UNDERSTOOD: [&str; 5] = ["--config", "--lockfile-path", "--artifact-di
 const UNDERSTOOD: &str = "-Zbuild-dir-new-layout";
 
 /// Variables that do the same.
-const MOVES: [&str; 3] = [
+const MOVES: [&str; 4] = [
+    "CARGO_ALIAS_",
     "CARGO_BUILD_BUILD_DIR",
     "CARGO_UNSTABLE_",
     "CARGO_RESOLVER_LOCKFILE_PATH",
 ];
 
-/// Words of configuration files that do the same.
-const MOVES_IN_FILES: [&[u8]; 4] = [b"build-dir", b"include", b"unstable", b"lockfile-path"];
+/// Words of configuration files that do the same, some of them in an alias.
+const MOVES_IN_FILES: [&[u8]; 5] = [
+    b"--config",
+    b"build-dir",
+    b"include",
+    b"unstable",
+    b"lockfile-path",
+];
 
 /// Variables that begin like cargo's and decide nothing of a plan. Of homes, what lies in them counts.
 const DECIDES_NOTHING: [&str; 12] = [
@@ -277,7 +284,7 @@ fn normal(path: &Path) -> PathBuf {
 
 /// A file that cargo reads first.
 struct DecidingFile {
-    /// What it is: how far above the directory, for one.
+    /// What it is, and how far above the directory.
     number: usize,
     path: PathBuf,
     is_configuration: bool,
@@ -297,9 +304,10 @@ fn deciding_files(
         is_configuration: false,
     };
     let mut files = vec![manifest(0, workspace.join(MANIFEST))];
-    let mut above = package.ancestors().take_while(|dir| *dir != workspace);
-    let nearest = above.find_map(|dir| Some(dir.join(MANIFEST)).filter(|path| fs::is_file(path)));
-    files.extend(nearest.map(|path| manifest(1, path)));
+    // Each of them may claim the directory for a workspace of its own, and so decide where the target directory is.
+    let above = package.ancestors().enumerate();
+    let others = above.filter(|(_, dir)| *dir != workspace);
+    files.extend(others.map(|(distance, dir)| manifest(2 * distance + 1, dir.join(MANIFEST))));
     let home = match env.get_nonempty("CARGO_HOME") {
         Some(home) => Some(PathBuf::from(home)),
         None => env
@@ -307,7 +315,9 @@ fn deciding_files(
             .map(|home| Path::new(home).join(".cargo")),
     };
     let above = cwd.ancestors().map(|dir| dir.join(".cargo"));
-    let configured = above.enumerate().map(|(distance, dir)| (distance + 3, dir));
+    let configured = above
+        .enumerate()
+        .map(|(distance, dir)| (2 * distance + 4, dir));
     let configured = configured.chain(home.map(|home| (2, home)));
     files.extend(configured.flat_map(|(number, dir)| {
         ["config", "config.toml"].map(|name| DecidingFile {
@@ -431,6 +441,7 @@ mod tests {
             "[build]\ntarget-dir = 't'\nbuild-dir = 'b'",
             "[build]\ntarget-dir = 't' # not target-dir = 'u'",
             "include = 'more.toml'",
+            "[alias]\nb = 'build --config more.toml'",
         ] {
             assert_eq!(configured(&[(near, content)]), None, "{content}");
         }
