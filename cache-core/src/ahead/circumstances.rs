@@ -2,7 +2,7 @@
 //!
 //! | part of a seed's name | why |
 //! |---|---|
-//! | cargo's arguments, without the target directory and the manifest | what is built, and how |
+//! | cargo's arguments, without the target directory, the manifest, and what is for programs that it runs | what is built, and how |
 //! | cargo's program, by path, size and time | how it computes fingerprints |
 //! | the directory of cargo, or of the manifest that it is told, relative to the workspace | which package is meant |
 //! | the manifest of the workspace, and those of the directory and all above it | members, profiles, features; whose the workspace is |
@@ -32,6 +32,9 @@ use crate::os::env::Environment;
 use crate::os::fs;
 use crate::os::proc;
 use crate::os::stamp::Stamp;
+
+/// Commands whose arguments after `--` are those of the programs that they run.
+const RUNS: [&str; 5] = ["run", "r", "test", "t", "bench"];
 
 /// Arguments that say how much cargo tells.
 const SAYS_HOW_MUCH: [&str; 4] = ["-v", "--verbose", "-q", "--quiet"];
@@ -248,8 +251,14 @@ fn understood(arguments: &[OsString]) -> Option<Told> {
         let bytes = argument.as_bytes();
         let value_of = |name: &str| bytes.strip_prefix(name.as_bytes())?.strip_prefix(b"=");
         if bytes == b"--" {
-            told.others.push(argument.clone());
-            told.others.extend(rest.by_ref().cloned());
+            let mut words = told.others.iter();
+            let command = words.find(|word| !word.as_bytes().starts_with(b"-"));
+            let is_for_programs = command.is_some_and(|word| RUNS.iter().any(|run| word == run));
+            if !is_for_programs {
+                told.others.push(argument.clone());
+                told.others.extend(rest.by_ref().cloned());
+            }
+            break;
         } else if bytes == TARGET_DIR.as_bytes() {
             told.target = Some(rest.next()?.clone());
         } else if bytes == MANIFEST_PATH.as_bytes() {
@@ -394,6 +403,14 @@ mod tests {
             assert_eq!(arguments(words), None, "{words}");
         }
         assert!(arguments("clippy -- -C x --target-dir").is_some());
+        for (words, decides) in [
+            ("run -q -- x", false),
+            ("test -q -- x", false),
+            ("rustc -- x", true),
+        ] {
+            let without = arguments(words.split_once(" --").unwrap().0).unwrap();
+            assert_eq!(arguments(words).unwrap() != without, decides, "{words}");
+        }
         assert_eq!(
             normal(Path::new("/a/b/../c/./Cargo.toml")),
             Path::new("/a/c/Cargo.toml")
