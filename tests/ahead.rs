@@ -1,5 +1,6 @@
 //! What cargo finds fresh because it was served ahead: the same build as without the cache.
 
+mod outdated;
 mod places;
 
 use std::collections::BTreeSet;

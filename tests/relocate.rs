@@ -7,6 +7,7 @@ use std::path::PathBuf;
 
 use crate::harness::{
     Case, Mode, bin_manifest, compare, compare_twice, lib_manifest, manifest, tree_contains,
+    write_script,
 };
 
 const EVERYTHING: [&str; 3] = ["build", "--workspace", "--all-targets"];
@@ -164,7 +165,7 @@ fn warning_in_generated_code() -> Case {
             "build.rs",
             "fn main() {\n\
              let out = std::path::PathBuf::from(std::env::var(\"OUT_DIR\").unwrap());\n\
-             std::fs::write(out.join(\"code.rs\"), \"pub fn f() { let unseen = 1; }\").unwrap();\n}",
+             std::fs::write(out.join(\"code.rs\"), \"pub fn f() { let unseen = 1; drop(&|| 1); }\").unwrap();\n}",
         )
         .write(
             "src/lib.rs",
@@ -181,6 +182,8 @@ fn diagnostics_in_generated_code_name_this_checkout() {
         &["build", "--message-format=short"],
     ] {
         let mut case = warning_in_generated_code();
+        // Types with longer names, which contain the path, are cut short.
+        case.env("RUSTFLAGS", "--diagnostic-width=1000");
         for _ in 0..2 {
             case.wipe();
             let bare = case.bare_cargo(args).ok();
@@ -194,6 +197,28 @@ fn diagnostics_in_generated_code_name_this_checkout() {
             case.copy_project("elsewhere/project");
         }
     }
+}
+
+#[test]
+fn a_path_behind_an_option_in_a_message_is_that_of_this_checkout() {
+    let mut case = Case::new();
+    case.write("Cargo.toml", manifest("linked", ""))
+        .write("src/main.rs", "#![warn(linker_messages)] fn main() {}")
+        .write(
+            ".cargo/config.toml",
+            "[target.x86_64-unknown-linux-gnu]\nlinker = \"link/cc\"\n",
+        );
+    let script = "echo \"warning: searched -L$(pwd)/lib\" >&2\nexec cc \"$@\"\n";
+    fs::create_dir_all(case.path("link")).expect("a directory");
+    write_script(&case.path("link/cc"), script);
+    let build = |case: &Case| {
+        let outcome = compare(case, &["build"]).ok();
+        let path = format!("-L{}lib", case.path("").display());
+        assert!(outcome.stdout.contains(&path), "{}", outcome.stdout);
+    };
+    build(&case);
+    case.copy_project("elsewhere/project");
+    build(&case);
 }
 
 #[test]

@@ -138,6 +138,7 @@ reasons! {
     NotAhead {
         Removed "removed" "its package is not in `Cargo.lock` any more"
         Bound "bound" "what cargo wrote about it is good only where it was made"
+        Newer "newer" "cargo would find a source newer than the build, and ask for it all the same"
         Program "program" "another compiler or wrapper made it"
         Bypassed "bypassed" "it is not cached any more"
         Miss "miss" "it could not be served from the cache"

@@ -2,10 +2,10 @@
 //!
 //! | part of a seed's name | why |
 //! |---|---|
-//! | cargo's arguments, without the target directory and the manifest | what is built, and how |
+//! | cargo's arguments, without the target directory, the manifest, and what is for programs that it runs | what is built, and how |
 //! | cargo's program, by path, size and time | how it computes fingerprints |
 //! | the directory of cargo, or of the manifest that it is told, relative to the workspace | which package is meant |
-//! | the manifest of the workspace and that of the directory | members, profiles, features |
+//! | the manifest of the workspace, and those of the directory and all above it | members, profiles, features; whose the workspace is |
 //! | `Cargo.lock` | the packages; it is the part in which a *similar* seed may differ |
 //! | every configuration file above the directory and in cargo's home | flags, `[env]`, profiles, sources |
 //! | the variables of cargo's environment that begin with `CARGO` or `RUST` | likewise |
@@ -33,6 +33,9 @@ use crate::os::fs;
 use crate::os::proc;
 use crate::os::stamp::Stamp;
 
+/// Commands whose arguments after `--` are those of the programs that they run.
+const RUNS: [&str; 5] = ["run", "r", "test", "t", "bench"];
+
 /// Arguments that say how much cargo tells.
 const SAYS_HOW_MUCH: [&str; 4] = ["-v", "--verbose", "-q", "--quiet"];
 
@@ -43,14 +46,21 @@ const NOT_UNDERSTOOD: [&str; 5] = ["--config", "--lockfile-path", "--artifact-di
 const UNDERSTOOD: &str = "-Zbuild-dir-new-layout";
 
 /// Variables that do the same.
-const MOVES: [&str; 3] = [
+const MOVES: [&str; 4] = [
+    "CARGO_ALIAS_",
     "CARGO_BUILD_BUILD_DIR",
     "CARGO_UNSTABLE_",
     "CARGO_RESOLVER_LOCKFILE_PATH",
 ];
 
-/// Words of configuration files that do the same.
-const MOVES_IN_FILES: [&[u8]; 4] = [b"build-dir", b"include", b"unstable", b"lockfile-path"];
+/// Words of configuration files that do the same, some of them in an alias.
+const MOVES_IN_FILES: [&[u8]; 5] = [
+    b"--config",
+    b"build-dir",
+    b"include",
+    b"unstable",
+    b"lockfile-path",
+];
 
 /// Variables that begin like cargo's and decide nothing of a plan. Of homes, what lies in them counts.
 const DECIDES_NOTHING: [&str; 12] = [
@@ -241,8 +251,14 @@ fn understood(arguments: &[OsString]) -> Option<Told> {
         let bytes = argument.as_bytes();
         let value_of = |name: &str| bytes.strip_prefix(name.as_bytes())?.strip_prefix(b"=");
         if bytes == b"--" {
-            told.others.push(argument.clone());
-            told.others.extend(rest.by_ref().cloned());
+            let mut words = told.others.iter();
+            let command = words.find(|word| !word.as_bytes().starts_with(b"-"));
+            let is_for_programs = command.is_some_and(|word| RUNS.iter().any(|run| word == run));
+            if !is_for_programs {
+                told.others.push(argument.clone());
+                told.others.extend(rest.by_ref().cloned());
+            }
+            break;
         } else if bytes == TARGET_DIR.as_bytes() {
             told.target = Some(rest.next()?.clone());
         } else if bytes == MANIFEST_PATH.as_bytes() {
@@ -277,7 +293,7 @@ fn normal(path: &Path) -> PathBuf {
 
 /// A file that cargo reads first.
 struct DecidingFile {
-    /// What it is: how far above the directory, for one.
+    /// What it is, and how far above the directory.
     number: usize,
     path: PathBuf,
     is_configuration: bool,
@@ -297,9 +313,10 @@ fn deciding_files(
         is_configuration: false,
     };
     let mut files = vec![manifest(0, workspace.join(MANIFEST))];
-    let mut above = package.ancestors().take_while(|dir| *dir != workspace);
-    let nearest = above.find_map(|dir| Some(dir.join(MANIFEST)).filter(|path| fs::is_file(path)));
-    files.extend(nearest.map(|path| manifest(1, path)));
+    // Each of them may claim the directory for a workspace of its own, and so decide where the target directory is.
+    let above = package.ancestors().enumerate();
+    let others = above.filter(|(_, dir)| *dir != workspace);
+    files.extend(others.map(|(distance, dir)| manifest(2 * distance + 1, dir.join(MANIFEST))));
     let home = match env.get_nonempty("CARGO_HOME") {
         Some(home) => Some(PathBuf::from(home)),
         None => env
@@ -307,7 +324,9 @@ fn deciding_files(
             .map(|home| Path::new(home).join(".cargo")),
     };
     let above = cwd.ancestors().map(|dir| dir.join(".cargo"));
-    let configured = above.enumerate().map(|(distance, dir)| (distance + 3, dir));
+    let configured = above
+        .enumerate()
+        .map(|(distance, dir)| (2 * distance + 4, dir));
     let configured = configured.chain(home.map(|home| (2, home)));
     files.extend(configured.flat_map(|(number, dir)| {
         ["config", "config.toml"].map(|name| DecidingFile {
@@ -384,6 +403,14 @@ mod tests {
             assert_eq!(arguments(words), None, "{words}");
         }
         assert!(arguments("clippy -- -C x --target-dir").is_some());
+        for (words, decides) in [
+            ("run -q -- x", false),
+            ("test -q -- x", false),
+            ("rustc -- x", true),
+        ] {
+            let without = arguments(words.split_once(" --").unwrap().0).unwrap();
+            assert_eq!(arguments(words).unwrap() != without, decides, "{words}");
+        }
         assert_eq!(
             normal(Path::new("/a/b/../c/./Cargo.toml")),
             Path::new("/a/c/Cargo.toml")
@@ -431,6 +458,7 @@ mod tests {
             "[build]\ntarget-dir = 't'\nbuild-dir = 'b'",
             "[build]\ntarget-dir = 't' # not target-dir = 'u'",
             "include = 'more.toml'",
+            "[alias]\nb = 'build --config more.toml'",
         ] {
             assert_eq!(configured(&[(near, content)]), None, "{content}");
         }

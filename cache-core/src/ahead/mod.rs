@@ -42,7 +42,8 @@
 //! The call must be the one that cargo would make. Its variables are those of the record, put over cargo's
 //! environment of now. They are made of manifests (of which all that were used are compared; those of packages
 //! that cargo unpacked never change), of configuration, arguments and processors (parts of the seed's name), of what other
-//! scripts said (their results are those of the record) and of variables that cargo changed (compared).
+//! scripts said (their results are those of the record), of variables that cargo changed (compared), and of whether there is a
+//! readme (looked for).
 //!
 //! # What can go wrong
 //!
@@ -50,12 +51,14 @@
 //! |---|---|
 //! | the wrong seed, or one that is out of date | units whose inputs do not hold, and all that depend on them, are left to cargo; what was placed in vain lies there unused. That is rare: no manifest may have changed, and each package must be in `Cargo.lock` |
 //! | another cargo works in the target directory | its lock is held, or the directory is not empty: nothing is placed |
+//! | a source seems newer than the build: it was just written, or a clock is wrong | cargo would ask for the unit all the same, so it is left to cargo ([`outdated`]) |
 //! | being killed | outputs without a fingerprint: cargo asks for the unit. Each file is whole when it gets its name, each fingerprint comes after the outputs and after those of what the unit depends on |
 //! | a damaged seed, evicted results | nothing, or fewer units |
 //! | a panic | the question is answered as ever |
 
 mod circumstances;
 mod directories;
+mod outdated;
 mod place;
 mod report;
 mod seed;

@@ -27,8 +27,9 @@ use crate::store::memo::Memo;
 use crate::store::stats::Events;
 use crate::unit::Unit;
 
-use super::directories;
+use super::outdated::{self, Watched};
 use super::seed::{Places, Seed, SeedUnit};
+use super::{directories, take};
 
 /// Where and when units are placed.
 pub(super) struct Site<'a> {
@@ -110,6 +111,11 @@ impl Site<'_> {
             return Err(NotAhead::Removed.of(seed_unit.call.package().unwrap_or_default()));
         }
         let env = call.environment(self.env);
+        let manifest = take::manifest(&call).filter(|path| !take::is_unpacked(path, self.roots));
+        if let Some(manifest) = &manifest {
+            let readme = outdated::readme(&env, manifest);
+            readme.map_err(|change| NotAhead::Miss.of(MissReason::Changed(change)))?;
+        }
         let mut request = Request::new(&call.argv, &env, &call.cwd, self.config, &SystemRunner);
         request.wrapper = self.wrapper;
         request.looked = Some(&self.looked);
@@ -132,10 +138,23 @@ impl Site<'_> {
         }
         let kind = kinds::of(&request);
         let key = ResultKey(seed_unit.result);
+        let time = self.time_of(position);
+        let watched = match (request.is_build_script, manifest) {
+            (true, _) => Watched::NamedPaths,
+            (false, Some(_)) => Watched::Sources,
+            (false, None) => Watched::Nothing,
+        };
         let unit = kind.prepare(&request, self.store, self.log);
         let unit = unit.map_err(|why| NotAhead::Bypassed.of(why));
-        let restored = unit.and_then(|unit| Ok((self.restore(&*unit, key)?, unit)));
-        let ((result, messages), unit) = restored.inspect_err(|_| remove_if_empty(&out_dir))?;
+        let restored = unit.and_then(|unit| {
+            let result = self.check(&*unit, key, watched, time)?;
+            let messages = unit.restore(&result).map_err(|e| match e {
+                RestoreError::Miss(reason) => NotAhead::Miss.of(reason),
+                RestoreError::Place(e) => NotAhead::Place.of(e),
+            })?;
+            Ok((result, messages, unit))
+        });
+        let (result, messages, unit) = restored.inspect_err(|_| remove_if_empty(&out_dir))?;
         unit.finish();
         // Cargo makes it for tests that it compiles, and they may use it when they run.
         let tmp = call.variable("CARGO_TARGET_TMPDIR").map(Path::new);
@@ -143,7 +162,6 @@ impl Site<'_> {
             fs::create_dir_all(tmp)?;
         }
         self.store.touch_result(key, &result);
-        let time = self.time_of(position);
         self.set_times(&result, &out_dir, time)?;
         if request.is_build_script {
             write_what_it_said(&out_dir, &messages, time)?;
@@ -199,8 +217,14 @@ impl Site<'_> {
         unit.files.iter().map(here).collect()
     }
 
-    /// Checks the inputs that led to a result, and puts its outputs into their places.
-    fn restore(&self, unit: &dyn Unit, key: ResultKey) -> Result<(CompileResult, Messages), Left> {
+    /// Checks the inputs that led to a result, and whether cargo will find what it watches older than that time.
+    fn check(
+        &self,
+        unit: &dyn Unit,
+        key: ResultKey,
+        watched: Watched,
+        time: SystemTime,
+    ) -> Result<CompileResult, Left> {
         let manifest = self.store.manifest(unit.scene().key);
         let manifest = manifest.map_err(|e| NotAhead::Miss.of(e))?;
         let set = manifest.as_ref().and_then(|manifest| {
@@ -220,11 +244,18 @@ impl Site<'_> {
         let result = self.store.result(key).map_err(|e| NotAhead::Miss.of(e))?;
         let evicted = || NotAhead::Miss.of(MissReason::Evicted(format!("result {}", key.0)));
         let result = result.ok_or_else(evicted)?;
-        let messages = unit.restore(&result).map_err(|e| match e {
-            RestoreError::Miss(reason) => NotAhead::Miss.of(reason),
-            RestoreError::Place(e) => NotAhead::Place.of(e),
-        })?;
-        Ok((result, messages))
+        let newer = match watched {
+            Watched::Nothing => None,
+            Watched::Sources => outdated::source(&world, manifest.inputs_of(set), time),
+            Watched::NamedPaths => {
+                let stdout = result.stdout.fill(self.roots).unwrap_or_default();
+                outdated::named_path(&stdout, unit.scene().cwd, time)
+            }
+        };
+        match newer {
+            Some(newer) => Err(NotAhead::Newer.at(&newer)),
+            None => Ok(result),
+        }
     }
 
     /// Gives what was placed its time. The memo knows the files as they were placed.

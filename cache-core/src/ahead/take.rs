@@ -244,13 +244,13 @@ impl<'a> Taker<'a> {
 }
 
 /// Whether a package's manifest cannot change: cargo unpacked it.
-fn is_unpacked(manifest: &Path, roots: &Roots) -> bool {
+pub(super) fn is_unpacked(manifest: &Path, roots: &Roots) -> bool {
     let home = roots.get(Root::CargoHome);
     home.is_some_and(|home| layout::home_above(manifest) == Some(home))
 }
 
 /// The manifest that a unit's variables come from.
-fn manifest(call: &Filled) -> Option<PathBuf> {
+pub(super) fn manifest(call: &Filled) -> Option<PathBuf> {
     Some(Path::new(call.variable("CARGO_MANIFEST_DIR")?).join("Cargo.toml"))
 }
 

@@ -29,8 +29,8 @@ use std::path::{Path, PathBuf};
 use serde::{Deserialize, Serialize};
 
 pub(crate) use scanner::Scanner;
-pub(crate) use template::Segment;
 pub use template::{Escaping, Template};
+pub(crate) use template::{IN_TYPES, Segment};
 
 /// A directory that paths are stored relative to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]

@@ -218,6 +218,9 @@ impl Needle {
     }
 }
 
+/// What the compiler writes before the path of a source in the name of a type that has none: `{closure@src/lib.rs:1:2}`.
+pub(crate) const IN_TYPES: [&[u8]; 4] = [b"closure@", b" block@", b" body@", b"{coroutine@"];
+
 /// Where `needle` stands in `text` as a whole path prefix, from `start` on.
 fn find_path(text: &[u8], start: usize, needle: &memmem::Finder<'_>) -> Option<usize> {
     let found = needle.find_iter(text.get(start..)?);
@@ -226,7 +229,8 @@ fn find_path(text: &[u8], start: usize, needle: &memmem::Finder<'_>) -> Option<u
         let is_start = preceding
             .last()
             .is_none_or(|&b| !is_name_byte(b) && b != b'/');
-        (is_start || ends_with_colour(preceding))
+        let is_in_type = || IN_TYPES.iter().any(|before| preceding.ends_with(before));
+        (is_start || ends_with_colour(preceding) || is_in_type())
             && ends_at_boundary(text.get(at + needle.needle().len()..).unwrap_or_default())
     })
 }
@@ -273,9 +277,13 @@ mod tests {
     }
 
     #[test]
-    fn a_colour_may_precede_a_path() {
+    fn a_colour_or_a_type_may_precede_a_path() {
         let roots = roots("/t", "/app");
-        for text in ["\u{1b}[0m/app/x", "\\u001b[1;32m/app/x"] {
+        for text in [
+            "\u{1b}[0m/app/x",
+            "\\u001b[1;32m/app/x",
+            "`{async block@/app/x`",
+        ] {
             assert!(
                 roots
                     .template(text.as_bytes(), Escaping::Json)

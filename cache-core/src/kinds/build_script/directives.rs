@@ -10,7 +10,7 @@ use std::path::Path;
 
 /// A directive.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Directive<'a> {
+pub(crate) enum Directive<'a> {
     /// Run again if this path changed.
     RerunIfChanged(&'a Path),
     /// Run again if this variable changed.
@@ -20,7 +20,7 @@ pub(super) enum Directive<'a> {
 }
 
 /// The directives in what went to standard output.
-pub(super) fn directives(stdout: &[u8]) -> impl Iterator<Item = Directive<'_>> {
+pub(crate) fn directives(stdout: &[u8]) -> impl Iterator<Item = Directive<'_>> {
     stdout.split(|&b| b == b'\n').filter_map(|line| {
         let line = line.strip_prefix(b"cargo:")?;
         let line = line.strip_prefix(b":").unwrap_or(line).trim_ascii_end();

@@ -30,3 +30,5 @@ mod key;
 pub(crate) mod launcher;
 pub(crate) mod package;
 pub(crate) mod unit;
+
+pub(crate) use directives::{Directive, directives};

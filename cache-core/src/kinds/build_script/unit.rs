@@ -41,9 +41,9 @@ use crate::unit::{Kind, Process, Ran, Rest, Unit};
 
 use super::computes;
 use super::debug_names;
-use super::directives::{Directive, directives};
 use super::key::{self, KeyParts};
 use super::package;
+use super::{Directive, directives};
 
 /// Runs of build scripts.
 pub(crate) struct ScriptRuns;

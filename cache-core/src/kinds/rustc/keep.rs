@@ -181,12 +181,7 @@ impl Compilation<'_> {
         let stdout = scene.roots.template(&ran.stdout, Escaping::Raw);
         let stderr = self.message_template(&ran.stderr);
         let outputs = capture::pin(&places, &outputs, &scene.roots)?;
-        let texts = outputs.iter().filter_map(Pinned::text);
-        let names_home = texts
-            .chain([&stdout, &stderr])
-            .any(|text| names_home(text, &scene.roots));
-        // Of all roots, only the user's home is left in text as it is.
-        bound.extend(names_home.then_some(Root::Home));
+        bound.extend(left_in_texts(&outputs, [&stdout, &stderr], &scene.roots));
         Ok(Recorded {
             unit: self,
             inputs,
@@ -404,14 +399,25 @@ impl Compilation<'_> {
     }
 }
 
-/// Whether text names the user's home.
-fn names_home(text: &Template, roots: &Roots) -> bool {
-    let mut scanner = Scanner::of(roots, |root| root == Root::Home);
+/// The roots whose paths are left in dep-info among the outputs, and in messages, as they are.
+fn left_in_texts(outputs: &[Pinned], messages: [&Template; 2], roots: &Roots) -> Vec<Root> {
+    // A path may stand where none is looked for: `-L/home/me/ws/lib` in what a linker says.
+    let messages = messages.into_iter();
+    let in_messages = messages.flat_map(|text| left_in(text, roots, |_| true));
+    // In dep-info, only the user's home is left open nowhere.
+    let texts = outputs.iter().filter_map(Pinned::text);
+    let in_texts = texts.flat_map(|text| left_in(text, roots, |root| root == Root::Home));
+    in_messages.chain(in_texts).collect()
+}
+
+/// The roots whose paths text still contains, of those that are wanted.
+fn left_in(text: &Template, roots: &Roots, wanted: fn(Root) -> bool) -> Vec<Root> {
+    let mut scanner = Scanner::of(roots, wanted);
     for literal in text.literals() {
         scanner.next_content();
         scanner.scan(literal);
     }
-    !scanner.found().is_empty()
+    scanner.found().to_vec()
 }
 
 fn is_library(path: &Path) -> bool {

@@ -17,7 +17,7 @@ use std::path::PathBuf;
 
 use serde::Deserialize;
 
-use crate::roots::Escaping;
+use crate::roots::{Escaping, IN_TYPES};
 
 #[derive(Deserialize)]
 struct Artifact {
@@ -34,10 +34,10 @@ pub(crate) fn artifact(line: &[u8]) -> Option<PathBuf> {
     Some(artifact.artifact)
 }
 
-/// What precedes the path of a source in messages: the JSON field, and the arrows at the
-/// beginning of lines of the rendered text, with and without colours (escaped as JSON or
-/// not).
-const BEFORE_PATH: &[&str] = &["\"file_name\":\"", RENDERED];
+/// What precedes the path of a source in messages, besides what types without a name are called ([`IN_TYPES`]): the JSON
+/// field, what implementations are called, and the arrows at the beginning of lines of the rendered text, with and
+/// without colours (escaped as JSON or not).
+const BEFORE_PATH: &[&str] = &["\"file_name\":\"", RENDERED, "<impl at "];
 const RENDERED: &str = "\"rendered\":\"";
 const ARROWS: &[&str] = &[
     "--> ",
@@ -70,12 +70,13 @@ impl Restorer {
         let escaping = if json { Escaping::Json } else { Escaping::Raw };
         for (name, path) in names {
             let path = escaping.escape(path.as_os_str().as_bytes());
-            let fields = BEFORE_PATH.iter().map(|before| (before, false));
-            let arrows = ARROWS.iter().map(|before| (before, true));
-            for (before, begins_line) in fields.chain(arrows) {
+            let fields = BEFORE_PATH.iter().map(|before| (before.as_bytes(), false));
+            let types = IN_TYPES.iter().map(|before| (*before, false));
+            let arrows = ARROWS.iter().map(|before| (before.as_bytes(), true));
+            for (before, begins_line) in fields.chain(types).chain(arrows) {
                 replacements.push(Replacement {
-                    found: format!("{before}{name}/").into_bytes(),
-                    put: [before.as_bytes(), &path, b"/"].concat(),
+                    found: [before, name.as_bytes(), b"/"].concat(),
+                    put: [before, &path, b"/"].concat(),
                     begins_line,
                 });
             }
@@ -176,6 +177,11 @@ mod tests {
         assert_eq!(
             String::from_utf8(restorer.restore(line)).unwrap(),
             r#"{"file_name":"/ws/a/lib.rs","rendered":" --> \u001b[0m/elsewhere/t/g.rs:1\n ::: /ws/b.rs ./c"}"#
+        );
+        let types = br#"{"label":"`{closure@./target/g.rs:1:2: 1:4}`, `{async block@./g.rs:1:2: 1:4}`, `a@./b`"}"#;
+        assert_eq!(
+            String::from_utf8(restorer.restore(types)).unwrap(),
+            r#"{"label":"`{closure@/elsewhere/t/g.rs:1:2: 1:4}`, `{async block@/ws/g.rs:1:2: 1:4}`, `a@./b`"}"#
         );
         let off = Restorer::new(&[], true);
         assert_eq!(off.restore(line), line);
