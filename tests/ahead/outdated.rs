@@ -4,7 +4,7 @@ use std::fs::{File, FileTimes};
 use std::time::{Duration, SystemTime};
 
 use super::{count, project, settle};
-use crate::harness::{Case, Mode, assert_fresh, compare, lib_manifest};
+use crate::harness::{Case, Mode, assert_fresh, compare, compare_twice, lib_manifest};
 
 #[test]
 fn a_readme_that_comes_or_goes_is_told_to_macros() {
@@ -21,8 +21,7 @@ fn a_readme_that_comes_or_goes_is_told_to_macros() {
     case.write("base/Cargo.toml", lib_manifest("base", &["words"]));
     case.edit("src/lib.rs", "u32", "usize");
     settle();
-    compare(&case, &["build"]).ok();
-    compare(&case, &["build"]).ok().compiles(&[]);
+    compare_twice(&case, &["build"]);
     assert_eq!(case.printed("debug/app"), "0 10  .");
     for (name, printed) in [("README.txt", "10 10  ."), ("README.md", "9 10  .")] {
         case.write(&format!("base/{name}"), "");
@@ -51,8 +50,7 @@ fn a_script_that_cargo_will_run_again_finds_nothing_of_the_last_run() {
         "std::fs::create_dir(format!(\"{dir}/once\")).unwrap(); std::fs::write(",
     );
     settle();
-    compare(&case, &["build"]).ok();
-    compare(&case, &["build"]).ok().compiles(&[]);
+    compare_twice(&case, &["build"]);
     let before = count(&case, "seed.units");
     let hour = Duration::from_secs(3600);
     for (name, time) in [
@@ -108,8 +106,7 @@ fn nothing_is_placed_where_cargo_does_not_build() {
         "",
     );
     settle();
-    compare(&case, &["build"]).ok();
-    compare(&case, &["build"]).ok().compiles(&[]);
+    compare_twice(&case, &["build"]);
     case.wipe();
     case.write(
         "../Cargo.toml",
