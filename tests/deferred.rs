@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use cache_core::Store;
 
-use crate::harness::{Case, Mode, Preload, bin_manifest, compare, compare_in_place};
+use crate::harness::{Case, Mode, Preload, Stage, bin_manifest, compare, compare_in_place};
 
 /// A program that was built twice, so that the next edit has incremental state to begin with.
 fn project() -> Case {
@@ -29,25 +29,31 @@ struct Held {
 }
 
 impl Held {
+    /// Keepers wait when they have said what the inputs are.
     fn new() -> Self {
-        Self::of(project())
+        Self::of(project(), Stage::Storing)
     }
 
-    fn of(case: Case) -> Self {
+    /// Keepers wait before they do anything.
+    fn recording() -> Self {
+        Self::of(project(), Stage::Recording)
+    }
+
+    fn of(case: Case, stage: Stage) -> Self {
         let held = Self {
             gate: case.root().join("gate"),
             case,
         };
-        held.build_second();
+        held.build_second(stage);
         held
     }
 
-    fn build_second(&self) {
+    fn build_second(&self, stage: Stage) {
         let case = &self.case;
         let preload = Preload::compile(case.root());
         case.edit("src/main.rs", "first", "second");
         let mut command = case.cargo_command(Mode::Cached, &["build", "-j1"]);
-        preload.hold_keepers(&mut command, &self.gate);
+        preload.hold_keepers(&mut command, &self.gate, stage);
         // Its output is a pipe: this returns when nobody can write to it any more.
         let output = command.output().expect("cargo should start");
         assert!(output.status.success(), "{output:?}");
@@ -114,7 +120,7 @@ fn nor_is_it_waited_for_after_outputs_came_from_the_cache() {
     let case = project();
     case.wipe();
     case.cargo(&["build"]).ok().compiles(&[]);
-    let held = Held::of(case);
+    let held = Held::of(case, Stage::Storing);
     held.let_go();
     compare(&held.case, &["build"]).ok().compiles(&[]);
 }
@@ -197,11 +203,86 @@ fn a_source_that_is_edited_meanwhile_belongs_to_the_next_one() {
 }
 
 #[test]
-fn the_target_directory_may_be_gone_by_then() {
-    let held = Held::new();
+fn a_source_that_is_edited_before_it_was_recorded_is_not_what_was_compiled() {
+    let held = Held::recording();
+    let case = &held.case;
+    case.edit("src/main.rs", "second", "third");
+    held.let_go();
+    assert_eq!(held.counter("not_stored.changed"), 1);
+    compare_in_place(case, &["build"]).0.ok();
+    assert_eq!(case.printed("debug/app"), "third");
+    case.edit("src/main.rs", "third", "second");
+    compare(case, &["build"]).ok().compiles(&["app"]);
+    assert_eq!(case.printed("debug/app"), "second");
+}
+
+#[test]
+fn what_appears_before_inputs_were_recorded_was_not_looked_for_in_vain() {
+    let case = project();
+    case.write(
+        "src/main.rs",
+        "mod part; fn main() { part::tell(\"first\"); }",
+    )
+    .write(
+        "src/part.rs",
+        "pub fn tell(what: &str) { println!(\"{what}\"); }",
+    );
+    case.cargo(&["build"]).ok().compiles(&["app"]);
+    let held = Held::of(case, Stage::Recording);
+    let case = &held.case;
+    // With it there, the compiler could not tell which of them is meant.
+    case.write("src/part/mod.rs", "");
+    held.let_go();
+    assert_eq!(held.counter("not_stored.changed"), 1);
+    compare(case, &["build"]);
+    case.remove("src/part/mod.rs");
+    compare(case, &["build"]).ok().compiles(&["app"]);
+}
+
+#[test]
+fn a_source_that_is_gone_before_it_was_recorded_is_not_stored() {
+    let held = Held::recording();
+    let case = &held.case;
+    case.remove("src/main.rs");
+    held.let_go();
+    assert_eq!(held.counter("not_stored.changed"), 1);
+    case.write("src/main.rs", "fn main() { println!(\"second\"); }");
+    compare(case, &["build"]).ok().compiles(&["app"]);
+}
+
+#[test]
+fn a_program_that_is_made_anew_before_it_was_recorded_is_stored_as_it_was() {
+    let held = Held::recording();
+    let case = &held.case;
+    case.edit("src/main.rs", "second", "third");
+    let command = case.cargo_command(Mode::Cached, &["build"]).output();
+    assert!(command.is_ok_and(|output| output.status.success()));
+    held.let_go();
+    compare(case, &["build"]).ok().compiles(&[]);
+    assert_eq!(case.printed("debug/app"), "third");
+    case.edit("src/main.rs", "third", "second");
+    compare(case, &["build"]).ok();
+    assert_eq!(case.printed("debug/app"), "second");
+}
+
+#[test]
+fn who_wants_the_same_before_it_was_recorded_may_make_it_too() {
+    let held = Held::recording();
     held.case.wipe();
+    let command = held.case.cargo_command(Mode::Cached, &["build"]).output();
+    assert!(command.is_ok_and(|output| output.status.success()));
+    assert_eq!(held.case.printed("debug/app"), "second");
     held.let_go();
     compare(&held.case, &["build"]).ok().compiles(&[]);
+}
+
+#[test]
+fn the_target_directory_may_be_gone_by_then() {
+    for held in [Held::new(), Held::recording()] {
+        held.case.wipe();
+        held.let_go();
+        compare(&held.case, &["build"]).ok().compiles(&[]);
+    }
 }
 
 #[test]
@@ -234,7 +315,12 @@ fn who_wants_something_else_does_not_wait() {
 
 #[test]
 fn one_that_is_killed_leaves_nothing() {
-    let held = Held::new();
+    for held in [Held::new(), Held::recording()] {
+        kill_keeper(&held);
+    }
+}
+
+fn kill_keeper(held: &Held) {
     let case = &held.case;
     let misses = held.counter("miss");
     let killed = Command::new("kill")
@@ -257,7 +343,7 @@ fn it_can_be_turned_off() {
     let preload = Preload::compile(case.root());
     case.edit("src/main.rs", "first", "second");
     let mut command = case.cargo_command(Mode::Cached, &["build"]);
-    preload.hold_keepers(&mut command, &case.root().join("gate"));
+    preload.hold_keepers(&mut command, &case.root().join("gate"), Stage::Recording);
     let output = command.output().expect("cargo should start");
     assert!(output.status.success(), "{output:?}");
     let store = Store::new(case.cache(), true);

@@ -122,18 +122,19 @@ pub(crate) struct Ran {
 
 /// What is left to do when a process has ended.
 pub(crate) trait Rest {
-    /// Prepares for being done later, while the build goes on and its files change, and says what is known
-    /// of the inputs; `None` if it has to be done at once.
-    fn defer(&mut self) -> Option<&[Input]> {
-        None
+    /// Prepares for being done later, while the build goes on and its files change; `false` if it has to be
+    /// done at once.
+    fn defer(&mut self) -> bool {
+        false
     }
 
-    fn finish(self: Box<Self>) -> Result<Kept, Refusal>;
+    /// Records inputs, says what they are while it goes on (`known`), and puts outputs into the store.
+    fn finish(self: Box<Self>, known: &mut dyn FnMut(&[Input])) -> Result<Kept, Refusal>;
 }
 
 /// Something that has to be done at once.
 impl<F: FnOnce() -> Result<Kept, Refusal>> Rest for F {
-    fn finish(self: Box<Self>) -> Result<Kept, Refusal> {
+    fn finish(self: Box<Self>, _known: &mut dyn FnMut(&[Input])) -> Result<Kept, Refusal> {
         self()
     }
 }

@@ -18,7 +18,7 @@ pub(crate) use crates::{bin_manifest, lib_manifest, macro_manifest, manifest};
 pub(crate) use direct::Direct;
 pub(crate) use native::{archive, object};
 pub(crate) use outcome::Outcome;
-pub(crate) use preload::{Errno, Fault, Preload};
+pub(crate) use preload::{Errno, Fault, Preload, Stage};
 pub(crate) use snapshot::tree_contains;
 pub(crate) use toolchain::{Toolchain, quote, write_script};
 

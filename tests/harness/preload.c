@@ -8,6 +8,7 @@
 //   FAULT_REPORT  a file to which "<operations so far> <operations failed>\n" is appended at the end
 //   CLOCK_SHIFT   seconds to add to the time of day
 //   KEEPER_GATE   a process that leaves its session waits until this file is there
+//   KEEPER_STAGE  where it waits: "recording", before anything else, or "storing", when it has said what the inputs are
 //
 // Operations are calls that name a path or a descriptor of a file; pipes, sockets and what the
 // program was started with do not count.
@@ -31,6 +32,7 @@
 
 static int active, error, sticky;
 static long at, shift;
+static int is_detached, waits_late;
 static char report[4096], gate[4096];
 static atomic_long operations, failures;
 static atomic_char files[FDS];
@@ -50,8 +52,10 @@ __attribute__((constructor)) static void start(void) {
   if (path) snprintf(report, sizeof report, "%s", path);
   path = getenv("KEEPER_GATE");
   if (path) snprintf(gate, sizeof gate, "%s", path);
+  path = getenv("KEEPER_STAGE");
+  waits_late = path && strcmp(path, "storing") == 0;
   const char *names[] = {"FAULT_AT",    "FAULT_ERRNO", "FAULT_STICKY", "FAULT_REPORT",
-                         "CLOCK_SHIFT", "KEEPER_GATE", "LD_PRELOAD"};
+                         "CLOCK_SHIFT", "KEEPER_GATE", "KEEPER_STAGE", "LD_PRELOAD"};
   for (size_t i = 0; i < sizeof names / sizeof *names; i++) unsetenv(names[i]);
   active = 1;
 }
@@ -65,11 +69,25 @@ __attribute__((destructor)) static void end(void) {
   fclose(file);
 }
 
+static void wait_at_gate(void) {
+  while (active && *gate && syscall(SYS_faccessat, AT_FDCWD, gate, F_OK) != 0) usleep(1000);
+}
+
 pid_t setsid(void) {
   pid_t (*next)(void) = (pid_t (*)(void))dlsym(RTLD_NEXT, "setsid");
   pid_t session = next();
-  while (active && *gate && syscall(SYS_faccessat, AT_FDCWD, gate, F_OK) != 0) usleep(1000);
+  is_detached = 1;
+  if (!waits_late) wait_at_gate();
   return session;
+}
+
+// What a keeper says of itself is in a file of its own.
+static int tells(int fd) {
+  char link[64], path[4096];
+  snprintf(link, sizeof link, "/proc/self/fd/%d", fd);
+  ssize_t length = readlink(link, path, sizeof path - 1);
+  path[length < 0 ? 0 : length] = 0;
+  return strstr(path, "/running/keeper-") != NULL;
 }
 
 static int fails(void) {
@@ -144,7 +162,13 @@ FD(ssize_t, write, (int fd, const void *from, size_t n), (fd, from, n), fd)
 FD(ssize_t, readv, (int fd, const struct iovec *to, int n), (fd, to, n), fd)
 FD(ssize_t, writev, (int fd, const struct iovec *from, int n), (fd, from, n), fd)
 FD(ssize_t, pread64, (int fd, void *to, size_t n, off64_t at), (fd, to, n, at), fd)
-FD(ssize_t, pwrite64, (int fd, const void *from, size_t n, off64_t at), (fd, from, n, at), fd)
+ssize_t pwrite64(int fd, const void *from, size_t n, off64_t at) {
+  if (fails_on(fd)) return -1;
+  ssize_t (*next)(int, const void *, size_t, off64_t) = dlsym(RTLD_NEXT, "pwrite64");
+  ssize_t written = next(fd, from, n, at);
+  if (is_detached && waits_late && at != 0 && tells(fd)) wait_at_gate();
+  return written;
+}
 FD(ssize_t, copy_file_range, (int from, off64_t *a, int to, off64_t *b, size_t n, unsigned flags),
    (from, a, to, b, n, flags), from)
 FD(int, ftruncate64, (int fd, off64_t size), (fd, size), fd)

@@ -75,10 +75,16 @@ impl Preload {
         &self,
         command: &'a mut Command,
         gate: &Path,
+        stage: Stage,
     ) -> &'a mut Command {
+        let stage = match stage {
+            Stage::Recording => "recording",
+            Stage::Storing => "storing",
+        };
         command
             .env("LD_PRELOAD", &self.library)
             .env("KEEPER_GATE", gate)
+            .env("KEEPER_STAGE", stage)
     }
 
     /// Whether the last command went so far as to meet its fault. One that has become the
@@ -87,4 +93,13 @@ impl Preload {
         let report = std::fs::read_to_string(&self.report).unwrap_or_default();
         !report.lines().all(|line| line.ends_with(" 0")) || report.is_empty()
     }
+}
+
+/// What a process is about to do that keeps something.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Stage {
+    /// To find out what the inputs are.
+    Recording,
+    /// To store outputs, when it has said what the inputs are.
+    Storing,
 }

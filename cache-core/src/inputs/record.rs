@@ -4,7 +4,8 @@
 //! it was first opened; otherwise the process may have read something else than what is
 //! hashed, and nothing is stored. A file whose last change was within a tick of the
 //! kernel's clock before it was opened could have been changed once more without showing
-//! it, and is treated the same way.
+//! it, and is treated the same way. Some files are read once more, for names and words; so all are looked at
+//! again when that is done ([`Recorder::settled`]).
 //!
 //! Values of variables that name places are the business of [`places`](super::places).
 
@@ -29,7 +30,7 @@ use crate::inputs::sort::{Code, Seen, Summary, Use};
 use crate::os::fs;
 use crate::os::stamp::Stamp;
 use crate::outcome::{NotStored, Refusal};
-use crate::roots::Root;
+use crate::roots::{Root, RootedPath};
 use crate::scene::Scene;
 
 /// What recording needs to know.
@@ -186,13 +187,7 @@ impl Recorder<'_> {
         let racy = seen.racy && path.root != Some(Root::Target);
         match found.file_type {
             FileType::File => {
-                // Cargo links outputs under a second name at any time, which changes
-                // the change time and nothing else.
-                let same = match path.root {
-                    Some(Root::Target) => now.same_content(&found),
-                    _ => now == found,
-                };
-                if !same || racy {
+                if !is_as_found(&path, &now, &found) || racy {
                     return Err(NotStored::Changed.at(&seen.path));
                 }
                 Ok(Some(self.file(&seen.path, &now)?))
@@ -209,6 +204,21 @@ impl Recorder<'_> {
             // Its content is not a thing that can be compared.
             FileType::Other | FileType::Link => Err(NotStored::Unreadable.at(&seen.path)),
         }
+    }
+
+    /// Whether all files that were read still look as they did, at the end of recording.
+    pub(crate) fn settled(&self, summary: &Summary) -> Result<(), Refusal> {
+        for seen in summary.seen.iter().filter(|seen| seen.usage == Use::Read) {
+            let Some(found) = seen.found.filter(|found| found.file_type == FileType::File) else {
+                continue;
+            };
+            let path = self.scene.roots.relativize(&seen.path);
+            let is_same = |now| is_as_found(&path, &now, &found);
+            if !self.produced.contains(&seen.path) && !Stamp::of(&seen.path).is_some_and(is_same) {
+                return Err(NotStored::Changed.at(&seen.path));
+            }
+        }
+        Ok(())
     }
 
     fn was_made(&self, path: &Path) -> bool {
@@ -349,6 +359,16 @@ impl Recorder<'_> {
         let mut dirs = search::directories(self.scene.env, self.scene.cwd);
         let sought = dirs.any(|dir| Some(dir.as_path()) == path.parent());
         sought.then_some(Input::NoProgram { name: named })
+    }
+}
+
+/// Whether a file looks as it did when it was found.
+fn is_as_found(path: &RootedPath, now: &Stamp, found: &Stamp) -> bool {
+    // Cargo links outputs under a second name at any time, which changes
+    // the change time and nothing else.
+    match path.root {
+        Some(Root::Target) => now.same_content(found),
+        _ => now == found,
     }
 }
 

@@ -1,20 +1,24 @@
 //! Keeping later: what an edit produced is stored while the build goes on.
 //!
 //! Somebody who edits waits for each compilation, and most of what they produce is never asked for again. So
-//! where a unit [is an edit](crate::unit::Unit::is_edit), only what the moment alone can tell is recorded at
-//! once: inputs, which must look as they did when they were read, and facts. Then this process splits
-//! ([`detach`]): one goes on with the build, the other one copies the outputs into the
+//! where a unit [is an edit](crate::unit::Unit::is_edit), only what the moment alone can tell is noted at
+//! once: what outputs are, which are held open, and facts about the process. Then this process splits
+//! ([`detach`]): one goes on with the build, the other one records the inputs, copies the outputs into the
 //! store, from files that were opened before, and reports what came of it.
+//!
+//! Inputs can be recorded later because the observation says how each of them looked when it was
+//! opened ([`record`](crate::inputs::record)).
 //!
 //! | what can go wrong | what comes of it |
 //! |---|---|
+//! | an input changes, appears or goes meanwhile | it does not look as it did: not stored |
 //! | an output is written to meanwhile | that is [heard of](crate::outputs::watch): not stored |
 //! | another one gets its name | the one that was opened is stored, and nothing is remembered under the name |
 //! | the next edit is compiled before this one is stored | both are stored, by a process each |
 //! | many at once | there are few places ([`keepers`](crate::store)); without one it is stored at once |
 //! | killed, the machine ends, the disk is full, the target directory is gone | not stored, as after any other writer that was killed |
 //! | a panic | not stored; the detached process ends there |
-//! | somebody asks for what is not stored yet | who has the same inputs waits for it, up to `PATIENCE`; commands that show or change the store wait |
+//! | somebody asks for what is not stored yet | who has the same inputs waits for it, up to `PATIENCE`, and up to `RECORDING` for what they are; commands that show or change the store wait |
 //! | something reads from a pipe until it is closed, or waits for a token of the jobserver | the detached process has none of them |
 //! | messages about it are wanted on standard error | it is stored at once |
 //!
@@ -40,6 +44,9 @@ use super::Call;
 /// For how long to wait for one who stores something.
 const PATIENCE: Duration = Duration::from_secs(5);
 
+/// For how long to wait until one says what it stores: most often that is something else.
+const RECORDING: Duration = Duration::from_millis(250);
+
 /// What has become of keeping.
 pub(super) enum Keeping {
     /// It is done.
@@ -58,9 +65,11 @@ impl Call<'_> {
 
     /// A place for keeping the rest later, if that is possible.
     pub(super) fn place_for(&self, rest: &mut dyn Rest) -> Option<Place> {
-        let inputs = rest.defer()?;
+        if !rest.defer() {
+            return None;
+        }
         let place = self.engine.store.place_for_keeper()?;
-        place.tell(self.unit.scene().key, inputs);
+        place.tell_key(self.unit.scene().key);
         Some(place)
     }
 
@@ -69,7 +78,7 @@ impl Call<'_> {
         &self,
         place: Place,
         reason: &MissReason,
-        keep: impl FnOnce() -> Result<(), Refusal>,
+        keep: impl FnOnce(Option<&Place>) -> Result<(), Refusal>,
     ) -> Result<Keeping, Refusal> {
         // Who asked for the unit is not the parent of the other process.
         Caller::known();
@@ -79,21 +88,30 @@ impl Call<'_> {
                 Ok(Keeping::Later)
             }
             Ok(Side::Detached) => detach::end_with(|| self.keep_detached(place, reason, keep)),
-            Err(_) => keep().map(|()| Keeping::Done),
+            Err(_) => keep(None).map(|()| Keeping::Done),
         }
     }
 
     /// Waits for a process that is about to store what would be made here, if there is one.
     pub(super) fn await_keeper(&self) -> bool {
-        let keepers = self.engine.store.keepers_of(self.unit.scene().key);
-        keepers.into_iter().any(|(keeper, manifest)| {
-            let holds = self.in_world(|world| {
-                let mut checker = Checker::new(world, &manifest);
-                manifest.sets().iter().any(|set| checker.check(set).is_ok())
-            });
+        let key = self.unit.scene().key;
+        let keepers = self.engine.store.keepers_of(key);
+        keepers.into_iter().any(|keeper| {
             let begun = Instant::now();
-            let is_done = holds && keeper.wait(begun + PATIENCE);
-            self.has_waited(holds.then_some(begun));
+            let inputs = keeper.inputs_for(key, begun + RECORDING);
+            let holds = inputs.map(|inputs| {
+                self.in_world(|world| {
+                    let mut checker = Checker::new(world, &inputs);
+                    inputs.sets().iter().any(|set| checker.check(set).is_ok())
+                })
+            });
+            let is_done = match holds {
+                Some(true) => keeper.wait(begun + PATIENCE),
+                Some(false) => false,
+                // It may have ended meanwhile.
+                None => keeper.wait(begun),
+            };
+            self.has_waited(is_done.then_some(begun));
             is_done
         })
     }
@@ -102,11 +120,11 @@ impl Call<'_> {
         &self,
         place: Place,
         reason: &MissReason,
-        keep: impl FnOnce() -> Result<(), Refusal>,
+        keep: impl FnOnce(Option<&Place>) -> Result<(), Refusal>,
     ) {
         // The build goes on now, whenever this is done.
         self.ended.set(Some(SystemTime::now()));
-        let not_stored = keep().err();
+        let not_stored = keep(Some(&place)).err();
         let (engine, config) = (self.engine, self.request.config);
         engine.report_miss(self, reason, not_stored.as_ref());
         if not_stored.is_none() {

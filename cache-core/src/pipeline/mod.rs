@@ -28,6 +28,7 @@ use crate::ahead;
 use crate::formats::digest::ResultKey;
 use crate::formats::manifest::InputManifest;
 use crate::inputs::check::World;
+use crate::inputs::input::Input;
 use crate::kinds;
 use crate::os::proc;
 use crate::outcome::{MissReason, Outcome, Refusal};
@@ -35,7 +36,7 @@ use crate::outputs::result::CompileResult;
 use crate::request::Request;
 use crate::run::{Sink, Status};
 use crate::store::stats::Events;
-use crate::store::{Store, Turn};
+use crate::store::{Place, Store, Turn};
 use crate::unit::{Kept, Ran, Unit};
 
 use defer::Keeping;
@@ -325,10 +326,17 @@ impl Call<'_> {
             } else {
                 None
             };
-            let finish = || self.put(ran, rest.finish()?, is_for_others);
+            let finish = |place: Option<&Place>| {
+                let mut known = |inputs: &[Input]| {
+                    if let Some(place) = place {
+                        place.tell(self.unit.scene().key, inputs);
+                    }
+                };
+                self.put(ran, rest.finish(&mut known)?, is_for_others)
+            };
             match place {
                 Some(place) => self.keep_later(place, reason, finish),
-                None => finish().map(|()| Keeping::Done),
+                None => finish(None).map(|()| Keeping::Done),
             }
         };
         let ended = self

@@ -3,7 +3,7 @@
 //! ```text
 //! <dir>/v1/running/keeper-<n>      locked by a keeper; removed when it is done
 //! file = manifest key: 32 bytes
-//!        an input manifest with one set: what is known of the inputs
+//!        an input manifest with one set, once the inputs are known
 //! ```
 //! Whoever is about to make the same, with the same inputs, waits for a keeper instead.
 //!
@@ -51,13 +51,18 @@ impl Place {
         let _ = ManuallyDrop::new(self);
     }
 
-    /// Says what is being kept. That it cannot is no harm: nobody waits then.
+    /// Says for which key something is being kept. That it cannot is no harm: nobody waits then.
+    pub(crate) fn tell_key(&self, key: ManifestKey) {
+        let _ = self.lock.set_len(0);
+        let _ = self.lock.write_all_at(key.0.as_bytes(), 0);
+    }
+
+    /// Says what its inputs are.
     pub(crate) fn tell(&self, key: ManifestKey, inputs: &[Input]) {
         let mut manifest = InputManifest::default();
         manifest.add(inputs.to_vec(), result_key(key, inputs));
-        let told = [key.0.as_bytes(), &*manifest.encode().unwrap_or_default()].concat();
-        let _ = self.lock.set_len(0);
-        let _ = self.lock.write_all_at(&told, 0);
+        let told = manifest.encode().unwrap_or_default();
+        let _ = self.lock.write_all_at(&told, key.0.as_bytes().len() as u64);
     }
 }
 
@@ -79,12 +84,28 @@ impl Keeper {
         }
     }
 
-    /// What it keeps for a key.
-    fn inputs_for(&self, key: ManifestKey) -> Option<InputManifest> {
+    /// The inputs of what it keeps for a key, once it says what they are; `None` if it has ended, or the time
+    /// is over.
+    pub(crate) fn inputs_for(&self, key: ManifestKey, until: Instant) -> Option<InputManifest> {
+        loop {
+            // What is half written is no manifest.
+            let told = self.told_for(key)?;
+            if let Ok(inputs) = InputManifest::decode(&told) {
+                return Some(inputs);
+            }
+            let now = Instant::now();
+            if now >= until || self.wait(now + PAUSE) {
+                return None;
+            }
+        }
+    }
+
+    /// What it says after a key, if it keeps something for that.
+    fn told_for(&self, key: ManifestKey) -> Option<Vec<u8>> {
         let mut told = vec![0; self.0.metadata().ok()?.len().min(LONGEST).try_into().ok()?];
         self.0.read_exact_at(&mut told, 0).ok()?;
-        let manifest = told.strip_prefix(key.0.as_bytes().as_slice())?;
-        InputManifest::decode(manifest).ok()
+        let inputs = told.strip_prefix(key.0.as_bytes().as_slice())?;
+        Some(inputs.to_vec())
     }
 }
 
@@ -113,14 +134,11 @@ impl Store {
         self.keepers().iter().all(|keeper| keeper.wait(until))
     }
 
-    /// The keepers that store something for a key, with what is known of its inputs.
-    pub(crate) fn keepers_of(&self, key: ManifestKey) -> Vec<(Keeper, InputManifest)> {
-        let keepers = self.keepers().into_iter();
-        let known = keepers.filter_map(|keeper| {
-            let inputs = keeper.inputs_for(key)?;
-            Some((keeper, inputs))
-        });
-        known.collect()
+    /// The keepers that store something for a key.
+    pub(crate) fn keepers_of(&self, key: ManifestKey) -> Vec<Keeper> {
+        let mut keepers = self.keepers();
+        keepers.retain(|keeper| keeper.told_for(key).is_some());
+        keepers
     }
 
     fn keepers(&self) -> Vec<Keeper> {
@@ -168,15 +186,33 @@ mod tests {
         let input = Input::NoProgram {
             name: b"cc".to_vec(),
         };
-        place.tell(key, std::slice::from_ref(&input));
-        let [(keeper, manifest)] = &store.keepers_of(key)[..] else {
+        place.tell_key(key);
+        let [keeper] = &store.keepers_of(key)[..] else {
             panic!("one keeper");
         };
-        assert_eq!(manifest.inputs(), [input]);
+        let now = Instant::now;
+        assert_eq!(keeper.inputs_for(key, now()), None);
+        place.tell(key, std::slice::from_ref(&input));
+        let told = keeper.inputs_for(key, now()).unwrap();
+        assert_eq!(told.inputs(), [input]);
+        assert_eq!(keeper.inputs_for(other, now()), None);
         assert!(store.keepers_of(other).is_empty());
-        assert!(!keeper.wait(Instant::now()));
+        assert!(!keeper.wait(now()));
         drop(place);
-        assert!(keeper.wait(Instant::now()));
+        assert!(keeper.wait(now()));
+    }
+
+    #[test]
+    fn one_that_ends_before_it_says_what_it_keeps_is_not_waited_for() {
+        let dir = tempfile::tempdir().unwrap();
+        let store = Store::new(dir.path(), false);
+        let place = store.place_for_keeper().unwrap();
+        let key = ManifestKey(Digest::of(b"key"));
+        place.tell_key(key);
+        let keepers = store.keepers_of(key);
+        drop(place);
+        let hour = Instant::now() + Duration::from_secs(3600);
+        assert_eq!(keepers[0].inputs_for(key, hour), None);
     }
 
     #[test]

@@ -2,9 +2,9 @@
 //!
 //! Everything here happens after the compiler has ended well and the build has gone on;
 //! whatever goes wrong only means that nothing is stored. It comes in two steps. What only the
-//! moment can tell is [recorded](Compilation::record) at once: inputs, and facts of the machine.
-//! What takes time is the outputs' contents, which are copied from files that are held open, and
-//! that may be later ([`Recorded`]).
+//! moment can tell is [noted](Compilation::note) at once: which files are outputs, which are held open, and facts
+//! of the machine and of this process. What takes time is finding out what the inputs are and copying the outputs,
+//! and that may be later ([`Ended`]).
 
 use std::path::{Path, PathBuf};
 
@@ -36,9 +36,24 @@ use super::record::{CompilerRecorder, minded_by_macros};
 use super::unit::{Compilation, dep_info_tells_all};
 use super::{capture, messages, remap};
 
-/// What a compilation has come to, but for the contents of its outputs.
-pub(super) struct Recorded<'a> {
+/// A compilation that has ended: what only the moment could tell.
+pub(super) struct Ended<'a> {
     unit: &'a Compilation<'a>,
+    ran: &'a Ran,
+    dep_info: DepInfo,
+    /// What it was seen to do, if it was watched.
+    summary: Option<Summary>,
+    /// What it produced, and dep-info that nobody else asked for.
+    produced: Vec<PathBuf>,
+    /// The outputs among that.
+    outputs: Vec<Pinned>,
+    watch: Option<Watch>,
+    /// Inputs that follow from what was printed, and facts.
+    said: Vec<Input>,
+}
+
+/// What a compilation has used, and said.
+struct Recorded {
     inputs: Vec<Input>,
     /// Inputs that follow from what was printed and asked.
     said: Vec<Input>,
@@ -46,22 +61,21 @@ pub(super) struct Recorded<'a> {
     bound: Vec<Root>,
     /// Variables that its sources only include files by.
     included: Vec<Vec<u8>>,
-    outputs: Vec<Pinned>,
-    watch: Option<Watch>,
     stdout: Template,
     stderr: Template,
 }
 
-impl Rest for Recorded<'_> {
-    /// Nothing is left to be read but outputs; they are held open, and who writes to them is heard of.
-    fn defer(&mut self) -> Option<&[Input]> {
-        self.watch = Some(capture::watch(&self.outputs)?);
-        Some(&self.inputs)
+impl Rest for Ended<'_> {
+    /// Outputs are held open, and who writes to them is heard of.
+    fn defer(&mut self) -> bool {
+        self.watch = capture::watch(&self.outputs);
+        self.watch.is_some()
     }
 
-    /// Captures and stores the outputs.
-    fn finish(self: Box<Self>) -> Result<Kept, Refusal> {
-        let scene = &self.unit.scene;
+    fn finish(mut self: Box<Self>, known: &mut dyn FnMut(&[Input])) -> Result<Kept, Refusal> {
+        let recorded = self.record()?;
+        known(&recorded.inputs);
+        let (unit, scene) = (self.unit, &self.unit.scene);
         let captured = capture::capture(
             self.outputs,
             self.watch.as_ref(),
@@ -69,48 +83,111 @@ impl Rest for Recorded<'_> {
             scene.store,
             &scene.memo,
         )?;
-        self.unit.note_included(&captured.outputs, &self.included)?;
-        let mut bound = self.unit.contained(&captured.contained);
-        bound.extend(self.bound);
-        let mut inputs = self.inputs;
+        unit.note_included(&captured.outputs, &recorded.included)?;
+        let mut bound = unit.contained(&captured.contained);
+        bound.extend(recorded.bound);
+        let mut inputs = recorded.inputs;
         for binding in places::bindings(&scene.roots, &bound, &inputs) {
             if !inputs.contains(&binding) {
                 inputs.insert(0, binding);
             }
         }
-        inputs.extend(self.said);
+        inputs.extend(recorded.said);
         Ok(Kept {
-            toolchain: self.unit.toolchain.digest,
+            toolchain: unit.toolchain.digest,
             inputs,
             outputs: captured.outputs,
-            included: self.included,
-            stdout: self.stdout,
-            stderr: self.stderr,
+            included: recorded.included,
+            stdout: recorded.stdout,
+            stderr: recorded.stderr,
             stored: captured.size,
         })
     }
 }
 
-impl Compilation<'_> {
-    /// Records the outcome of a successful run. `extra` is where dep-info was written that the
-    /// invocation did not ask for.
-    pub(super) fn record(&self, ran: &Ran, extra: Option<&Path>) -> Result<Recorded<'_>, Refusal> {
-        let scene = &self.scene;
-        let places = self.places();
-        let told = announced(ran);
-        let dep_info = self.dep_info(&told, extra)?;
-        let mut summary = self.summary(ran)?;
-        let minds = match &summary {
+impl Ended<'_> {
+    /// Records inputs.
+    fn record(&mut self) -> Result<Recorded, Refusal> {
+        let (unit, ran, dep_info) = (self.unit, self.ran, &self.dep_info);
+        let scene = &unit.scene;
+        let minds = match &self.summary {
             Some(summary) => minded_by_macros(summary, scene)?,
             None => Minds::default(),
         };
         // Looks of macros cannot be told from the compiler's.
-        if let Some(summary) = &mut summary
+        if let Some(summary) = &mut self.summary
             && !minds.any(Minds::PERMISSIONS)
         {
             let sources = dep_info.sources.iter().map(|path| scene.cwd.join(path));
             inputs::forget_own_looks(summary, &sources.collect::<Vec<_>>());
         }
+        let summary = self.summary.as_ref();
+        let nothing = FxHashSet::default();
+        let base = Recorder {
+            scene,
+            started: ran.started,
+            produced: &self.produced,
+            made: summary.map_or(&nothing, |summary| &summary.made),
+            in_key: &|_| false,
+        };
+        let recorder = CompilerRecorder {
+            base,
+            invocation: &unit.invocation,
+        };
+        let inputs = match summary {
+            Some(summary) => recorder.observed(summary, dep_info, minds)?,
+            None => recorder.unobserved(dep_info)?,
+        };
+        let included = if self.produced.iter().any(|path| is_library(path)) {
+            recorder.included(dep_info)?
+        } else {
+            Vec::new()
+        };
+        let mut bound = Vec::new();
+        if summary.is_some_and(|summary| summary.asked_directory) {
+            bound.extend(scene.roots.relativize(scene.cwd).root);
+        }
+        bound.extend(remap::shown(
+            &unit.invocation,
+            scene.cwd,
+            &scene.roots,
+            unit.trim,
+            &dep_info.sources,
+        ));
+        let mut said = std::mem::take(&mut self.said);
+        if let Some(summary) = summary {
+            said.extend(asks::facts(None, &summary.executed, scene)?);
+        }
+        let stdout = scene.roots.template(&ran.stdout, Escaping::Raw);
+        let stderr = unit.message_template(&ran.stderr);
+        bound.extend(left_in_texts(
+            &self.outputs,
+            [&stdout, &stderr],
+            &scene.roots,
+        ));
+        Ok(Recorded {
+            inputs,
+            said,
+            bound,
+            included,
+            stdout,
+            stderr,
+        })
+    }
+}
+
+impl Compilation<'_> {
+    /// Notes what only the moment can tell of a successful run. `extra` is where dep-info was written that the
+    /// invocation did not ask for.
+    pub(super) fn note<'a>(
+        &'a self,
+        ran: &'a Ran,
+        extra: Option<&Path>,
+    ) -> Result<Ended<'a>, Refusal> {
+        let places = self.places();
+        let told = announced(ran);
+        let dep_info = self.dep_info(&told, extra)?;
+        let summary = self.summary(ran)?;
         if let Some(observation) = ran.run.observation.as_ref()
             && self.is_unit_of_cargo()
             && let Some(sessions) = self.sessions_of(observation)
@@ -136,62 +213,22 @@ impl Compilation<'_> {
                 return Err(NotStored::Incomplete.of(why));
             }
         }
-        // Dep-info of our own is written by the compiler too, and is nobody's input.
-        let ours = extra.map(Path::to_owned);
-        let produced: Vec<PathBuf> = outputs.iter().cloned().chain(ours).collect();
-        let nothing = FxHashSet::default();
-        let base = Recorder {
-            scene,
-            started: ran.started,
-            produced: &produced,
-            made: summary.as_ref().map_or(&nothing, |summary| &summary.made),
-            in_key: &|_| false,
-        };
-        let recorder = CompilerRecorder {
-            base,
-            invocation: &self.invocation,
-        };
-        let inputs = match &summary {
-            Some(summary) => recorder.observed(summary, &dep_info, minds)?,
-            None => recorder.unobserved(&dep_info)?,
-        };
-        let included = if outputs.iter().any(|path| is_library(path)) {
-            recorder.included(&dep_info)?
-        } else {
-            Vec::new()
-        };
-        let mut bound = Vec::new();
-        if summary.as_ref().is_some_and(|s| s.asked_directory) {
-            bound.extend(scene.roots.relativize(scene.cwd).root);
-        }
-        bound.extend(remap::shown(
-            &self.invocation,
-            scene.cwd,
-            &scene.roots,
-            self.trim,
-            &dep_info.sources,
-        ));
         let mut said = Vec::from_iter(self.message_inputs(ran));
         let facts = summary.iter().flat_map(|summary| &summary.facts);
         said.extend(facts.map(|fact| fact.input()));
-        if let Some(summary) = &summary {
-            said.extend(asks::facts(None, &summary.executed, scene)?);
-        }
         said.extend(self.descriptors(ran));
-        let stdout = scene.roots.template(&ran.stdout, Escaping::Raw);
-        let stderr = self.message_template(&ran.stderr);
-        let outputs = capture::pin(&places, &outputs, &scene.roots)?;
-        bound.extend(left_in_texts(&outputs, [&stdout, &stderr], &scene.roots));
-        Ok(Recorded {
+        let pinned = capture::pin(&places, &outputs, &self.scene.roots)?;
+        // Dep-info of our own is written by the compiler too, and is nobody's input.
+        let ours = extra.map(Path::to_owned);
+        Ok(Ended {
             unit: self,
-            inputs,
-            said,
-            bound,
-            included,
-            outputs,
+            ran,
+            dep_info,
+            summary,
+            produced: outputs.into_iter().chain(ours).collect(),
+            outputs: pinned,
             watch: None,
-            stdout,
-            stderr,
+            said,
         })
     }
 

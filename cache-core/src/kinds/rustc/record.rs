@@ -54,7 +54,9 @@ impl CompilerRecorder<'_> {
         if self.loads_asking_macro(summary)? {
             inputs.insert(self.told(Some(summary), dep_info)?);
         }
-        self.finish(inputs, dep_info, Some(summary))
+        let inputs = self.finish(inputs, dep_info, Some(summary))?;
+        self.base.settled(summary)?;
+        Ok(inputs)
     }
 
     /// Whether a macro was loaded that can ask for variables by names that it is told.

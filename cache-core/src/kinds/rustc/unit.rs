@@ -334,7 +334,7 @@ impl Unit for Compilation<'_> {
         process: &'a Process<'_>,
     ) -> Result<Box<dyn Rest + 'a>, Refusal> {
         let extra = process.extra.as_ref().map(TempFile::path);
-        Ok(Box::new(self.record(ran, extra)?))
+        Ok(Box::new(self.note(ran, extra)?))
     }
 
     /// Puts a launcher in the place of a build script whose runs are to be cached. If

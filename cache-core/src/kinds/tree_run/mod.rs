@@ -165,6 +165,7 @@ impl TreeRun<'_> {
         inputs.tell_as_they_are(&scene.roots);
         let modes = listing::modes(inputs.files().map(|(path, _)| path), &scene.roots);
         inputs.insert(Input::Modes { modes });
+        recorder.settled(&summary)?;
         let captured = tree::capture(&self.out_dir.path, &scene.roots, scene.store)?;
         let (stdout, in_stdout) = tree::open_roots(&ran.stdout, &scene.roots);
         let (stderr, in_stderr) = tree::open_roots(&ran.stderr, &scene.roots);
