@@ -1,6 +1,7 @@
 //! Taking events one after the other, and sorting them out.
 
 mod minded;
+mod processes;
 mod times;
 
 use std::collections::BTreeSet;
@@ -12,42 +13,18 @@ use rustc_hash::{FxHashMap, FxHashSet};
 
 use crate::inputs::input::FileType;
 use crate::inputs::kernel::{self, Fact, Told};
-use crate::inputs::modes;
 use crate::observe::{Access, Event, Observation, Permissions};
 
-use super::programs::{self, Tells, is_shared_library};
+use super::programs::{self, is_shared_library};
 use super::{Code, Program, Seen, Subject, Summary, Use};
 use crate::outcome::{NotStored, Refusal};
+use processes::{Process, Processes};
 use times::Times;
-
-#[derive(Clone, Copy, Debug, Default)]
-struct Process {
-    is_compiler: bool,
-    /// Whether it runs the executable that the unit is about.
-    is_script: bool,
-    /// Whether the compiler is this process or one of those that started it.
-    under_compiler: bool,
-    /// Whether the dynamic loader is still at work, before `main`.
-    loading: bool,
-    /// Whether it looks at the kind of file system only to walk directories faster.
-    walks: bool,
-    /// Whether it is the toolchain's cargo.
-    is_cargo: bool,
-    /// Whether it runs what it reads.
-    interprets: bool,
-    /// What it makes of the times of files.
-    tells: Option<Tells>,
-    /// Whether the code of the unit itself told it what to do.
-    is_told_by_unit: bool,
-    /// Whether it is known to mind no permissions.
-    is_indifferent: bool,
-}
 
 /// Takes events one after the other and sorts them out.
 pub(crate) struct Sorter<'a> {
     subject: &'a dyn Subject,
-    processes: FxHashMap<u32, Process>,
-    parents: FxHashMap<u32, u32>,
+    processes: Processes,
     positions: FxHashMap<Arc<Path>, usize>,
     /// What was written, by where it is.
     written: FxHashSet<Arc<Path>>,
@@ -58,16 +35,12 @@ pub(crate) struct Sorter<'a> {
     listed: FxHashSet<Arc<Path>>,
     /// The subject's answers for the paths met so far, by where these are in memory: one is met again and again.
     elsewhere: FxHashMap<usize, (Arc<Path>, bool)>,
-    /// Which programs run what they read.
-    interpreters: FxHashMap<Arc<Path>, bool>,
     /// Whether the compiler has opened a library of code that is not its own.
     loaded_macro: bool,
     /// The process whose `realpath` asked for the current directory just now.
     resolving: Option<u32>,
     /// What each process used last.
     before: FxHashMap<u32, Arc<Path>>,
-    /// The path that each process was executed by.
-    running: FxHashMap<u32, Arc<Path>>,
     /// Processes that have just moved a directory of their own away.
     moved: FxHashSet<u32>,
     times: Times,
@@ -86,19 +59,16 @@ impl<'a> Sorter<'a> {
         }
         Ok(Self {
             subject,
-            processes: FxHashMap::default(),
-            parents: observation.parents.iter().copied().collect(),
+            processes: Processes::new(&observation.parents, subject.starts_at_once()),
             positions: FxHashMap::default(),
             written: FxHashSet::default(),
             spelled: FxHashSet::default(),
             made_dirs: FxHashSet::default(),
             listed: FxHashSet::default(),
             elsewhere: FxHashMap::default(),
-            interpreters: FxHashMap::default(),
             loaded_macro: false,
             resolving: None,
             before: FxHashMap::default(),
-            running: FxHashMap::default(),
             moved: FxHashSet::default(),
             times: Times::default(),
             heard: &observation.heard,
@@ -114,7 +84,7 @@ impl<'a> Sorter<'a> {
         if is_loading && !self.heard.contains(&event.pid) {
             self.summary.unheard.insert(event.real.to_path_buf());
         }
-        let process = self.process(event.pid);
+        let process = self.processes.find(event.pid);
         self.note_resolving(event, process);
         let before = self.before.insert(event.pid, Arc::clone(&event.real));
         let is_look = event.access.is_stat();
@@ -124,7 +94,7 @@ impl<'a> Sorter<'a> {
         if kernel::owns(&event.real) {
             if event.access == Access::Read {
                 // The dynamic loader reads nothing there.
-                self.processes.entry(event.pid).or_default().loading = false;
+                self.processes.has_loaded(event.pid);
             }
             if self.is_foreign(process) && kernel::tells_identity(event) {
                 self.summary.facts.insert(Fact::Kernel);
@@ -132,7 +102,7 @@ impl<'a> Sorter<'a> {
             if self.asks_for_unit(process) && kernel::tells_user(event) {
                 self.summary.facts.insert(Fact::User);
             }
-            let is_observed = |pid| self.parents.contains_key(&pid);
+            let is_observed = |pid| self.processes.is_observed(pid);
             match kernel::told(event, is_observed, before.as_deref()) {
                 Told::Machine if self.is_foreign(process) => {
                     return Err(NotStored::Machine.at(&event.path));
@@ -247,33 +217,8 @@ impl<'a> Sorter<'a> {
 
     /// The same of a process that is about to run a program: it may be a copy of the compiler's.
     fn is_of_unit(&self, pid: u32, process: Process) -> bool {
-        let parent = self.parents.get(&pid);
-        let parent = parent.and_then(|parent| self.processes.get(parent));
+        let parent = self.processes.parent(pid);
         process.is_script || parent.is_some_and(|p| p.is_compiler && self.loaded_macro)
-    }
-
-    fn process(&mut self, pid: u32) -> Process {
-        if let Some(process) = self.processes.get(&pid) {
-            return *process;
-        }
-        // A process starts as a copy of its parent.
-        let parent = self.parents.get(&pid);
-        if let Some(running) = parent.and_then(|p| self.running.get(p)) {
-            self.running.insert(pid, Arc::clone(running));
-        }
-        let parent = parent.and_then(|p| self.processes.get(p));
-        let process = Process {
-            under_compiler: self.subject.starts_at_once()
-                || parent.is_some_and(|p| p.under_compiler),
-            is_script: parent.is_some_and(|p| p.is_script),
-            interprets: parent.is_some_and(|p| p.interprets),
-            tells: parent.and_then(|p| p.tells),
-            is_told_by_unit: parent.is_some_and(|p| p.is_told_by_unit),
-            is_indifferent: parent.is_some_and(|p| p.is_indifferent),
-            ..Process::default()
-        };
-        self.processes.insert(pid, process);
-        process
     }
 
     fn execute(&mut self, event: &Event, before: Process) {
@@ -293,27 +238,10 @@ impl<'a> Sorter<'a> {
             self.note(event, Use::Read, Code::Perhaps);
             return;
         }
-        self.running.insert(event.pid, Arc::clone(&event.path));
         let program = self.subject.program(&event.real);
-        let is_compiler = program == Program::Compiler;
-        self.summary.compiled |= is_compiler;
-        let process = Process {
-            is_compiler,
-            is_script: program == Program::Script,
-            under_compiler: before.under_compiler || is_compiler,
-            loading: true,
-            walks: programs::walks(&event.real),
-            is_cargo: program == Program::OfToolchain && programs::is_cargo(&event.real),
-            interprets: self.interprets(&event.real),
-            tells: programs::tells_times(&event.real),
-            is_told_by_unit: self.is_of_unit(event.pid, before),
-            is_indifferent: match program {
-                Program::Compiler | Program::Script => false,
-                Program::OfToolchain | Program::Ourselves => true,
-                Program::Foreign => modes::is_indifferent(&event.real),
-            },
-        };
-        self.processes.insert(event.pid, process);
+        self.summary.compiled |= program == Program::Compiler;
+        let is_told = self.is_of_unit(event.pid, before);
+        self.processes.executes(event, program, before, is_told);
         let code = match program {
             Program::Compiler | Program::Ourselves => return,
             Program::OfToolchain => Code::No,
@@ -326,15 +254,6 @@ impl<'a> Sorter<'a> {
             self.summary.own_code.push((event.real.to_path_buf(), code));
         }
         self.note(event, Use::Read, code);
-    }
-
-    fn interprets(&mut self, program: &Arc<Path>) -> bool {
-        if let Some(known) = self.interpreters.get(program) {
-            return *known;
-        }
-        let answer = programs::interprets(program);
-        self.interpreters.insert(Arc::clone(program), answer);
-        answer
     }
 
     /// Whether the process made, or may have made, what an event is about.
@@ -422,8 +341,8 @@ impl<'a> Sorter<'a> {
             }
             if !by_loader {
                 // What is read first after loading may be all there is: a shell's script.
+                self.processes.has_loaded(event.pid);
                 process.loading = false;
-                self.processes.insert(event.pid, process);
             }
         }
         if library && let Some(name) = event.path.file_name() {

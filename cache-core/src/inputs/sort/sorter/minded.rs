@@ -114,7 +114,7 @@ impl Sorter<'_> {
         let Some(found) = event.found.filter(|f| f.file_type != FileType::Link) else {
             return;
         };
-        let running = self.running.get(&event.pid);
+        let running = self.processes.running(event.pid);
         let running = running.filter(|_| found.file_type == FileType::Dir);
         let by = running.map(|path| path.to_path_buf());
         let look = Look {
