@@ -6,8 +6,8 @@ use core::sync::atomic::{AtomicBool, Ordering};
 
 use crate::libc::{self, bytes, returned};
 use crate::loader::{VARIABLE, VARIABLES};
-use crate::looks;
 use crate::next::{self, Next};
+use crate::observer;
 use crate::prefix_map::{self, Said};
 use crate::program::{LONGEST_PATH, Taker, Text, find, is_of_use};
 use crate::ring;
@@ -101,7 +101,7 @@ unsafe fn pass_on(file: Text, by_path: bool, given: Given, call: impl Fn(Given) 
     // SAFETY: the program's arguments.
     unsafe {
         let env = given.env;
-        if env.is_null() || looks::ring().is_none() || !IS_PASSED_ON.load(Ordering::Acquire) {
+        if env.is_null() || observer::ring().is_none() || !IS_PASSED_ON.load(Ordering::Acquire) {
             return call(given);
         }
         let (mut count, mut paths) = (0, Paths::None);
@@ -165,7 +165,7 @@ unsafe fn taker(file: Text, by_path: bool) -> Option<Taker> {
 unsafe fn with_options(file: Text, args: Texts, call: impl Fn(Texts) -> c_int) -> c_int {
     // SAFETY: the program's arguments, and options with zeroes at their ends.
     unsafe {
-        let Some(ring) = looks::ring().filter(|ring| ring.prefix_map.options().next().is_some())
+        let Some(ring) = observer::ring().filter(|ring| ring.prefix_map.options().next().is_some())
         else {
             return call(args);
         };
@@ -241,9 +241,9 @@ impl Paths {
         let (Self::At(place), false) = (self, taker.asks_for_rust) else {
             return None;
         };
-        let shorter = &looks::ring()?.shorter;
+        let shorter = &observer::ring()?.shorter;
         if !shorter.is_known() {
-            looks::tell(ring::SHORTEN);
+            observer::tell(ring::SHORTEN);
         }
         let (whole, rest) = shorter.get()?;
         // SAFETY: an entry of the environment.
@@ -263,7 +263,7 @@ unsafe fn execute(path: Text, given: Given) -> c_int {
         let call = [path as usize, given.args as usize, given.env as usize, 0, 0];
         // SAFETY: the program's call.
         let answer = unsafe { plain(sys::EXECVE, call) };
-        match looks::ring() {
+        match observer::ring() {
             Some(ring) if answer == sys::EINTR => ring.is_repeated(),
             _ => return returned(answer) as c_int,
         }

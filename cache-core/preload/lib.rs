@@ -55,6 +55,7 @@ mod loader;
 mod looks;
 mod names;
 mod next;
+mod observer;
 mod prefix_map;
 mod program;
 mod real_path;
@@ -96,7 +97,7 @@ unsafe extern "C" fn begin(_: c_int, _: *const *const c_char, environment: *mut 
         next::find();
         exec::hide(environment);
         if let Some(ring) = attach() {
-            looks::begin(ring);
+            observer::begin(ring);
             variables::begin(&*ring);
         }
     }
@@ -115,7 +116,7 @@ unsafe fn attach() -> Option<*mut Ring> {
         if sys::plain(sys::MPROTECT, [page, 4096, 5, 0, 0]) != 0 {
             return None;
         }
-        let fd = c_int::try_from(looks::tell(ring::ASK))
+        let fd = c_int::try_from(observer::tell(ring::ASK))
             .ok()
             .filter(|fd| *fd >= 0)?;
         let memory = sys::map(0, size_of::<Ring>(), sys::Map::Shared, fd);

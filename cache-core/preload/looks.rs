@@ -3,87 +3,16 @@
 
 use core::ffi::{c_char, c_int, c_uint, c_void};
 use core::ptr;
-use core::sync::atomic::{AtomicPtr, AtomicU32, Ordering};
 
 use crate::answers;
 use crate::libc::{self, Timespec, bytes, returned};
 use crate::next;
+use crate::observer;
 use crate::real_path::{name_of_open, real_path};
 use crate::ring::{self, Ring};
 use crate::sys::{self, HERE, plain, quietly, trusted};
-use crate::variables;
-
-static RING: AtomicPtr<Ring> = AtomicPtr::new(ptr::null_mut());
-
-/// The process that the observer knows of. A child of it has the same memory, or a copy.
-static KNOWN: AtomicU32 = AtomicU32::new(0);
-
-/// Which program this is, as a hash of the path that it was executed by. A copy of the process is the same.
-static PROGRAM: AtomicU32 = AtomicU32::new(0);
 
 pub(crate) const NOT_FOUND: isize = -2;
-
-/// From now on calls are noted.
-pub(crate) unsafe fn begin(ring: *mut Ring) {
-    /// `AT_EXECFN`.
-    const EXECUTED_BY: core::ffi::c_ulong = 31;
-    // SAFETY: the kernel gives a string, or nothing.
-    let path = unsafe {
-        let path = libc::getauxval(EXECUTED_BY) as *const c_char;
-        if path.is_null() {
-            &[]
-        } else {
-            bytes(path, 4096)
-        }
-    };
-    // FNV-1a.
-    let hash = path.iter().fold(0x811c_9dc5_u32, |hash, byte| {
-        (hash ^ u32::from(*byte)).wrapping_mul(0x0100_0193)
-    });
-    PROGRAM.store(hash, Ordering::Relaxed);
-    KNOWN.store(pid(), Ordering::Relaxed);
-    RING.store(ring, Ordering::Release);
-}
-
-/// From now on all calls are announced, and no others are made than the program's own: it may be about to forbid itself all that it
-/// does not need.
-fn end() {
-    variables::end();
-    RING.store(ptr::null_mut(), Ordering::Release);
-    sys::IS_RESTRICTED.store(true, Ordering::Release);
-}
-
-pub(crate) fn ring() -> Option<&'static Ring> {
-    // SAFETY: it stays mapped for as long as the process runs this program.
-    unsafe { RING.load(Ordering::Acquire).as_ref() }
-}
-
-/// Makes the announced call that means this to the observer.
-pub(crate) fn tell(meaning: c_int) -> isize {
-    // SAFETY: without a path, the call fails.
-    quietly(|| unsafe { plain(sys::FACCESSAT, [HERE, 0, meaning as usize, 0, 0]) })
-}
-
-fn pid() -> u32 {
-    // SAFETY: takes nothing.
-    unsafe { trusted(sys::GETPID, [0; 5]) as u32 }
-}
-
-/// This process, of which the observer knows.
-pub(crate) fn known() -> u32 {
-    let pid = pid();
-    if KNOWN.load(Ordering::Relaxed) != pid {
-        tell(ring::APPEAR);
-        KNOWN.store(pid, Ordering::Relaxed);
-    }
-    pid
-}
-
-/// This thread.
-pub(crate) fn thread() -> u32 {
-    // SAFETY: takes nothing.
-    unsafe { trusted(sys::GETTID, [0; 5]) as u32 }
-}
 
 /// A call that looks at a path.
 pub(crate) struct Look {
@@ -119,7 +48,7 @@ impl Look {
     /// Makes it, and notes it where it was not answered so before. `None`: it cannot be noted, or would wait
     /// for something, and was not made.
     pub(crate) unsafe fn fast(&self) -> Option<isize> {
-        let ring = ring()?;
+        let ring = observer::ring()?;
         if self.path.is_null() {
             return None;
         }
@@ -133,7 +62,7 @@ impl Look {
         let mut room = [0; ring::PATH];
         let path = spell(self.directory, path, &mut room)?;
         let rest = self.rest.map(|value| value as u64);
-        let program = PROGRAM.load(Ordering::Relaxed);
+        let program = observer::program();
         let kind = answers::kind(self.amounts_to as u32, rest, program);
         // SAFETY: the program's call.
         unsafe {
@@ -191,7 +120,7 @@ impl Look {
         path: &[u8],
         make: impl FnOnce() -> Option<isize>,
     ) -> Option<isize> {
-        let pid = known();
+        let pid = observer::known();
         let note = ring.take()?;
         // SAFETY: a note that was taken is this thread's alone.
         let call = unsafe { &mut *note.call.get() };
@@ -200,13 +129,13 @@ impl Look {
             return None;
         };
         spelled.copy_from_slice(path);
-        call.tid = thread();
+        call.tid = observer::thread();
         call.number = self.amounts_to as u32;
         call.pid = pid;
         call.length = path.len() as u32;
         call.at = now();
         let [c, d, e] = self.rest.map(|value| value as u64);
-        let program = PROGRAM.load(Ordering::Relaxed);
+        let program = observer::program();
         call.args = [HERE as u64, 0, c, d, e, program.into()];
         note.is_called();
         let answer = make();
@@ -311,7 +240,7 @@ unsafe fn open_any(directory: c_int, path: *const c_char, flags: c_int, mode: c_
             if let Some(answer) = look.fast() {
                 return returned(answer) as c_int;
             }
-        } else if ring().is_some() && writes_at_once(directory, path) {
+        } else if observer::ring().is_some() && writes_at_once(directory, path) {
             return returned(quietly(|| plain(look.number, look.args()))) as c_int;
         }
         if directory as isize == HERE as isize
@@ -406,7 +335,10 @@ unsafe fn stat_any(directory: c_int, path: Path, to: *mut c_void, flags: c_int) 
 
 unsafe fn is_of_descriptor(path: Path, flags: c_int) -> bool {
     // SAFETY: a string has a first byte.
-    flags & EMPTY_PATH != 0 && ring().is_some() && !path.is_null() && unsafe { *path == 0 }
+    flags & EMPTY_PATH != 0
+        && observer::ring().is_some()
+        && !path.is_null()
+        && unsafe { *path == 0 }
 }
 
 unsafe fn stat_open(fd: c_int, to: *mut c_void) -> c_int {
@@ -432,14 +364,14 @@ pub(crate) unsafe fn change(number: usize, args: [usize; 5]) -> c_int {
 /// Tells the observer that a call of this thread has come back which may have changed what paths lead to. As long as it
 /// does not know, nothing is taken to be as before.
 fn tell_done() {
-    let Some(ring) = ring().filter(|ring| !ring.answers.is_open()) else {
+    let Some(ring) = observer::ring().filter(|ring| !ring.answers.is_open()) else {
         return;
     };
-    let pid = known();
+    let pid = observer::known();
     if let Some(note) = ring.take_to_tell() {
         // SAFETY: a note that was taken is this thread's alone.
         let call = unsafe { &mut *note.call.get() };
-        (call.number, call.pid, call.tid) = (ring::DONE, pid, thread());
+        (call.number, call.pid, call.tid) = (ring::DONE, pid, observer::thread());
         note.is_called();
         note.is_answered(0);
     }
@@ -450,8 +382,8 @@ const RESTRICTS: [c_int; 2] = [22, 38];
 
 functions! {
     fn [prctl](option: c_int, a: usize, b: usize, c: usize, d: usize) -> c_int {
-        if ring().is_some() && RESTRICTS.contains(&option) {
-            end();
+        if observer::ring().is_some() && RESTRICTS.contains(&option) {
+            observer::end();
         }
         returned(plain(sys::PRCTL, [option as usize, a, b, c, d])) as c_int
     }
@@ -536,7 +468,7 @@ functions! {
         real_path(path, ptr::null_mut())
     }
     fn [fopen fopen64](path: Path, mode: Path) -> *mut c_void {
-        if ring().is_some()
+        if observer::ring().is_some()
             && !mode.is_null()
             && let Some(flags) = flags_of(bytes(mode, 16))
         {

@@ -16,6 +16,7 @@ use core::ffi::{c_char, c_int};
 
 use crate::libc::bytes;
 use crate::looks::{self, spell};
+use crate::observer;
 use crate::ring;
 use crate::sys::{self, HERE, trusted};
 
@@ -41,7 +42,7 @@ unsafe fn change(number: usize, from: Name, to: Option<Name>, flags: c_int) -> c
 
 /// Makes the call and notes it. `None`: it was not made, or failed.
 unsafe fn note(number: usize, from: Name, to: Option<Name>, args: [usize; 5]) -> Option<()> {
-    let ring = looks::ring().filter(|ring| ring.is_quiet())?;
+    let ring = observer::ring().filter(|ring| ring.is_quiet())?;
     let mut room = [0; ring::PATH];
     // SAFETY: the program's paths.
     let (first, second) = unsafe {
@@ -54,7 +55,7 @@ unsafe fn note(number: usize, from: Name, to: Option<Name>, args: [usize; 5]) ->
     };
     // SAFETY: the kernel checks the path.
     let found = unsafe { Found::of(from)? };
-    let pid = looks::known();
+    let pid = observer::known();
     let note = ring.take_for_change()?;
     // SAFETY: a note that was taken is this thread's alone.
     let call = unsafe { &mut *note.call.get() };
@@ -64,7 +65,7 @@ unsafe fn note(number: usize, from: Name, to: Option<Name>, args: [usize; 5]) ->
     }
     call.number = number as u32;
     call.pid = pid;
-    call.tid = looks::thread();
+    call.tid = observer::thread();
     call.length = first as u32;
     call.second = second as u32;
     call.at = looks::now();

@@ -6,6 +6,7 @@ use core::ops::Range;
 use crate::libc::{self, bytes};
 use crate::loader::{LOADER, is_sanitizer};
 use crate::looks::{self, Stat};
+use crate::observer;
 use crate::shorter;
 use crate::sys::{self, HERE, plain, trusted};
 
@@ -186,7 +187,7 @@ pub(crate) unsafe fn find(file: Text, room: &mut [u8; LONGEST_PATH]) -> Option<T
     unsafe {
         let name = bytes(file, LONGEST_PATH);
         // Before it begins there is no page to call from.
-        looks::ring()?;
+        observer::ring()?;
         if name.is_empty() || name.contains(&b'/') {
             return None;
         }

@@ -25,6 +25,7 @@ use core::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use crate::libc::{self, Loaded, bytes};
 use crate::looks;
 use crate::next;
+use crate::observer;
 use crate::ring::{self, Hears, Ring};
 
 /// Whether this is the first process, with its first program.
@@ -45,12 +46,12 @@ unsafe extern "C" fn getenv(name: *const c_char) -> *mut c_char {
 unsafe extern "C" fn asked(name: *const c_char, by: usize) -> *mut c_char {
     // SAFETY: as `getenv`.
     unsafe {
-        if let Some(ring) = looks::ring()
+        if let Some(ring) = observer::ring()
             && let Some(whose) = ring.hears()
             && !name.is_null()
             && hear(ring, whose, bytes(name, ring::PATH), by).is_none()
         {
-            looks::tell(ring::UNHEARD);
+            observer::tell(ring::UNHEARD);
         }
         match next::GETENV.get::<Getenv>() {
             Some(getenv) => getenv(name),
@@ -61,18 +62,18 @@ unsafe extern "C" fn asked(name: *const c_char, by: usize) -> *mut c_char {
 
 /// Says that what libraries ask for is heard from now on.
 pub(crate) fn begin(ring: &Ring) {
-    IS_FIRST.store(ring.begins_first(looks::known()), Ordering::Relaxed);
+    IS_FIRST.store(ring.begins_first(observer::known()), Ordering::Relaxed);
     let says_so = ring.hears() == Some(Hears::Libraries);
     if says_so && note(ring, ring::HEARD, ANY, b"").is_none() {
-        looks::tell(ring::UNHEARD);
+        observer::tell(ring::UNHEARD);
     }
 }
 
 /// Says that this process is not heard any more, if it was.
 pub(crate) fn end() {
-    let whose = looks::ring().and_then(Ring::hears);
+    let whose = observer::ring().and_then(Ring::hears);
     if whose == Some(Hears::Libraries) || (whose.is_some() && IS_FIRST.load(Ordering::Relaxed)) {
-        looks::tell(ring::UNHEARD);
+        observer::tell(ring::UNHEARD);
     }
 }
 
@@ -131,9 +132,9 @@ fn note(ring: &Ring, number: u32, library: &[u8], name: &[u8]) -> Option<()> {
     if library.len() + name.len() >= ring::PATH {
         return None;
     }
-    let pid = looks::known();
+    let pid = observer::known();
     let note = ring.take_to_tell().or_else(|| {
-        looks::tell(ring::APPEAR);
+        observer::tell(ring::APPEAR);
         ring.take_to_tell()
     })?;
     // SAFETY: a note that was taken is this thread's alone.
@@ -145,7 +146,7 @@ fn note(ring: &Ring, number: u32, library: &[u8], name: &[u8]) -> Option<()> {
     }
     call.number = number;
     call.pid = pid;
-    call.tid = looks::thread();
+    call.tid = observer::thread();
     call.length = library.len() as u32;
     call.second = name.len() as u32;
     call.at = looks::now();
