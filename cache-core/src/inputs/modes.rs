@@ -193,6 +193,11 @@ impl Recorder<'_> {
         for (path, leads) in &summary.plain {
             let parts = path.ancestors().take(if *leads { usize::MAX } else { 1 });
             for part in parts.take_while(|part| !self.holds_root(part)) {
+                // Who enters a directory may do so over links.
+                let is_link = || look(part, true).is_some_and(|s| s.file_type == FileType::Link);
+                if !leads && is_link() {
+                    return Err(NotStored::Changed.at(part));
+                }
                 masks.entry((part, true)).or_default();
             }
         }

@@ -20,6 +20,7 @@ use rustc_hash::FxHashSet;
 use crate::formats::digest::BlobRef;
 use crate::inputs::facts::Facts;
 use crate::inputs::input::{FileType, Input};
+use crate::inputs::kernel;
 use crate::inputs::libraries::{self, Libraries};
 use crate::inputs::links::{Links, end_of_links};
 use crate::inputs::listing;
@@ -90,6 +91,7 @@ impl Recorder<'_> {
             }
         }
         for (path, target) in links.found {
+            self.is_older(&path)?;
             inputs.insert(Input::Link {
                 path: self.scene.roots.relativize(&path),
                 target: self.scene.roots.relativize(&target),
@@ -103,14 +105,24 @@ impl Recorder<'_> {
         self.note_own_code(&summary.own_code, &mut code, &mut inputs)?;
         self.leave_out_heard(summary, &mut code)?;
         self.note_libraries(summary, &mut inputs)?;
-        for (path, asked) in &summary.asked {
+        for (path, asked, found) in &summary.asked {
+            let (now, then) = (Stamp::of(path), found.as_ref());
+            if now.is_some_and(|now| then.is_some_and(|then| now.mode != then.mode)) {
+                return Err(NotStored::Changed.at(path));
+            }
             inputs.insert(Input::Permission {
                 path: self.scene.roots.relativize(path),
                 asked: asked.bits(),
                 granted: fs::may_be_used(path, asked.bits()),
             });
         }
-        for path in &summary.attributes {
+        for (path, found) in &summary.attributes {
+            let now = Stamp::of(path).map(|now| now.ctime);
+            // Cargo links outputs under a second name at any time.
+            let is_linked = self.scene.roots.relativize(path).root == Some(Root::Target);
+            if !is_linked && now != found.map(|found| found.ctime) {
+                return Err(NotStored::Changed.at(path));
+            }
             let attributes = listing::attributes(path)?;
             inputs.insert(Input::Attributes {
                 path: self.scene.roots.relativize(path),
@@ -217,6 +229,18 @@ impl Recorder<'_> {
             if !self.produced.contains(&seen.path) && !Stamp::of(&seen.path).is_some_and(is_same) {
                 return Err(NotStored::Changed.at(&seen.path));
             }
+        }
+        Ok(())
+    }
+
+    /// Whether a link was there before the process started: where it led is not known otherwise.
+    fn is_older(&self, link: &Path) -> Result<(), Refusal> {
+        let is_passing = kernel::owns(link)
+            || self.scene.roots.relativize(link).root == Some(Root::Target)
+            || self.was_made(link);
+        let now = Stamp::of_name(link)?;
+        if !is_passing && now.is_racy(self.started) {
+            return Err(NotStored::Changed.at(link));
         }
         Ok(())
     }

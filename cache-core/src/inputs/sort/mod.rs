@@ -104,11 +104,11 @@ pub(crate) struct Summary {
     pub(crate) looks_at_times: LooksAtTimes,
     /// Paths that were found to be no links, and whether the same goes for all on the way to them.
     pub(crate) plain: BTreeSet<(PathBuf, bool)>,
-    /// Paths whose extended attributes were asked for.
-    pub(crate) attributes: Vec<PathBuf>,
+    /// Paths whose extended attributes were asked for, and what was there.
+    pub(crate) attributes: Vec<(PathBuf, Option<Stamp>)>,
     /// Paths that it was asked for whether they may be used, where somebody minds the answer or it is not
-    /// the same for everybody.
-    pub(crate) asked: Vec<(PathBuf, Permissions)>,
+    /// the same for everybody, and what was there.
+    pub(crate) asked: Vec<(PathBuf, Permissions, Option<Stamp>)>,
     /// Programs that were executed, or tried to, by path.
     pub(crate) executed: Vec<PathBuf>,
     /// Files written by the process and its children, in order.

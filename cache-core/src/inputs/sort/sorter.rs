@@ -133,14 +133,16 @@ impl<'a> Sorter<'a> {
                     && (depends_on_user(event, permissions) || (is_minded && asks));
                 if matters && !self.is_irrelevant(event) {
                     let path = self.recorded(event);
-                    self.summary.asked.push((path.to_path_buf(), permissions));
+                    let asked = (path.to_path_buf(), permissions, event.found);
+                    self.summary.asked.push(asked);
                 }
                 self.look(event, process);
             }
             Access::Attributes => {
                 if self.is_foreign(process) && event.found.is_some() && !self.is_irrelevant(event) {
                     let path = self.recorded(event);
-                    self.summary.attributes.push(path.to_path_buf());
+                    let asked = (path.to_path_buf(), event.found);
+                    self.summary.attributes.push(asked);
                 }
                 self.look(event, process);
             }

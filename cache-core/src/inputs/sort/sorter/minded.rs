@@ -68,7 +68,8 @@ impl Sorter<'_> {
                 ..Permissions::default()
             };
             let path = self.recorded(event);
-            self.summary.asked.push((path.to_path_buf(), execute));
+            let asked = (path.to_path_buf(), execute, event.found);
+            self.summary.asked.push(asked);
         }
     }
 
