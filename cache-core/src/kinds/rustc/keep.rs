@@ -157,6 +157,7 @@ impl Ended<'_> {
         let mut said = std::mem::take(&mut self.said);
         if let Some(summary) = summary {
             said.extend(asks::facts(None, &summary.executed, scene)?);
+            recorder.base.settled(summary)?;
         }
         let stdout = scene.roots.template(&ran.stdout, Escaping::Raw);
         let stderr = unit.message_template(&ran.stderr);

@@ -54,9 +54,7 @@ impl CompilerRecorder<'_> {
         if self.loads_asking_macro(summary)? {
             inputs.insert(self.told(Some(summary), dep_info)?);
         }
-        let inputs = self.finish(inputs, dep_info, Some(summary))?;
-        self.base.settled(summary)?;
-        Ok(inputs)
+        self.finish(inputs, dep_info, Some(summary))
     }
 
     /// Whether a macro was loaded that can ask for variables by names that it is told.
