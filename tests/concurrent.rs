@@ -4,12 +4,10 @@ use std::ffi::OsString;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
-use std::thread;
-use std::time::{Duration, Instant};
 
 use cache_core::Store;
 
-use crate::harness::{Case, Mode, bin_manifest, lib_manifest, macro_manifest, quote};
+use crate::harness::{Case, Mode, bin_manifest, lib_manifest, macro_manifest, poll, quote};
 
 /// A program on top of a library.
 fn project() -> Case {
@@ -65,20 +63,6 @@ fn hold(case: &Case, gate: &Gate) -> PathBuf {
         )
     });
     dir
-}
-
-fn poll<T>(what: &str, mut probe: impl FnMut() -> Option<T>) -> T {
-    let start = Instant::now();
-    loop {
-        if let Some(value) = probe() {
-            return value;
-        }
-        assert!(
-            start.elapsed() < Duration::from_secs(60),
-            "{what} should happen"
-        );
-        thread::sleep(Duration::from_millis(5));
-    }
 }
 
 /// The compiles that a gate has held.

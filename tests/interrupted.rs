@@ -5,9 +5,8 @@ use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::thread;
-use std::time::{Duration, Instant};
 
-use crate::harness::{Case, Mode, bin_manifest, compare, compare_twice, lib_manifest};
+use crate::harness::{Case, Mode, bin_manifest, compare, compare_twice, lib_manifest, poll};
 
 const MACRO: &str = "use proc_macro::TokenStream;\n#[proc_macro]\n\
     pub fn wait(_: TokenStream) -> TokenStream {\n\
@@ -38,20 +37,6 @@ fn project() -> Case {
 
 fn hold(case: &Case) -> PathBuf {
     case.root().join("hold")
-}
-
-fn poll<T>(what: &str, mut probe: impl FnMut() -> Option<T>) -> T {
-    let start = Instant::now();
-    loop {
-        if let Some(value) = probe() {
-            return value;
-        }
-        assert!(
-            start.elapsed() < Duration::from_secs(60),
-            "{what} should happen"
-        );
-        thread::sleep(Duration::from_millis(5));
-    }
 }
 
 /// Starts a build in a process group of its own and returns it with the compiler's process id.

@@ -27,23 +27,8 @@ openssl-sys|{ version = "0.9", features = ["vendored"] }'
 mkdir -p "$directory/bin"
 directory=$(CDPATH='' cd -- "$directory" && pwd)
 
-if [ -z "${CACHEWRAP:-}" ]; then
-  built=${CARGO_TARGET_DIR:-$here/../target}
-  for profile in release debug; do
-    CACHEWRAP=$built/$profile/cachewrap
-    [ -x "$CACHEWRAP" ] && break
-  done
-fi
-if [ ! -x "$CACHEWRAP" ]; then
-  echo "real_build_scripts.sh: build the wrapper first, or set CACHEWRAP" >&2
-  exit 2
-fi
-CACHEWRAP=$(CDPATH='' cd -- "$(dirname -- "$CACHEWRAP")" && pwd)/$(basename -- "$CACHEWRAP")
-
-# The user's own settings must not reach the builds.
-unset RUSTFLAGS RUSTC_WRAPPER RUSTC_WORKSPACE_WRAPPER CARGO_TARGET_DIR CARGO_INCREMENTAL RUSTC
+. "$here/wrapper.sh"
 unset CC CXX CFLAGS CXXFLAGS MAKEFLAGS
-for name in $(env | sed -n 's/^\(CACHEWRAP_[A-Z_]*\)=.*/\1/p'); do unset "$name"; done
 sysroot=$(rustc --print sysroot)
 
 # Stand-ins that count the real runs of tools. They write to a descriptor that was opened out here:

@@ -22,22 +22,7 @@ directory=$(CDPATH='' cd -- "$directory" && pwd)
 modes=${MODES:-build release check test clippy}
 sharing=${SHARING-hexyl-0.16.0}
 
-if [ -z "${CACHEWRAP:-}" ]; then
-  built=${CARGO_TARGET_DIR:-$here/../target}
-  for profile in release debug; do
-    CACHEWRAP=$built/$profile/cachewrap
-    [ -x "$CACHEWRAP" ] && break
-  done
-fi
-if [ ! -x "$CACHEWRAP" ]; then
-  echo "real_projects.sh: build the wrapper first, or set CACHEWRAP" >&2
-  exit 2
-fi
-CACHEWRAP=$(CDPATH='' cd -- "$(dirname -- "$CACHEWRAP")" && pwd)/$(basename -- "$CACHEWRAP")
-
-# The user's own settings must not reach the builds.
-unset RUSTFLAGS RUSTC_WRAPPER RUSTC_WORKSPACE_WRAPPER CARGO_TARGET_DIR CARGO_INCREMENTAL RUSTC
-for name in $(env | sed -n 's/^\(CACHEWRAP_[A-Z_]*\)=.*/\1/p'); do unset "$name"; done
+. "$here/wrapper.sh"
 sysroot=$(rustc --print sysroot)
 export PATH="$sysroot/bin:$PATH"
 export CACHEWRAP_DIR="$directory/cache"

@@ -9,6 +9,7 @@ mod outcome;
 mod preload;
 mod snapshot;
 mod toolchain;
+mod wait;
 
 pub(crate) use case::{Case, Mode, copy_tree, wrapper};
 pub(crate) use compare::{
@@ -21,6 +22,7 @@ pub(crate) use outcome::Outcome;
 pub(crate) use preload::{Errno, Fault, Preload, Stage};
 pub(crate) use snapshot::tree_contains;
 pub(crate) use toolchain::{Toolchain, quote, write_script};
+pub(crate) use wait::poll;
 
 /// Whether to try everything rather than a sample; set by hand, never in the checks of a change.
 pub(crate) fn thorough() -> bool {
