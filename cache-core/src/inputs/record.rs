@@ -233,13 +233,19 @@ impl Recorder<'_> {
         Ok(())
     }
 
-    /// Whether a link was there before the process started: where it led is not known otherwise.
+    /// Whether a link was there before the process started: where it led is not known otherwise. It is not
+    /// followed, for what it leads to may never answer.
     fn is_older(&self, link: &Path) -> Result<(), Refusal> {
-        let is_passing = kernel::owns(link)
-            || self.scene.roots.relativize(link).root == Some(Root::Target)
-            || self.was_made(link);
-        let now = Stamp::of_name(link)?;
-        if !is_passing && now.is_racy(self.started) {
+        let is_passing = || {
+            let parent = link
+                .parent()
+                .and_then(|parent| fs::canonicalize(parent).ok());
+            let real = parent.zip(link.file_name()).map(|(p, name)| p.join(name));
+            kernel::owns(link)
+                || self.scene.roots.relativize(link).root == Some(Root::Target)
+                || real.is_some_and(|real| self.made.contains(&*real))
+        };
+        if Stamp::of_name(link)?.is_racy(self.started) && !is_passing() {
             return Err(NotStored::Changed.at(link));
         }
         Ok(())
