@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use cache_core::Store;
 
-use crate::harness::{Case, Mode, Preload, Stage, bin_manifest, compare, compare_in_place};
+use crate::harness::{Case, Mode, Preload, Stage, bin_manifest, compare, compare_in_place, poll};
 use crate::proc_macros;
 
 /// A program that was built twice, so that the next edit has incremental state to begin with.
@@ -61,18 +61,28 @@ impl Held {
         assert!(case.printed("debug/app").starts_with("second"));
         let is_done = self.store().wait_for_keepers(Duration::ZERO);
         assert!(!is_done, "cargo waited for the keeper, or there was none");
+        if matches!(stage, Stage::Storing) {
+            // A key is 32 bytes, and inputs come behind it.
+            let says_more = || fs::metadata(self.lock()).is_ok_and(|lock| lock.len() > 32);
+            poll("saying what is kept", || says_more().then_some(()));
+        }
     }
 
     fn store(&self) -> Store {
         Store::new(self.case.cache(), true)
     }
 
-    /// The process that holds the lock.
-    fn keeper(&self) -> u32 {
+    /// What the keeper has locked.
+    fn lock(&self) -> PathBuf {
         let running = self.case.cache().join("v1/running");
         let mut locks = fs::read_dir(running).expect("there should be locks");
-        let lock = locks.next().expect("a keeper").expect("a name").path();
-        let inode = fs::metadata(lock).expect("the lock should be there").ino();
+        locks.next().expect("a keeper").expect("a name").path()
+    }
+
+    /// The process that holds the lock.
+    fn keeper(&self) -> u32 {
+        let lock = fs::metadata(self.lock()).expect("the lock should be there");
+        let inode = lock.ino();
         let holds = |pid: &u32| {
             let open = fs::read_dir(format!("/proc/{pid}/fd"))
                 .into_iter()
@@ -128,7 +138,7 @@ fn nor_is_it_waited_for_after_outputs_came_from_the_cache() {
 
 #[test]
 fn nobody_waits_for_the_process_that_stores_it() {
-    let held = Held::new();
+    let held = Held::recording();
     let case = &held.case;
     // It has nothing of cargo's: neither its pipes and jobserver nor its session.
     let keeper = held.keeper();
