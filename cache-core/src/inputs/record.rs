@@ -24,6 +24,7 @@ use crate::inputs::kernel;
 use crate::inputs::libraries::{self, Libraries};
 use crate::inputs::links::{Links, end_of_links};
 use crate::inputs::listing;
+use crate::inputs::modes::look;
 use crate::inputs::names::{self, Content};
 use crate::inputs::places::{bindings_to, with_open_roots};
 use crate::inputs::search;
@@ -106,8 +107,8 @@ impl Recorder<'_> {
         self.leave_out_heard(summary, &mut code)?;
         self.note_libraries(summary, &mut inputs)?;
         for (path, asked, found) in &summary.asked {
-            let (now, then) = (Stamp::of(path), found.as_ref());
-            if now.is_some_and(|now| then.is_some_and(|then| now.mode != then.mode)) {
+            let then = found.as_ref();
+            if now_like(path, then).is_some_and(|now| then.is_some_and(|t| now.mode != t.mode)) {
                 return Err(NotStored::Changed.at(path));
             }
             inputs.insert(Input::Permission {
@@ -117,7 +118,7 @@ impl Recorder<'_> {
             });
         }
         for (path, found) in &summary.attributes {
-            let now = Stamp::of(path).map(|now| now.ctime);
+            let now = now_like(path, found.as_ref()).map(|now| now.ctime);
             // Cargo links outputs under a second name at any time.
             let is_linked = self.scene.roots.relativize(path).root == Some(Root::Target);
             if !is_linked && now != found.map(|found| found.ctime) {
@@ -390,6 +391,11 @@ impl Recorder<'_> {
         let sought = dirs.any(|dir| Some(dir.as_path()) == path.parent());
         sought.then_some(Input::NoProgram { name: named })
     }
+}
+
+/// What is at a path now: the link itself, if it was a link that was found there.
+fn now_like(path: &Path, found: Option<&Stamp>) -> Option<Stamp> {
+    look(path, found.is_some_and(|f| f.file_type == FileType::Link))
 }
 
 /// Whether a file looks as it did when it was found.
